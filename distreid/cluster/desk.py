@@ -1,0 +1,94 @@
+"""The labelling actor: collects every worker's shard of features, labels or scores the whole on its own device."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import ray
+
+from distreid.config import LabelsConfig
+from distreid.errors import UserError
+from distreid.methods.desk import LocalDesk
+from distreid.methods.domains import TestSet
+from distreid.methods.protocols import RoundLabels
+
+
+@dataclass
+class _Occasion:
+    """What the workers hand in under one key, and the answer that they wait for."""
+
+    shards: dict[int, Any] = field(default_factory=dict)
+    answer: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answered: int = 0
+
+
+@ray.remote(num_cpus=0)
+class DeskActor:
+    """Wraps a :class:`LocalDesk`. Shards and answers travel through the object store: an answer is put there once, and each
+    node's workers map the same copy."""
+
+    def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet]) -> None:
+        import torch
+
+        torch.set_num_threads(os.cpu_count() or 1)  # Ray gives an actor one thread; the workers are idle while it works
+        self._desk = LocalDesk(labels, tests)
+        self._occasions: dict[str, _Occasion] = {}
+
+    async def label(self, key: str, rank: int, world: int, shard: list[Any], eps: float | None) -> list[Any]:
+        """``shard`` and the answer are object references in a list, so that Ray passes them on without copying."""
+        return await self._gather(key, rank, world, shard, lambda features_ND: self._desk.label(key, features_ND, eps))
+
+    async def score(self, key: str, rank: int, world: int, shard: list[Any], test: str) -> list[Any]:
+        return await self._gather(key, rank, world, shard, lambda features_nD: self._desk.score(key, test, features_nD))
+
+    async def _gather(self, key: str, rank: int, world: int, shard: list[Any], compute: Callable[[np.ndarray], Any]) -> list[Any]:
+        occasion = self._occasions.setdefault(key, _Occasion())
+        occasion.shards[rank] = shard[0]
+        if len(occasion.shards) == world:
+            references = [occasion.shards[number] for number in range(world)]
+            work = asyncio.get_running_loop().run_in_executor(None, _whole, references, compute)
+            try:
+                occasion.answer.set_result(await work)
+            except Exception as error:
+                occasion.answer.set_exception(error)
+        try:
+            return [await asyncio.shield(occasion.answer)]
+        finally:
+            occasion.answered += 1
+            if occasion.answered == world:
+                del self._occasions[key]
+
+
+def _whole(references: list[Any], compute: Callable[[np.ndarray], Any]) -> Any:
+    shards = ray.get(references)
+    return ray.put(compute(shards[0] if len(shards) == 1 else np.concatenate(shards)))
+
+
+class RemoteDesk:
+    """Implements :class:`distreid.methods.protocols.Desk` for one worker.
+
+    Args:
+        attempt: names this start of the workers, so that nothing of an earlier, failed one is mixed in.
+    """
+
+    def __init__(self, actor: Any, rank: int, world: int, attempt: str) -> None:
+        self._actor, self._rank, self._world, self._attempt = actor, rank, world, attempt
+
+    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
+        return self._ask(self._actor.label, key, shard_nD, eps)
+
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> dict[str, float]:
+        return self._ask(self._actor.score, key, shard_nD, test)
+
+    def _ask(self, method: Any, key: str, shard_nD: np.ndarray, extra: Any) -> Any:
+        reference = ray.put(shard_nD)
+        try:
+            return ray.get(ray.get(method.remote(f"{self._attempt}/{key}", self._rank, self._world, [reference], extra))[0])
+        except UserError as error:
+            # Ray's wrapper carries the actor's traceback in its text; the user needs the one line.
+            raise UserError(str(getattr(error, "cause", error))) from None

@@ -1,0 +1,117 @@
+"""One run on Ray: a TorchTrainer for the workers, an actor for the labels, an actor for what the driver shows."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.collective
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+
+from distreid.cluster.desk import DeskActor, RemoteDesk
+from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
+from distreid.config import Config, config_from_dict, to_dict
+from distreid.errors import UserError
+from distreid.methods.daam import DAAM
+from distreid.methods.domains import open_network
+from distreid.methods.local import test_sets
+from distreid.methods.protocols import Reporter
+from distreid.runtime import RunDirectory, Team
+
+
+def train(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+    """Train on Ray; ``config``'s data are packed files that every node can read. Returns what result.json holds.
+
+    Raises:
+        UserError: what a worker or the labelling actor found wrong, as one line.
+    """
+    source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+    reporter.stage("starting Ray", 0)
+    start_ray(config.runtime.workers)
+    how = config.runtime
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    use_gpu = how.gpu == "yes" or (how.gpu == "auto" and gpus >= how.workers)
+    if use_gpu and gpus < how.workers:
+        raise UserError(f"runtime.workers={how.workers} with runtime.gpu=yes needs as many GPUs; this Ray has {gpus}")
+    cpus = how.cpus_per_worker or max(1, int(ray.cluster_resources().get("CPU", 1)) // how.workers)
+    monitor = MonitorActor.remote()
+    desk = DeskActor.options(num_gpus=how.label_gpus).remote(config.labels, test_sets(source, target))
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(num_workers=how.workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
+        run_config=RunConfig(
+            name="ray", storage_path=str(run.path.resolve()), failure_config=FailureConfig(max_failures=how.max_failures)
+        ),
+    )
+    with Watch(monitor, reporter):
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            message = ray.get(monitor.fatal.remote())
+            if message is None:
+                raise RuntimeError(f"the workers failed: {_last_line(error)}") from error
+    message = ray.get(monitor.fatal.remote())
+    if message is not None:
+        raise UserError(message)
+    return json.loads(run.result.read_text(encoding="utf-8"))
+
+
+def start_ray(workers: int) -> None:
+    """Join the cluster that RAY_ADDRESS or a submitted job provides, else start a local one; keep Ray's chatter away."""
+    if ray.is_initialized():
+        return
+    verbose = os.environ.get("DISTREID_RAY_LOGS") == "1"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet: dict[str, Any] = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not verbose:
+        logging.getLogger("ray").setLevel(logging.ERROR)
+    if os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        ray.init(**quiet)
+    else:
+        ray.init(num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, **quiet)
+
+
+def _resources(cpus: int, use_gpu: bool) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": 1} if use_gpu else {"CPU": cpus}
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+
+
+def _worker(setup: dict[str, Any]) -> None:
+    """What each Ray Train worker runs; also after a restart, when it finds the last checkpoint."""
+    monitor = setup["monitor"]
+    if ray.get(monitor.fatal.remote()) is not None:
+        return  # a restart cannot mend the user's mistake
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    torch.set_num_threads(setup["cpus"])
+    config = config_from_dict(setup["config"])
+    team = Team(rank, world, get_device())
+    attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
+    try:
+        source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+        daam = DAAM(
+            config,
+            team,
+            source,
+            target,
+            RemoteDesk(setup["desk"], rank, world, attempt),
+            RunDirectory(Path(config.output).resolve()),
+            RemoteReporter(monitor, team.leads),
+        )
+        daam.run()
+    except UserError as error:
+        ray.get(monitor.fail.remote(str(error)))
+        raise

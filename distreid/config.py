@@ -1,0 +1,336 @@
+"""The experiment's configuration: every setting, its default and where that default comes from, in one place.
+
+A configuration is a YAML file plus ``key=value`` overrides (``adapt.epochs=3``). Unknown or ill-typed keys are errors that
+name the key and the nearest valid one. "paper" below is Huang et al., AAAI 2020 (DAAM); *decided* marks what it leaves open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from distreid.errors import UserError
+
+
+@dataclass
+class DomainConfig:
+    """A camera network: a packed ``.arrow`` file, or a folder that is packed on first use."""
+
+    data: str = ""  # path of the .arrow file or of the data set's folder; required
+    format: str = "market1501"  # how to read it when it is a folder: see `distreid pack --help`
+    cameras: list[int] | None = None  # keep only these cameras (the data set's own numbers); all when empty
+    identities: list[int] | None = None  # [start, stop) over the sorted training identities; all when empty
+    holdout: int | None = None  # sets without query and gallery: the last n identities become the test set
+
+
+@dataclass
+class InputConfig:
+    height: int = 384  # paper, Implementation Details
+    width: int = 128  # paper
+    flip: float = 0.5  # probability; paper names flipping, cropping and erasing but no numbers: common values (decided)
+    pad: int = 10  # pixels of zero padding before the random crop (decided)
+    erase: float = 0.5  # probability of random erasing (Zhong et al. 2017b's value)
+    sampler: Literal["plain", "pk"] = "plain"  # pk: `instances` images of each drawn identity (or cluster)
+    instances: int = 4
+
+
+@dataclass
+class ModelConfig:
+    backbone: str = "resnet50"  # paper; any torchvision ResNet, or timm/NAME with the extra `timm`
+    weights: str = "imagenet"  # paper; "none", or the path of a state dict
+    last_stride: Literal[1, 2] = 2  # of the last ResNet stage; 2 is the plain ResNet (decided: the paper does not say)
+    attention: Literal["shared", "individual", "none"] = "shared"  # A and 1-A; two modules (IA of Table 4); none
+    domain_branch: bool = True  # the DSP branch
+    batchnorm_group: int = 32  # images that share batch statistics; must divide every worker's slice of the batch
+
+
+@dataclass
+class OptimizerConfig:
+    name: Literal["sgd", "adamw"] = "sgd"  # paper
+    lr_backbone: float = 1.5e-4  # paper
+    lr_new: float = 3e-5  # paper: "other layers"
+    momentum: float = 0.9  # paper
+    weight_decay: float = 5e-4  # decided: the field's common value
+    schedule: Literal["step", "cosine"] = "step"
+    step_epochs: int = 60  # paper: x0.1 every 60 epochs
+    step_gamma: float = 0.1  # paper
+    warmup_epochs: float = 0.0
+
+
+def _pretrain_optimizer() -> OptimizerConfig:
+    # Decided: the paper does not say how the source model is trained; these are the field's plain softmax baseline.
+    return OptimizerConfig(lr_backbone=0.01, lr_new=0.1, step_epochs=40)
+
+
+@dataclass
+class PretrainConfig:
+    """Line 1 of Algorithm 1: the source identity loss only."""
+
+    epochs: int = 60  # decided
+    batch_size: int = 32  # global; paper's mini-batch
+    checkpoint: str = ""  # start from this run's or file's pre-trained weights instead of pre-training
+    optimizer: OptimizerConfig = field(default_factory=_pretrain_optimizer)
+
+
+@dataclass
+class LabelsConfig:
+    """Lines 3-4 of Algorithm 1: from features to pseudo-labels."""
+
+    k1: int = 30  # k-reciprocal encoding (Zhong et al. 2017) as used for clustering
+    k2: int = 6
+    p: float = 1.6e-3  # decided: UDAP's value; the paper studies it in Figure 5
+    min_samples: int = 4  # paper's M, default of Figure 6
+    eps: Literal["proportion", "first_round", "fixed"] = "proportion"  # decided: recomputed every round
+    eps_value: float = 0.6  # used by eps: fixed
+    features: Literal["l2", "raw"] = "l2"  # decided: Eq. 4's f and C_k are L2-normalised
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass
+class LossConfig:
+    target: Literal["soft", "hard", "lsr"] = "soft"  # Eq. 5; hard and lsr are Table 3's rows
+    epsilon: float = 0.9  # Eq. 4
+    normalize: bool = False  # decided: weights as defined; true rescales each row to sum 1
+    smoothing: float = 0.1  # lsr: Szegedy et al. 2016
+    domain_weight: float = 1.0  # Eq. 7 adds the terms as they are
+
+
+@dataclass
+class AdaptConfig:
+    """Lines 2-6 of Algorithm 1."""
+
+    rounds: int = 5  # paper: "converges by 5, < 10"
+    epochs: int = 260  # paper, per round; an epoch is one pass over the clustered target images (decided)
+    batch_size: int = 32  # paper; global, half source and half target (decided)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+
+@dataclass
+class EvaluateConfig:
+    every_round: bool = True
+    flip: bool = False  # average the features of an image and its mirror image
+    batch_size: int = 128  # images per forward pass, per worker
+
+
+@dataclass
+class RuntimeConfig:
+    workers: int = 1  # Ray Train workers; 0 trains in this process without Ray
+    cpus_per_worker: int = 0  # 0: the machine's cores divided by the workers
+    gpu: Literal["auto", "yes", "no"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    compile: bool = False  # torch.compile
+    max_failures: int = 3  # how often Ray restarts the workers after a fault before the run gives up
+    label_gpus: float = 0.0  # share of a GPU for the labelling actor
+
+
+@dataclass
+class Config:
+    method: Literal["daam"] = "daam"
+    seed: int = 0
+    output: str = ""  # the run directory; required
+    source: DomainConfig = field(default_factory=DomainConfig)
+    target: DomainConfig = field(default_factory=DomainConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML file, apply ``key=value`` overrides, check every key, type and combination."""
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return config_from_dict({} if tree is None else tree, overrides, where=str(path))
+
+
+def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str = "configuration") -> Config:
+    """Build a checked Config from nested dictionaries plus ``key=value`` overrides."""
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: expected keys and values at the top level, found {type(tree).__name__}")
+    tree = _copy(tree)
+    for override in overrides or []:
+        _apply_override(tree, override)
+    config = _build(Config, tree, "", where)
+    check(config)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    return dataclasses.asdict(config)
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration, every default written out."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def check(config: Config) -> None:
+    """Combinations that cannot work, found before anything starts."""
+    for name in ("output", "source.data", "target.data"):
+        if not _get(config, name):
+            raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
+    positive = (
+        "input.height", "input.width", "input.instances", "model.batchnorm_group", "pretrain.batch_size", "labels.k1",
+        "labels.k2", "labels.min_samples", "labels.p", "adapt.rounds", "adapt.epochs", "adapt.batch_size",
+        "adapt.optimizer.step_epochs", "pretrain.optimizer.step_epochs", "evaluate.batch_size",
+    )  # fmt: skip
+    for name in positive:
+        if _get(config, name) <= 0:
+            raise UserError(f"{name}={_get(config, name)} must be greater than 0")
+    not_negative = ("seed", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures",
+                    "runtime.label_gpus")  # fmt: skip
+    for name in not_negative:
+        if _get(config, name) < 0:
+            raise UserError(f"{name}={_get(config, name)} must not be negative")
+    for name in ("input.flip", "input.erase", "loss.epsilon", "loss.smoothing"):
+        if not 0 <= _get(config, name) <= 1:
+            raise UserError(f"{name}={_get(config, name)} must lie between 0 and 1")
+    if config.labels.p > 1:
+        raise UserError(f"labels.p={config.labels.p} is a proportion of all pairs and must not be above 1")
+    for name in ("source", "target"):
+        identities = _get(config, f"{name}.identities")
+        if identities is not None and (len(identities) != 2 or not 0 <= identities[0] < identities[1]):
+            raise UserError(f"{name}.identities={identities} must be [start, stop) with 0 <= start < stop")
+    _check_batches(config)
+
+
+def _check_batches(config: Config) -> None:
+    workers, group = max(1, config.runtime.workers), config.model.batchnorm_group
+    for name in ("pretrain.batch_size", "adapt.batch_size"):
+        batch = _get(config, name)
+        if batch % workers:
+            raise UserError(f"{name}={batch} cannot be divided among runtime.workers={workers}: choose a multiple of {workers}")
+        if (batch // workers) % group:
+            fitting = [g for g in range(2, batch // workers + 1) if (batch // workers) % g == 0]
+            hint = f"choose one of {fitting}" if fitting else f"choose a larger {name}"
+            raise UserError(
+                f"model.batchnorm_group={group} does not divide the {batch // workers} images of {name}={batch} that each of "
+                f"{workers} worker(s) gets: {hint}"
+            )
+    if group % 2:
+        raise UserError(f"model.batchnorm_group={group} must be even: half of its images are source, half target")
+    if config.input.sampler == "pk":
+        for name, batch in (
+            ("pretrain.batch_size", config.pretrain.batch_size),
+            ("adapt.batch_size", config.adapt.batch_size // 2),
+        ):
+            if batch % config.input.instances:
+                raise UserError(
+                    f"input.instances={config.input.instances} does not divide the {batch} images of a domain in {name}"
+                )
+
+
+def _get(config: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def _copy(tree: Any) -> Any:
+    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"'{override}' is not an override: write key=value, for example adapt.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{key}={text}: the value is not valid YAML") from None
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"{key}: '{parent}' is a value, not a group of keys")
+    tree[leaf] = value
+
+
+def _build(cls: type, tree: Any, prefix: str, where: str) -> Any:
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: {prefix.rstrip('.')} is a group of keys, found {tree!r}")
+    hints = get_type_hints(cls)
+    # Start from the owner's default so that a group may override its parts' defaults (pretrain.optimizer does).
+    return _update(cls(), tree, hints, prefix, where)
+
+
+def _update(instance: Any, tree: dict[Any, Any], hints: dict[str, Any], prefix: str, where: str) -> Any:
+    for key, value in tree.items():
+        if key not in hints:
+            raise UserError(f"{where}: unknown key '{prefix}{key}'{_nearest(f'{prefix}{key}', prefix, list(hints))}")
+        kind = hints[key]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, dict):
+                raise UserError(f"{where}: {prefix}{key} is a group of keys ({', '.join(get_type_hints(kind))}), found {value!r}")
+            _update(getattr(instance, key), value, get_type_hints(kind), f"{prefix}{key}.", where)
+        else:
+            setattr(instance, key, _convert(value, kind, f"{prefix}{key}", where))
+    return instance
+
+
+def _nearest(full: str, prefix: str, siblings: list[str]) -> str:
+    """' (did you mean ...?)': a sibling first, else the same word anywhere in the tree."""
+    leaf = full.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(leaf, siblings, n=1, cutoff=0.5)
+    if near:
+        return f" (did you mean '{prefix}{near[0]}'?)"
+    every = _all_keys(Config, "")
+    same = [key for key in every if key.rsplit(".", 1)[-1] == leaf] or difflib.get_close_matches(full, every, n=1, cutoff=0.5)
+    return f" (did you mean '{same[0]}'?)" if same else f" (valid here: {', '.join(siblings)})"
+
+
+def _all_keys(cls: Any, prefix: str) -> list[str]:
+    keys = []
+    for name, kind in get_type_hints(cls).items():
+        keys += _all_keys(kind, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) else [prefix + name]
+    return keys
+
+
+def _convert(value: Any, kind: Any, key: str, where: str) -> Any:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        options = [option for option in get_args(kind) if option is not type(None)]
+        return None if value is None else _convert(value, options[0], key, where)
+    if origin is Literal:
+        choices = get_args(kind)
+        if value is False and "no" in choices:  # YAML reads no and yes as booleans
+            value = "no"
+        elif value is True and "yes" in choices:
+            value = "yes"
+        if value in choices and type(value) in {type(choice) for choice in choices}:
+            return value
+        near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise UserError(f"{where}: {key}={value!r} must be one of {', '.join(map(str, choices))}{hint}")
+    if origin is list:
+        if not isinstance(value, list):
+            raise UserError(f"{where}: {key}={value!r} must be a list, for example [1, 2, 3]")
+        return [_convert(item, get_args(kind)[0], key, where) for item in value]
+    if kind is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 (no dot) as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is kind:
+        return value
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+    raise UserError(f"{where}: {key}={value!r} must be {expected}")

@@ -1,0 +1,129 @@
+"""From a plan to batches of tensors: one thread decodes ahead while the network trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distreid.data.sampling import BatchPlan, shard
+from distreid.data.transforms import augment, draw, normalize
+
+
+class Images(Protocol):
+    """Anything that decodes images by index."""
+
+    def read(self, indices: np.ndarray, height: int, width: int) -> Tensor:
+        """uint8 [B, 3, height, width]."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """Some rows of a store, renumbered from 0: index i is the store's row ``rows[i]``."""
+
+    store: Images
+    rows: np.ndarray
+
+    def read(self, indices: np.ndarray, height: int, width: int) -> Tensor:
+        return self.store.read(self.rows[indices], height, width)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Size in pixels and the settings of :func:`distreid.data.transforms.draw`."""
+
+    height: int
+    width: int
+    flip: float
+    pad: int
+    erase: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One worker's slice of a global batch.
+
+    Attributes:
+        images_BCHW: augmented, normalised; float32, on the training device.
+        domain_B: 0 source, 1 target; int64 on the training device.
+        index_B: index of the image within its domain's view; int64, NumPy.
+    """
+
+    images_BCHW: Tensor
+    domain_B: Tensor
+    index_B: np.ndarray
+
+
+def training_batches(
+    domains: Sequence[Images],
+    plan: BatchPlan,
+    how: Augmentation,
+    seed: Sequence[int],
+    *,
+    rank: int = 0,
+    world: int = 1,
+    device: torch.device | str = "cpu",
+    first: int = 0,
+) -> Iterator[Batch]:
+    """Yield this worker's slice of each global batch of an epoch, from step ``first``.
+
+    Args:
+        domains: images of domain 0 (source) and, for mixed plans, 1 (target).
+        seed: names the epoch; augmentation is a function of it and the step.
+    """
+    total = plan.domain_SB.shape[1]
+    part = shard(total, rank, world)
+
+    def load(step: int) -> tuple[Tensor, int]:
+        domain_B, index_B = plan.domain_SB[step, part], plan.index_SB[step, part]
+        images = torch.empty(len(index_B), 3, how.height, how.width, dtype=torch.uint8)
+        for number in np.unique(domain_B):
+            mine = np.flatnonzero(domain_B == number)
+            images[torch.from_numpy(mine)] = domains[number].read(index_B[mine], how.height, how.width)
+        return images, step
+
+    for images, step in prefetch(load, range(first, len(plan))):
+        rng = np.random.default_rng([*seed, step])
+        draws = draw(rng, total, how.height, how.width, flip=how.flip, pad=how.pad, erase=how.erase)[part]
+        yield Batch(
+            images_BCHW=augment(images.to(device, non_blocking=True), draws, how.pad),
+            domain_B=torch.from_numpy(plan.domain_SB[step, part]).to(device),
+            index_B=plan.index_SB[step, part],
+        )
+
+
+def plain_batches(
+    images: Images, part: slice, batch: int, height: int, width: int, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
+    """Images part.start .. part.stop-1 in order, without augmentation: normalised float32 [<=batch, 3, H, W]."""
+
+    def load(start: int) -> Tensor:
+        return images.read(np.arange(start, min(start + batch, part.stop)), height, width)
+
+    for x_BCHW in prefetch(load, range(part.start, part.stop, batch)):
+        yield normalize(x_BCHW.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+
+
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
+
+
+def prefetch(load: Callable[[Item], Loaded], items: Sequence[Item], depth: int = 2) -> Iterator[Loaded]:
+    """``load`` each item in order, up to ``depth`` of them ahead in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: list[Future[Loaded]] = []
+        for item in items:
+            waiting.append(pool.submit(load, item))
+            if len(waiting) > depth:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()

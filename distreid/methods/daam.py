@@ -1,0 +1,368 @@
+"""DAAM: domain adaptive attention learning (Huang et al., AAAI 2020), Algorithm 1, on one process or many.
+
+Every random number is a function of (seed, round, epoch, step), never of history or of the number of workers, so a run that was
+killed continues to the same result from nothing but its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distreid.config import Config, OptimizerConfig, to_dict
+from distreid.data.loader import Augmentation, Batch, training_batches
+from distreid.data.sampling import BatchPlan, make_stream, plan_mixed, plan_one, shard
+from distreid.errors import UserError
+from distreid.labels import PseudoLabels
+from distreid.losses import domain_loss, hard_label_loss, label_smoothing_loss, soft_label_loss
+from distreid.methods.domains import Network, TestSet
+from distreid.methods.features import extract
+from distreid.methods.networks import build_model, load_weights
+from distreid.methods.protocols import Desk, Reporter, RoundLabels
+from distreid.runtime import (
+    Engine,
+    LossMeter,
+    Precision,
+    RunDirectory,
+    Team,
+    learning_rate_factor,
+    load_tensors,
+    save_tensors,
+    timed,
+)
+
+LossTerms = dict[str, Tensor]
+CHECK_EVERY = 50  # steps between looks for a NaN: each one waits for the device
+
+
+@dataclass
+class State:
+    """Where the run stands; with the weights and the optimiser, all that a checkpoint holds."""
+
+    round: int = 0  # 0 is pre-training
+    epoch: int = 0  # epochs of this round that are finished
+    labelled: bool = False  # this round's labels are in the run directory
+    first_eps: float | None = None
+    figures: dict[str, Any] = field(default_factory=dict)  # this round's line of the result, as far as it is known
+    result: dict[str, Any] = field(default_factory=dict)
+
+
+class DAAM:
+    """One process's part of a run.
+
+    Args:
+        source: labelled; target: unlabelled, with a test set where accuracy is to be measured.
+        desk: labels and scores features that all processes hand in.
+    """
+
+    def __init__(
+        self, config: Config, team: Team, source: Network, target: Network, desk: Desk, run: RunDirectory, reporter: Reporter
+    ) -> None:
+        self.config, self.team, self.source, self.target = config, team, source, target
+        self.desk, self.run_directory, self.reporter = desk, run, reporter
+        how = config.runtime
+        self.precision = Precision(how.precision, team.device, channels_last=how.channels_last, compile=how.compile)
+        self.state = State()
+        self.saved: dict[str, Any] | None = None  # a checkpoint being resumed, until its optimiser is loaded
+        torch.manual_seed(config.seed)
+        self.model = build_model(config, source.identities)
+        self.precision.place(self.model)
+
+    def run(self) -> dict[str, Any]:
+        """Algorithm 1. Returns what result.json holds."""
+        self.resume()
+        if self.state.round == 0:
+            self.pretrain()  # line 1
+            self.measure_direct_transfer()
+        while self.state.round <= self.config.adapt.rounds:  # line 2
+            labels = self.label_target()  # lines 3-5
+            self.adapt(labels)  # line 6
+            self.measure_round()
+        return self.finish()
+
+    def pretrain(self) -> None:
+        """Train on the source with L_cro_s only (Eq. 3)."""
+        how = self.config.pretrain
+        if how.checkpoint:
+            self.load_pretrained(Path(how.checkpoint))
+            return
+        assert self.source.labels is not None
+        labels = self.source.labels
+        stream = make_stream(labels, self.config.input.sampler, self.config.input.instances, [self.config.seed, 0, 0])
+
+        def loss(engine: Engine, batch: Batch) -> LossTerms:
+            output = engine.forward(batch.images_BCHW, batch.domain_B)
+            return {"source": hard_label_loss(output.source_logits_SN, self.to_device(labels[batch.index_B]))}
+
+        trained = [self.model.backbone, self.model.attention, self.model.source_head]
+        self.train(
+            self.engine(how.optimizer, how.epochs, trained), how.epochs, lambda epoch: plan_one(stream, epoch, how.batch_size), loss
+        )
+
+    def label_target(self) -> RoundLabels:
+        """Extract f_sh over the target, cluster it, remake the target head."""
+        state, key = self.state, f"round-{self.state.round}"
+        if state.labelled:
+            saved = self.run_directory.load_labels(state.round)
+            pseudo = PseudoLabels(labels=saved["labels"], centers=saved["centers"], eps=float(saved["eps"]))
+            return RoundLabels(pseudo, saved["features_ND"], {})
+        self.message(f"round {state.round} of {self.config.adapt.rounds}")
+        seconds: dict[str, float] = {}
+        with timed(seconds, "extract"):
+            shard_nD = self.extract(self.target.train, "features of the target")
+        how = self.config.labels
+        eps = {"fixed": how.eps_value, "first_round": state.first_eps, "proportion": None}[how.eps]
+        with timed(seconds, "label"):
+            self.reporter.stage("pseudo-labels", 0)
+            labels = self.desk.label(key, shard_nD, eps)
+        pseudo = labels.pseudo
+        clusters, outliers = len(pseudo.centers), int((pseudo.labels < 0).sum())
+        if clusters < 2:
+            found = "no cluster" if clusters == 0 else "a single cluster"
+            raise UserError(
+                f"round {state.round}: {found} among {len(pseudo.labels)} target images (eps={pseudo.eps:.4f}, "
+                f"{outliers} outliers); {'raise' if clusters == 0 else 'lower'} labels.p or change labels.min_samples. "
+                f"{self.run_directory.round_checkpoint(state.round - 1)} holds the last good model"
+            )
+        if state.first_eps is None:
+            state.first_eps = pseudo.eps
+        state.figures = {"round": state.round, "eps": pseudo.eps, "clusters": clusters, "outliers": outliers, "seconds": seconds}
+        state.labelled = True
+        self.model.new_target_head(clusters, seed=self.config.seed * 1000 + state.round)
+        if self.team.leads:
+            arrays = {"labels": pseudo.labels, "centers": pseudo.centers, "eps": np.float64(pseudo.eps)}
+            self.run_directory.save_labels(state.round, labels.features_ND, **arrays)
+            self.run_directory.append({"event": "labels", **state.figures, **labels.figures})
+        self.checkpoint(None)
+        return labels
+
+    def adapt(self, labels: RoundLabels) -> None:
+        """Train on source and target with Eq. 7, as the mean over the images of a batch."""
+        how, seed, number = self.config.adapt, self.config.seed, self.state.round
+        assert self.source.labels is not None
+        source_labels, pseudo = self.source.labels, labels.pseudo
+        clustered = np.flatnonzero(pseudo.labels >= 0)  # outliers take no part in the round
+        make = partial(make_stream, sampler=self.config.input.sampler, instances=self.config.input.instances)
+        source = make(source_labels, seed=[seed, number, 0])
+        target = make(pseudo.labels[clustered], seed=[seed, number, 1])
+
+        def plan(epoch: int) -> BatchPlan:
+            mixed = plan_mixed(source, target, epoch, how.batch_size, self.config.model.batchnorm_group)
+            is_target = mixed.domain_SB == 1
+            index_SB = mixed.index_SB.copy()
+            index_SB[is_target] = clustered[index_SB[is_target]]
+            return BatchPlan(mixed.domain_SB, index_SB)
+
+        def loss(engine: Engine, batch: Batch) -> LossTerms:
+            output = engine.forward(batch.images_BCHW, batch.domain_B)
+            is_source = batch.domain_B.cpu().numpy() == 0
+            share = float(is_source.mean())
+            own = self.to_device(source_labels[batch.index_B[is_source]])
+            terms = {
+                "source": share * hard_label_loss(output.source_logits_SN, own),
+                "target": (1 - share) * self.target_loss(output.target_logits_TK, labels, batch.index_B[~is_source]),
+            }
+            if output.domain_logits_B2 is not None:
+                terms["domain"] = self.config.loss.domain_weight * domain_loss(output.domain_logits_B2, batch.domain_B)
+            return terms
+
+        self.train(self.engine(how.optimizer, how.epochs, [self.model]), how.epochs, plan, loss)
+
+    def target_loss(self, logits_TK: Tensor, labels: RoundLabels, index_T: np.ndarray) -> Tensor:
+        """L_cro_t of Eq. 5, or Table 3's alternatives."""
+        how, own_T = self.config.loss, labels.pseudo.labels[index_T]
+        if how.target == "soft":
+            weights = labels.pseudo.soft_weights(labels.features_ND[index_T], own_T, epsilon=how.epsilon, normalize=how.normalize)
+            return soft_label_loss(logits_TK, self.to_device(weights))
+        if how.target == "lsr":
+            return label_smoothing_loss(logits_TK, self.to_device(own_T), how.smoothing)
+        return hard_label_loss(logits_TK, self.to_device(own_T))
+
+    def train(
+        self, engine: Engine, epochs: int, plan: Callable[[int], BatchPlan], loss: Callable[[Engine, Batch], LossTerms]
+    ) -> None:
+        """Run the rest of a round's epochs; a checkpoint after each."""
+        state, how = self.state, self.config.input
+        augmentation = Augmentation(how.height, how.width, how.flip, how.pad, how.erase)
+        domains = [self.source.train, self.target.train]
+        for epoch in range(state.epoch, epochs):
+            started = time.perf_counter()
+            batches = plan(epoch)
+            seed = [self.config.seed, state.round, 2, epoch]
+            # For backbones that draw random numbers of their own (dropout, drop path).
+            torch.manual_seed(int(np.random.SeedSequence([*seed, self.team.rank]).generate_state(1)[0]))
+            self.model.train()
+            title = f"pre-training, epoch {epoch + 1}/{epochs}" if state.round == 0 else f"adapting, epoch {epoch + 1}/{epochs}"
+            self.reporter.stage(title, len(batches))
+            meter = LossMeter(self.team)
+            for step, batch in enumerate(
+                training_batches(
+                    domains, batches, augmentation, seed, rank=self.team.rank, world=self.team.world, device=self.team.device
+                )
+            ):
+                rate = engine.learning_rate(epoch + step / len(batches))
+                terms = loss(engine, batch)
+                engine.step(sum(terms.values(), torch.zeros((), device=self.team.device)))
+                meter.add(terms)
+                if (step + 1) % CHECK_EVERY == 0 or step + 1 == len(batches):
+                    self.check_finite(meter.mean(), epoch)
+                self.reporter.advance(step + 1, {})
+            self.team.average_buffers(self.model)
+            elapsed = time.perf_counter() - started
+            state.epoch = epoch + 1
+            if state.round > 0:
+                seconds = state.figures["seconds"]
+                seconds["train"] = seconds.get("train", 0.0) + elapsed
+            if self.team.leads:
+                record = {"event": "epoch", "round": state.round, "epoch": epoch + 1, "loss": meter.mean_seen, "lr": rate}
+                images = batches.index_SB.size
+                self.run_directory.append({**record, "images_per_second": images / elapsed, "seconds": elapsed})
+            self.checkpoint(engine)
+
+    def check_finite(self, losses: dict[str, float], epoch: int) -> None:
+        """The same verdict in every process, because the means are."""
+        if not np.isfinite(list(losses.values())).all():
+            stage, where = ("pretrain", "pre-training") if self.state.round == 0 else ("adapt", f"round {self.state.round}")
+            broken = ", ".join(name for name, value in losses.items() if not np.isfinite(value))
+            raise UserError(
+                f"{where}, epoch {epoch + 1}: the loss ({broken}) is not finite; lower {stage}.optimizer.lr_backbone and lr_new. "
+                f"The checkpoint before this epoch is kept in {self.run_directory.last}"
+            )
+
+    def measure_direct_transfer(self) -> None:
+        """Accuracy of the source model on its own test set and on the target's; ends round 0."""
+        result = self.state.result
+        if self.source.test is not None:
+            result["in_domain"] = self.score("source", self.source.test)
+        if self.target.test is not None:
+            result["direct_transfer"] = self.score("target", self.target.test)
+        self.end_round()
+
+    def measure_round(self) -> None:
+        """Accuracy after a round, its line in the result; ends the round."""
+        figures, last = self.state.figures, self.state.round == self.config.adapt.rounds
+        if self.target.test is not None and (self.config.evaluate.every_round or last):
+            with timed(figures["seconds"], "evaluate"):
+                figures.update(self.score("target", self.target.test))
+        self.state.result.setdefault("rounds", []).append(figures)
+        self.end_round()
+
+    def end_round(self) -> None:
+        state = self.state
+        if self.team.leads:
+            self.run_directory.append({"event": "round", "round": state.round, **(state.figures or state.result)})
+            save_tensors(self.run_directory.round_checkpoint(state.round), self.portable())
+        state.round, state.epoch, state.labelled, state.figures = state.round + 1, 0, False, {}
+        self.checkpoint(None)
+
+    def finish(self) -> dict[str, Any]:
+        """Write result.json: the last checkpoint's accuracy, never the best one's."""
+        rounds = self.state.result.get("rounds", [])
+        accuracy = {key: rounds[-1][key] for key in ("mAP", "rank1", "rank5", "rank10") if key in rounds[-1]} if rounds else {}
+        result = {
+            "method": self.config.method,
+            "source": self.source.name,
+            "target": self.target.name,
+            "seed": self.config.seed,
+            **self.state.result,
+            "final": accuracy or None,
+        }
+        if self.team.leads:
+            self.run_directory.write_result(result)
+        return result
+
+    def extract(self, images: Any, title: str) -> np.ndarray:
+        """This process's shard of the features of ``images``, float32 [n, c]."""
+        how = self.config.input
+        part = shard(len(images), self.team.rank, self.team.world)
+        self.reporter.stage(title, part.stop - part.start)
+        return extract(
+            self.model,
+            images,
+            part,
+            height=how.height,
+            width=how.width,
+            batch=self.config.evaluate.batch_size,
+            precision=self.precision,
+            flip=self.config.evaluate.flip,
+            progress=lambda done: self.reporter.advance(done, {}),
+        )
+
+    def score(self, name: str, test: TestSet) -> dict[str, float]:
+        shard_nD = self.extract(test.images, f"features of the {name}'s test set")
+        return self.desk.score(f"{name}-{self.state.round}", name, shard_nD)
+
+    def engine(self, how: OptimizerConfig, epochs: int, modules: list[Any]) -> Engine:
+        """An optimiser over some modules (the backbone at its own rate), continued from a checkpoint where there is one."""
+        backbone = {id(p) for p in self.model.backbone.parameters()}
+        parameters = [p for module in modules if module is not None for p in module.parameters()]
+        groups = [
+            {"params": [p for p in parameters if id(p) in backbone], "lr": how.lr_backbone},
+            {"params": [p for p in parameters if id(p) not in backbone], "lr": how.lr_new},
+        ]
+        factor = partial(
+            learning_rate_factor,
+            epochs=epochs,
+            schedule=how.schedule,
+            step_epochs=how.step_epochs,
+            step_gamma=how.step_gamma,
+            warmup_epochs=how.warmup_epochs,
+        )
+        engine = Engine(
+            self.model, groups, factor, self.team, self.precision,
+            optimizer=how.name, momentum=how.momentum, weight_decay=how.weight_decay,
+        )  # fmt: skip
+        if self.saved is not None and self.saved["optimizer"] is not None:
+            engine.optimizer.load_state_dict(self.saved["optimizer"])
+        self.saved = None
+        return engine
+
+    def checkpoint(self, engine: Engine | None) -> None:
+        """Replace the checkpoint to resume from; ``engine`` None between the stages, where there is no optimiser to keep."""
+        if self.team.leads:
+            optimizer = engine.optimizer.state_dict() if engine is not None else None
+            self.run_directory.save({**self.portable(), "state": vars(self.state), "optimizer": optimizer})
+
+    def portable(self) -> dict[str, Any]:
+        """The model and what is needed to build it again."""
+        return {
+            "format": 1,
+            "config": to_dict(self.config),
+            "identities": self.source.identities,
+            "content": [self.source.content, self.target.content],
+            "model": self.model.state_dict(),
+        }
+
+    def resume(self) -> None:
+        """Continue from the last checkpoint, if there is one."""
+        saved = self.run_directory.load()
+        self.team.barrier()  # nobody writes before everybody has read
+        if self.team.leads:
+            self.run_directory.truncate_metrics(saved["metrics_size"] if saved is not None else 0)
+        if saved is None:
+            return
+        if saved["content"] != [self.source.content, self.target.content]:
+            raise UserError(f"{self.run_directory.path}: the data have changed since this run began; choose another output")
+        self.state = State(**saved["state"])
+        load_weights(self.model, saved["model"], self.run_directory.last)
+        self.saved = saved
+
+    def load_pretrained(self, path: Path) -> None:
+        """Take another run's weights at the end of its pre-training in place of line 1."""
+        path = RunDirectory(path).round_checkpoint(0) if path.is_dir() else path
+        load_weights(self.model, load_tensors(path).get("model", {}), path)
+
+    def to_device(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array).to(self.team.device)
+
+    def message(self, text: str) -> None:
+        if self.team.leads:
+            self.reporter.note(text)

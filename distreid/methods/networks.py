@@ -1,0 +1,54 @@
+"""From a configuration or a checkpoint to a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from distreid.config import Config, config_from_dict
+from distreid.errors import UserError
+from distreid.models import DAAMNet, build_backbone, group_batchnorm
+from distreid.runtime import RunDirectory, load_tensors
+
+
+def build_model(config: Config, identities: int) -> DAAMNet:
+    """The network of a configuration, with weights as configured."""
+    how = config.model
+    backbone = build_backbone(how.backbone, how.weights, how.last_stride)
+    model = DAAMNet(backbone, identities, attention=how.attention, domain_branch=how.domain_branch)
+    group_batchnorm(model, how.batchnorm_group)
+    return model
+
+
+def load_weights(model: DAAMNet, weights: dict[str, Tensor], path: Path) -> None:
+    """Load a checkpoint's weights, making the target head that they hold."""
+    if "target_head.weight" in weights:
+        model.new_target_head(len(weights["target_head.weight"]), seed=0)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: the weights do not fit the configured model ({reason})") from None
+
+
+def load_network(path: Path) -> tuple[DAAMNet, Config, Path]:
+    """The network of a checkpoint, or of a run's last finished round, in evaluation mode; its configuration; the file read."""
+    file = last_round(path) if path.is_dir() else path
+    saved = load_tensors(file)
+    try:
+        config, identities, weights = config_from_dict(saved["config"]), int(saved["identities"]), saved["model"]
+    except (KeyError, TypeError):
+        raise UserError(f"{file}: not a checkpoint of distreid") from None
+    config.model.weights = "none"  # the checkpoint's own follow
+    model = build_model(config, identities)
+    load_weights(model, weights, file)
+    return model.eval(), config, file
+
+
+def last_round(run: Path) -> Path:
+    """The weights at the end of a run's last finished round."""
+    files = sorted(RunDirectory(run).checkpoints.glob("round-*.pt"))
+    if not files:
+        raise UserError(f"{run}: holds no finished round; give a run directory or a checkpoint file")
+    return files[-1]

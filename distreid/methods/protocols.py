@@ -1,0 +1,57 @@
+"""What the loops ask of the world around them. A loop reads the same in one process and on forty GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from distreid.labels import PseudoLabels
+
+
+@dataclass(frozen=True)
+class RoundLabels:
+    """A round's labels and the features they were made of.
+
+    Attributes:
+        pseudo: cluster of each target image and the cluster centres.
+        features_ND: f_i of Eq. 4, the features that were clustered; float32 [N, D], read-only, one copy a node.
+        figures: numbers about the labelling for the log (seconds a stage, memory, quality).
+    """
+
+    pseudo: PseudoLabels
+    features_ND: np.ndarray
+    figures: dict[str, Any]
+
+
+class Desk(Protocol):
+    """Where features go to be labelled and scored.
+
+    Every process hands in its contiguous shard (in rank order) and receives the answer for the whole. No process waits inside
+    a collective meanwhile. ``key`` names the occasion, the same in every process.
+    """
+
+    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
+        """Pseudo-labels of the whole target; ``eps`` None derives it from the proportion p."""
+        ...
+
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> dict[str, float]:
+        """mAP and CMC of the test set named ``test``: its query rows, then its gallery rows."""
+        ...
+
+
+class Reporter(Protocol):
+    """Where progress is shown. Calls are cheap and may be dropped."""
+
+    def stage(self, title: str, total: int) -> None:
+        """A long step of ``total`` units begins."""
+        ...
+
+    def advance(self, done: int, figures: dict[str, float]) -> None:
+        """``done`` units of the current step are finished; figures are shown beside it."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        ...

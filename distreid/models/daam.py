@@ -1,0 +1,93 @@
+"""The DAAM network (Huang et al., AAAI 2020, Figure 2) and its ablation variants (Table 4)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from distreid.models.attention import DomainAdaptiveAttention
+from distreid.models.backbone import Backbone
+
+Attention = Literal["shared", "individual", "none"]
+
+
+@dataclass
+class DAAMOutput:
+    """What one mixed batch of B images yields; S of them are source, T target, in the batch's order."""
+
+    source_logits_SN: Tensor  # [S, N_ids]
+    target_logits_TK: Tensor | None  # [T, K]; None before the first round
+    domain_logits_B2: Tensor | None  # [B, 2], column 0 source, 1 target; None without the DSP branch
+
+
+class DAAMNet(nn.Module):
+    """Backbone, attention, and the domain-shared (DSH) and domain-specific (DSP) branches.
+
+    Variants, by (attention, domain_branch): (none, False) plain; (none, True) DSH+DSP without attention, both branches see F;
+    (shared, False) DSH with attention; (individual, True) IA, an attention module for each branch in place of A and 1-A;
+    (shared, True) the full model.
+
+    Args:
+        backbone: yields F [B, c, h, w].
+        identities: N_ids, classes of the source head.
+        clusters: K, classes of the target head; 0 for none yet (see :meth:`new_target_head`).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        identities: int,
+        *,
+        attention: Attention = "shared",
+        domain_branch: bool = True,
+        clusters: int = 0,
+    ) -> None:
+        super().__init__()
+        c = backbone.channels
+        self.backbone = backbone
+        self.attention = DomainAdaptiveAttention(c) if attention != "none" else None
+        self.specific_attention = DomainAdaptiveAttention(c) if attention == "individual" and domain_branch else None
+        self.source_head = _head(c, identities)
+        self.target_head = _head(c, clusters) if clusters else None
+        self.domain_head = _head(c, 2) if domain_branch else None
+
+    def new_target_head(self, clusters: int, seed: int) -> None:
+        """Replace the K-way target head; its weights are a function of ``seed`` alone, the same on every worker."""
+        device = self.source_head.weight.device
+        self.target_head = _head(self.backbone.channels, clusters, torch.Generator().manual_seed(seed)).to(device)
+
+    def split(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """F_sh = A * F (Eq. 1) and F_sp = (1 - A) * F (Eq. 2), each [B, c, h, w]."""
+        f_Bchw = self.backbone(x_BCHW)
+        if self.attention is None:
+            return f_Bchw, f_Bchw
+        a_Bchw = self.attention(f_Bchw)
+        if self.specific_attention is not None:
+            return a_Bchw * f_Bchw, self.specific_attention(f_Bchw) * f_Bchw
+        return a_Bchw * f_Bchw, (1 - a_Bchw) * f_Bchw
+
+    def features(self, x_BCHW: Tensor) -> Tensor:
+        """f_sh = GAP(F_sh), float32 [B, c], not normalised: the feature for clustering and for matching."""
+        return _pool(self.split(x_BCHW)[0])
+
+    def forward(self, x_BCHW: Tensor, domain_B: Tensor) -> DAAMOutput:
+        """Images [B, 3, H, W] and their domains (0 source, 1 target; int64 [B]) to the three classifiers' logits."""
+        shared_Bchw, specific_Bchw = self.split(x_BCHW)
+        f_sh_Bc = _pool(shared_Bchw)
+        return DAAMOutput(
+            source_logits_SN=self.source_head(f_sh_Bc[domain_B == 0]),
+            target_logits_TK=self.target_head(f_sh_Bc[domain_B == 1]) if self.target_head is not None else None,
+            domain_logits_B2=self.domain_head(_pool(specific_Bchw)) if self.domain_head is not None else None,
+        )
+
+
+def _pool(f_Bchw: Tensor) -> Tensor:
+    return f_Bchw.float().mean((2, 3))
+
+
+def _head(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:
+    head = nn.Linear(inputs, outputs)
+    nn.init.normal_(head.weight, std=0.001, generator=generator)
+    nn.init.zeros_(head.bias)
+    return head

@@ -1,0 +1,117 @@
+"""A run directory: config.yaml, metrics.jsonl, result.json, checkpoints/, labels/, report.html."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from distreid.errors import UserError
+from distreid.runtime.files import atomic_write, load_tensors, save_tensors, write_json
+
+
+class RunDirectory:
+    """Where one run lives. Only the leading process writes; every file but metrics.jsonl is replaced atomically."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.jsonl"
+        self.result = self.path / "result.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.labels = self.path / "labels"
+        self.last = self.checkpoints / "last.pt"
+
+    def create(self, config_yaml: str, *, resume: bool) -> None:
+        """Make the directory, or check that a resumed run has the same configuration.
+
+        Raises:
+            UserError: it holds another run, or there is nothing to resume.
+        """
+        if self.config.exists():
+            if not resume:
+                raise UserError(f"{self.path} already holds a run: continue it with --resume, or choose another output")
+            changed = _changed_keys(self.config.read_text(encoding="utf-8"), config_yaml)
+            if changed:
+                raise UserError(f"{self.path}: --resume with other settings ({changed}); keep them or choose another output")
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UserError(f"{self.path} exists and is not a run of distreid: choose another output")
+        try:
+            for folder in (self.path, self.checkpoints, self.labels):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be created ({error.strerror})") from None
+        with atomic_write(self.config, "w") as file:
+            file.write(config_yaml)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def metrics_size(self) -> int:
+        return self.metrics.stat().st_size if self.metrics.exists() else 0
+
+    def truncate_metrics(self, size: int) -> None:
+        """Forget lines that a killed run wrote after its last checkpoint."""
+        if self.metrics_size() > size:
+            os.truncate(self.metrics, size)
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        write_json(self.result, result)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint to resume from."""
+        save_tensors(self.last, {**state, "metrics_size": self.metrics_size()})
+
+    def load(self) -> dict[str, Any] | None:
+        """The checkpoint to resume from, or None when the run died before its first."""
+        return load_tensors(self.last) if self.last.exists() else None
+
+    def round_checkpoint(self, number: int) -> Path:
+        """Weights at the end of round ``number``; 0 is the pre-trained model."""
+        return self.checkpoints / f"round-{number:02d}.pt"
+
+    def save_labels(self, number: int, features_ND: np.ndarray, **arrays: np.ndarray) -> None:
+        """Keep round ``number``'s labels, and its features while the round is under way."""
+        for old in self.labels.glob("features-*.npy"):
+            if old != self._features(number):
+                old.unlink()
+        with atomic_write(self._features(number)) as file:
+            np.save(file, features_ND)
+        with atomic_write(self._labels(number)) as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def load_labels(self, number: int) -> dict[str, np.ndarray]:
+        """What :meth:`save_labels` was given; ``features_ND`` is memory-mapped, one copy a node."""
+        with np.load(self._labels(number), allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        return {**arrays, "features_ND": np.load(self._features(number), mmap_mode="r", allow_pickle=False)}
+
+    def _labels(self, number: int) -> Path:
+        return self.labels / f"round-{number:02d}.npz"
+
+    def _features(self, number: int) -> Path:
+        return self.labels / f"features-{number:02d}.npy"
+
+
+# What may differ between a run and its continuation: who computes, and how far.
+MAY_CHANGE = ("runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus", "adapt.rounds")
+
+
+def _changed_keys(old: str, new: str) -> str:
+    before, after = _flat(yaml.safe_load(old)), _flat(yaml.safe_load(new))
+    changed = [key for key in after if before.get(key) != after[key] and key not in MAY_CHANGE]
+    return ", ".join(f"{key}: {before.get(key)} -> {after[key]}" for key in changed[:3])
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix.rstrip("."): tree}
+    return {key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}{name}.").items()}

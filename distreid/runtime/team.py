@@ -1,0 +1,44 @@
+"""The processes that train together, seen from one of them; with one process every operation is the identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process's rank, the number of processes, and the device it trains on."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the run directory."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Element-wise mean over the processes."""
+        if self.world == 1:
+            return values
+        values = values.clone()
+        dist.all_reduce(values)
+        return values / self.world
+
+    def average_buffers(self, model: nn.Module) -> None:
+        """Give every process the mean of all processes' floating-point buffers (BatchNorm's running statistics)."""
+        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        if self.world == 1 or not buffers:
+            return
+        mean = self.mean(torch.cat([buffer.flatten() for buffer in buffers]))
+        for buffer, part in zip(buffers, mean.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(part.view_as(buffer))
+
+    def barrier(self) -> None:
+        if self.world > 1:
+            dist.barrier()

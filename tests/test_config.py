@@ -1,0 +1,71 @@
+import pytest
+import yaml
+
+from distreid.config import config_from_dict, load_config, to_yaml
+from distreid.errors import UserError
+
+BASE = {"output": "runs/x", "source": {"data": "a.arrow"}, "target": {"data": "b.arrow"}}
+
+
+def test_defaults_are_the_papers() -> None:
+    config = config_from_dict(BASE)
+    assert (config.input.height, config.input.width) == (384, 128)
+    assert (config.adapt.optimizer.lr_backbone, config.adapt.optimizer.lr_new) == (1.5e-4, 3e-5)
+    assert (config.adapt.epochs, config.adapt.batch_size, config.loss.epsilon) == (260, 32, 0.9)
+    assert (config.labels.min_samples, config.labels.p, config.labels.k1, config.labels.k2) == (4, 1.6e-3, 30, 6)
+    assert config.pretrain.optimizer.lr_new == 0.1, "a group may override its part's defaults"
+
+
+def test_overriding_one_key_keeps_its_siblings_defaults() -> None:
+    config = config_from_dict({**BASE, "pretrain": {"optimizer": {"momentum": 0.8}}})
+    assert config.pretrain.optimizer.momentum == 0.8 and config.pretrain.optimizer.lr_new == 0.1
+
+
+def test_yaml_and_overrides(tmp_path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(BASE))
+    config = load_config(file, ["adapt.epochs=3", "source.cameras=[1, 2]", "labels.p=1e-3", "runtime.gpu=no", "adapt.rounds=2"])
+    assert (config.adapt.epochs, config.source.cameras, config.labels.p, config.runtime.gpu) == (3, [1, 2], 1e-3, "no")
+    file.write_text(to_yaml(config))
+    assert load_config(file) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("adapt.epoch=3", "unknown key 'adapt.epoch'.*did you mean 'adapt.epochs'"),
+        ("epochs=3", "did you mean '(adapt|pretrain).epochs'"),
+        ("adapt.epochs=three", "adapt.epochs='three' must be a whole number"),
+        ("adapt.epochs=2.5", "adapt.epochs=2.5 must be a whole number"),
+        ("model.attention=sharde", "did you mean 'shared'"),
+        ("labels.p=2", "must not be above 1"),
+        ("labels.k1=0", "labels.k1=0 must be greater than 0"),
+        ("model=resnet50", "model is a group of keys"),
+        ("source.cameras=1", "must be a list"),
+        ("source.identities=[5, 2]", "start < stop"),
+        ("runtime.channels_last=1", "true or false"),
+        ("output=", "output"),
+        ("seed", "is not an override"),
+        ("runtime.workers=3", "adapt.batch_size=32|pretrain.batch_size=32 cannot be divided"),
+        ("runtime.workers=2", r"batchnorm_group=32 does not divide the 16.*choose one of \[2, 4, 8, 16\]"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(override: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected) as caught:
+        config_from_dict(BASE, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_not_configurations(tmp_path) -> None:
+    with pytest.raises(UserError, match="no such configuration"):
+        load_config(tmp_path / "none.yaml")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: [1, 2")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(bad)
+    bad.write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(bad)
+    bad.write_text("just text")
+    with pytest.raises(UserError, match="keys and values"):
+        load_config(bad)
