@@ -190,13 +190,13 @@ def check(config: Config) -> None:
             raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
     positive = (
         "input.height", "input.width", "input.instances", "model.batchnorm_group", "pretrain.batch_size", "labels.k1",
-        "labels.k2", "labels.min_samples", "labels.p", "adapt.rounds", "adapt.epochs", "adapt.batch_size",
+        "labels.k2", "labels.min_samples", "labels.p", "adapt.epochs", "adapt.batch_size",
         "adapt.optimizer.step_epochs", "pretrain.optimizer.step_epochs", "evaluate.batch_size",
     )  # fmt: skip
     for name in positive:
         if _get(config, name) <= 0:
             raise UserError(f"{name}={_get(config, name)} must be greater than 0")
-    not_negative = ("seed", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures",
+    not_negative = ("seed", "adapt.rounds", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures",
                     "runtime.label_gpus")  # fmt: skip
     for name in not_negative:
         if _get(config, name) < 0:

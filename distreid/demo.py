@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
+
+import yaml
 
 from distreid.config import config_from_dict
 from distreid.data import pack
@@ -10,37 +13,18 @@ from distreid.data.drawn import draw_domain
 from distreid.launch import train
 from distreid.terminal import bar
 
-# Small, from scratch and on two cores, so unlike the paper's settings wherever those need ImageNet weights or a GPU.
-SETTINGS = {
-    "method": "daam",
-    "input": {"height": 128, "width": 64, "pad": 5},
-    "model": {"backbone": "resnet18", "weights": "none", "last_stride": 1, "batchnorm_group": 16},
-    "pretrain": {
-        "epochs": 14,
-        "optimizer": {"name": "adamw", "lr_backbone": 2e-3, "lr_new": 2e-3, "schedule": "cosine", "warmup_epochs": 1.0},
-    },
-    "labels": {"k1": 20},
-    "adapt": {
-        "rounds": 4,
-        "epochs": 3,
-        "optimizer": {"name": "adamw", "lr_backbone": 5e-4, "lr_new": 2e-3, "schedule": "cosine", "warmup_epochs": 0.2},
-    },
-    "runtime": {"workers": 2, "precision": "bf16", "channels_last": True},
-}
 SOURCE, TARGET = "day", "night"
 
 
 def demo(out: Path, *, seed: int = 0, resume: bool = False, overrides: list[str] | None = None) -> None:
     """Draw two camera networks beside ``out``, adapt from one to the other, print the table and write the report."""
     data = out.with_name(f"{out.name}-data-{seed}")
-    config = config_from_dict(
-        {**SETTINGS, "seed": seed, "output": str(out)}
-        | {name: {"data": str(data / f"{domain}.arrow")} for name, domain in (("source", SOURCE), ("target", TARGET))},
-        overrides,
-        where="demo",
-    )
+    settings = yaml.safe_load((resources.files("distreid") / "demo.yaml").read_text(encoding="utf-8"))
+    settings |= {"seed": seed, "output": str(out)}
+    settings |= {role: {"data": str(data / f"{domain}.arrow")} for role, domain in (("source", SOURCE), ("target", TARGET))}
+    config = config_from_dict(settings, overrides, where="demo")
     for number, domain in enumerate((SOURCE, TARGET)):
-        packed, folder = data / f"{domain}.arrow", data / domain
+        folder, packed = data / domain, data / f"{domain}.arrow"
         if packed.exists():
             continue
         if not folder.exists():

@@ -112,7 +112,8 @@ class DAAM:
         state, key = self.state, f"round-{self.state.round}"
         if state.labelled:
             saved = self.run_directory.load_labels(state.round)
-            pseudo = PseudoLabels(labels=saved["labels"], centers=saved["centers"], eps=float(saved["eps"]))
+            normalized = self.config.labels.features == "l2"
+            pseudo = PseudoLabels(saved["labels"], saved["centers"], float(saved["eps"]), normalized)
             return RoundLabels(pseudo, saved["features_ND"], {})
         self.message(f"round {state.round} of {self.config.adapt.rounds}")
         seconds: dict[str, float] = {}
@@ -138,8 +139,9 @@ class DAAM:
         state.labelled = True
         self.model.new_target_head(clusters, seed=self.config.seed * 1000 + state.round)
         if self.team.leads:
-            arrays = {"labels": pseudo.labels, "centers": pseudo.centers, "eps": np.float64(pseudo.eps)}
-            self.run_directory.save_labels(state.round, labels.features_ND, **arrays)
+            self.run_directory.save_labels(
+                state.round, labels.features_ND, labels=pseudo.labels, centers=pseudo.centers, eps=np.array(pseudo.eps)
+            )
             self.run_directory.append({"event": "labels", **state.figures, **labels.figures})
         self.checkpoint(None)
         return labels

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import torch
 
@@ -25,14 +23,23 @@ class LocalDesk:
         self._labels = labels
         self._tests = {name: (test.pids, test.camids, test.queries) for name, test in tests.items()}
         self._device = labels.device if labels.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        self._previous: np.ndarray | None = None
 
     def label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
-        started = time.perf_counter()
         how = self._labels
         pseudo = make_pseudo_labels(
-            features_ND, k1=how.k1, k2=how.k2, p=how.p, min_samples=how.min_samples, eps=eps, device=self._device
+            features_ND,
+            k1=how.k1,
+            k2=how.k2,
+            p=how.p,
+            min_samples=how.min_samples,
+            eps=eps,
+            normalize_centers=how.features == "l2",
+            previous_labels_N=self._previous,
+            device=self._device,
         )
-        return RoundLabels(pseudo, features_ND, {"seconds": time.perf_counter() - started})
+        self._previous = pseudo.labels
+        return RoundLabels(pseudo, features_ND, {"quality": pseudo.quality, "stats": pseudo.stats})
 
     def score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:
         pids, camids, queries = self._tests[test]

@@ -21,7 +21,8 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x_BCHW)
         if self.group == 0 or len(x_BCHW) % self.group:
             raise ValueError(f"a training batch of {len(x_BCHW)} images is not a multiple of the group of {self.group}")
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
         means, variances, outputs = [], [], []
         for group in x_BCHW.split(self.group):
             mean, variance = self.running_mean.clone(), self.running_var.clone()
@@ -29,6 +30,7 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
             means.append(mean)
             variances.append(variance)
         with torch.no_grad():
+            self.num_batches_tracked.add_(1)
             self.running_mean.copy_(torch.stack(means).mean(0))
             self.running_var.copy_(torch.stack(variances).mean(0))
         return torch.cat(outputs)

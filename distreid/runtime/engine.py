@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +86,9 @@ class Engine:
             forward = torch.compile(forward)  # type: ignore[assignment]
         if team.world > 1:
             ids = [team.device.index] if team.device.type == "cuda" else None
-            forward = DistributedDataParallel(forward, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # the keyword's successor is not in every torch we support
+                forward = DistributedDataParallel(forward, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
         self._forward = forward
 
     def learning_rate(self, epoch: float) -> float:

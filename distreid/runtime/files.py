@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -41,12 +42,11 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_tensors(path: Path, value: dict[str, Any]) -> None:
     """Nested dictionaries of tensors, numbers and text, readable by :func:`load_tensors`."""
+    # Through memory, because torch's own file writer hides the reason when a disk is full.
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
     with atomic_write(path) as file:
-        try:
-            torch.save(value, file)
-        except RuntimeError as error:
-            # torch's zip writer reports a full disk as a RuntimeError of its own.
-            raise UserError(f"{path}: could not be written ({str(error).splitlines()[0]}); is the disk full?") from None
+        file.write(buffer.getbuffer())
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

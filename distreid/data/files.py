@@ -1,0 +1,36 @@
+"""Output files that are whole or not there."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from distreid.errors import UserError
+
+
+@contextmanager
+def atomic_write(out: Path) -> Iterator[BinaryIO]:
+    """A new file beside ``out`` that takes its place when the block ends well and vanishes when it does not.
+
+    Makes the folder if need be. Raises `UserError` if anything about writing fails; the block's own errors pass, unless they are
+    `OSError`s, which are taken for errors in writing.
+    """
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; give the name of a file to write")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(out)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "free some space or choose another place" if full else "check the folder and its permissions"
+        raise UserError(f"{out}: cannot be written ({error.strerror}); {advice}") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

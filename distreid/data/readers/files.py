@@ -1,0 +1,92 @@
+"""What all readers share: listing images in a fixed order, and one-line errors about folders and file names."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from distreid.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+JUNK_NAMES = frozenset({"thumbs.db", "desktop.ini"})
+JUNK_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
+
+
+def is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_junk(name: str) -> bool:
+    """Files that operating systems leave behind; nobody needs to hear about them. Dot files include macOS's ``._x.jpg``."""
+    return name.startswith(".") or name.lower() in JUNK_NAMES
+
+
+def sample(names: Sequence[object], count: int = 3) -> str:
+    """The first few of many, for a message: ``a, b, c and 7 more``."""
+    shown = ", ".join(str(name) for name in names[:count])
+    return shown if len(names) <= count else f"{shown} and {len(names) - count:,} more"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 image``, ``12,936 images``, ``2 identities``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"
+
+
+def check_folder(root: Path) -> None:
+    """Raises `UserError` unless ``root`` is a folder with something in it."""
+    if not root.exists():
+        raise UserError(f"{root}: no such folder; check the path")
+    if not root.is_dir():
+        raise UserError(f"{root}: is a file; give the folder that holds the data set")
+    if not any(root.iterdir()):
+        raise UserError(f"{root}: the folder is empty; give the folder that holds the data set")
+
+
+def walk_files(root: Path) -> Iterator[Path]:
+    """Every file below ``root``, junk left out; follows links to folders, each real folder once."""
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, onerror=stop, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in JUNK_FOLDERS)
+        yield from (Path(folder, name) for name in names if not is_junk(name))
+
+
+def by_path(paths: Iterable[Path]) -> list[Path]:
+    """Sorted by the path's text with ``/`` between the parts, which is the same on every system and in every locale."""
+    return sorted(paths, key=lambda path: path.as_posix())
+
+
+def flat_images(folder: Path) -> tuple[list[Path], int]:
+    """The images directly in ``folder``, sorted, and the number of other files there. Raises `UserError` if there are none."""
+    names = sorted(path.name for path in folder.iterdir() if not is_junk(path.name))
+    images = [folder / name for name in names if is_image(name)]
+    if not images:
+        raise UserError(f"{folder}: holds no image; finish the download or remove the folder")
+    return images, sum((folder / name).is_file() for name in names if not is_image(name))
+
+
+def find_root(root: Path, expected: Sequence[str], title: str) -> None:
+    """Checks that ``root`` holds at least one of the ``expected`` names; else says which, and where they seem to be.
+
+    People point one level too low (into ``bounding_box_train``) or one too high (at the folder they unpacked into).
+    """
+    check_folder(root)
+    if any((root / name).exists() for name in expected):
+        return
+    wanted = f"{title} has {', '.join(expected)}"
+    above = root.resolve().parent
+    if any((above / name).exists() for name in expected):
+        raise UserError(f"{root}: this is a part of the data set ({wanted}); give the folder above it, {above}")
+    below = [child for child in by_path(root.iterdir()) if any((child / name).exists() for name in expected)]
+    if below:
+        raise UserError(f"{root}: {wanted}, and none is here; did you mean {below[0]}?")
+    raise UserError(f"{root}: does not look like {title}: expected {', '.join(expected)} in it; check the path or the format")

@@ -1,0 +1,21 @@
+"""A plain folder of crops: no identities, no cameras, any sub-folders. The unlabelled target that people really have."""
+
+from pathlib import Path
+
+from distreid.data.readers.files import by_path, check_folder, is_image, plural, walk_files
+from distreid.data.records import UNKNOWN, Dataset, Record
+from distreid.errors import UserError
+
+
+def read(root: Path) -> Dataset:
+    """Every image below ``root`` as training image with unknown pid and camid."""
+    check_folder(root)
+    files = list(walk_files(root))
+    images = by_path(path for path in files if is_image(path.name))
+    if not images:
+        raise UserError(f"{root}: no image in it or below it (.jpg, .png, .bmp, .gif, .tif, .webp, .ppm); check the path")
+    notes = [f"train: {plural(len(images), 'image')}, identities and cameras unknown"]
+    if len(files) > len(images):
+        notes.append(f"{plural(len(files) - len(images), 'other file')} ignored")
+    records = tuple(Record(path, UNKNOWN, UNKNOWN, "train") for path in images)
+    return Dataset(root.resolve().name, "folder", root, records, tuple(notes))

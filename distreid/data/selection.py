@@ -1,0 +1,129 @@
+"""Which rows of a store a run uses: its cameras, its identities, and a test set held out of a set that brings none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from distreid.data.readers.files import plural
+from distreid.data.records import UNKNOWN
+from distreid.data.store import ImageStore
+from distreid.errors import UserError
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """``rows`` into the store, ascending, with their ``pids`` and ``camids``; each int64 [N]."""
+
+    rows: Integers
+    pids: Integers
+    camids: Integers
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The three splits of one camera network, as selected."""
+
+    train: Split
+    query: Split
+    gallery: Split
+
+
+def select(
+    store: ImageStore,
+    *,
+    cameras: Sequence[int] | None = None,
+    identities: tuple[int, int] | None = None,
+    holdout: int | None = None,
+) -> Domain:
+    """Picks the rows of a run.
+
+    ``cameras`` keeps these cameras in all splits. ``identities=(start, stop)`` keeps a half-open range of the training identities,
+    counted over *all* of them in sorted order, whatever the cameras: ranges that do not overlap share nobody. ``holdout=n`` makes
+    the last n selected identities a test set (see `_hold_out`) of a store that has no query and gallery of its own.
+    Raises `UserError` for a camera, range or number that the store does not have.
+    """
+    kept = np.ones(len(store), dtype=bool)
+    train = store.splits == "train"
+    if identities is not None:
+        kept &= ~train | np.isin(store.pids, _identity_range(store, identities))
+    if cameras is not None:
+        kept &= np.isin(store.camids, _known_cameras(store, cameras))
+    if train.any() and not (train & kept).any():
+        raise UserError(f"{store.path}: no training image of these identities in cameras {_listed(cameras or ())}; choose others")
+    domain = Domain(*(_split(store, kept & (store.splits == split)) for split in ("train", "query", "gallery")))
+    return domain if holdout is None else _hold_out(store, domain, holdout)
+
+
+def relabel(pids: Integers) -> tuple[Integers, int]:
+    """Class labels 0..n-1 in the order of the sorted pids, int64 [N], and n."""
+    known, labels = np.unique(pids, return_inverse=True)
+    return labels.astype(np.int64), len(known)
+
+
+def _split(store: ImageStore, mask: npt.NDArray[np.bool_]) -> Split:
+    rows = np.flatnonzero(mask)
+    return Split(rows, store.pids[rows], store.camids[rows])
+
+
+def _listed(values: Sequence[int] | Integers) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _known_cameras(store: ImageStore, cameras: Sequence[int]) -> Sequence[int]:
+    present = np.unique(store.camids)
+    if UNKNOWN in present:
+        raise UserError(f"{store.path}: its cameras are unknown, so none can be selected; remove 'cameras'")
+    missing = sorted(set(cameras) - set(present.tolist()))
+    if missing or not cameras:
+        what = f"no camera {_listed(missing)}" if missing else "an empty list of cameras"
+        raise UserError(f"{store.path}: {what}; it has cameras {_listed(present)}")
+    return cameras
+
+
+def _identity_range(store: ImageStore, identities: tuple[int, int]) -> Integers:
+    known = np.unique(store.pids[store.splits == "train"])
+    if UNKNOWN in known:
+        raise UserError(f"{store.path}: its identities are unknown, so none can be selected; remove 'identities'")
+    start, stop = identities
+    if not 0 <= start < stop <= len(known):
+        raise UserError(
+            f"{store.path}: identities {start} to {stop} do not lie in its {plural(len(known), 'training identity')} "
+            f"(0 to {len(known)}, start below stop)"
+        )
+    return known[start:stop]
+
+
+def _hold_out(store: ImageStore, domain: Domain, count: int) -> Domain:
+    """Moves the last ``count`` training identities into query and gallery, the way Market-1501 was made.
+
+    Of each held-out identity that two or more of the cameras saw, the first image of each camera is a query and the rest the
+    gallery. A camera's only image of a person stays in the gallery, so that every query finds its identity there at least once.
+    """
+    if len(domain.query) or len(domain.gallery):
+        raise UserError(f"{store.path}: has a query and a gallery of its own; remove 'holdout'")
+    train = domain.train
+    known = np.unique(train.pids)
+    if UNKNOWN in known:
+        raise UserError(f"{store.path}: its identities are unknown, so none can be held out; remove 'holdout'")
+    if not 0 < count < len(known):
+        raise UserError(
+            f"{store.path}: holdout {count} must leave some of the {plural(len(known), 'selected identity')} for training"
+        )
+    tested = np.isin(train.pids, known[-count:])
+    queries = np.zeros(len(train), dtype=bool)
+    for pid in known[-count:]:
+        places = np.flatnonzero(train.pids == pid)
+        by_camera = [places[train.camids[places] == camid] for camid in np.unique(train.camids[places])]
+        if len(by_camera) > 1:
+            queries[[seen[0] for seen in by_camera if len(seen) > 1]] = True
+    if not queries.any():
+        raise UserError(f"{store.path}: none of the {count} held-out identities was seen by two selected cameras; hold out more")
+    masks = (~tested, queries, tested & ~queries)
+    return Domain(*(Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in masks))

@@ -1,0 +1,79 @@
+"""The one definition of distance: float64, fixed order of summation, so that every machine and engine ranks alike.
+
+f̂ = f · (1 / ‖f‖) in float64 and d² = Σ (f̂_i − f̂_j)². The difference form gives exactly 0 for duplicates and exactly equal
+distances to and from them; 32 running sums keep the order fixed and let the compiler use vectors without reordering.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+LANES = 32
+
+
+@njit(cache=True, nogil=True)
+def normalized_row(x_D: NDArray, inverse_norm: float, out_D: NDArray) -> None:
+    """f̂ of one row."""
+    for k in range(x_D.shape[0]):
+        out_D[k] = x_D[k] * inverse_norm
+
+
+@njit(cache=True, nogil=True)
+def fold(lanes: NDArray) -> float:
+    """Sum of the running sums, halves onto halves; clears them."""
+    width = LANES // 2
+    while width:
+        for k in range(width):
+            lanes[k] += lanes[k + width]
+        width //= 2
+    total = lanes[0]
+    lanes[:] = 0.0
+    return total
+
+
+@njit(cache=True, nogil=True)
+def squared_distance(unit_D: NDArray, x_D: NDArray, inverse_norm: float, lanes: NDArray) -> float:
+    """d² between a normalised row and a raw one; `lanes` is a zeroed scratch of LANES float64."""
+    dim = unit_D.shape[0]
+    whole = dim - dim % LANES
+    for start in range(0, whole, LANES):
+        for k in range(LANES):
+            difference = unit_D[start + k] - x_D[start + k] * inverse_norm
+            lanes[k] += difference * difference
+    for k in range(whole, dim):
+        difference = unit_D[k] - x_D[k] * inverse_norm
+        lanes[k - whole] += difference * difference
+    return fold(lanes)
+
+
+@njit(cache=True, nogil=True)
+def squared_norms(x_ND: NDArray, start: int, stop: int, out_N: NDArray) -> None:
+    """‖f‖² of rows start..stop in float64; nan or inf where a row holds one."""
+    lanes = np.zeros(LANES)
+    dim = x_ND.shape[1]
+    whole = dim - dim % LANES
+    for i in range(start, stop):
+        for at in range(0, whole, LANES):
+            for k in range(LANES):
+                value = np.float64(x_ND[i, at + k])
+                lanes[k] += value * value
+        for k in range(whole, dim):
+            value = np.float64(x_ND[i, k])
+            lanes[k - whole] += value * value
+        out_N[i] = fold(lanes)
+
+
+@njit(cache=True, nogil=True)
+def row_hashes(x_ND: NDArray, inverse_norms_N: NDArray, start: int, stop: int, out_N: NDArray) -> None:
+    """A 64-bit hash of every normalised row: equal rows have equal hashes (−0 and 0 are equal)."""
+    dim = x_ND.shape[1]
+    row = np.empty(dim, np.float64)
+    bits = row.view(np.uint64)
+    for i in range(start, stop):
+        for k in range(dim):
+            row[k] = x_ND[i, k] * inverse_norms_N[i] + 0.0
+        state = np.uint64(0x9E3779B97F4A7C15)
+        for k in range(dim):
+            state = (state ^ bits[k]) * np.uint64(0xBF58476D1CE4E5B9)
+            state ^= state >> np.uint64(29)
+        out_N[i] = state

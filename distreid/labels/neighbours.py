@@ -1,0 +1,186 @@
+"""Exact k nearest neighbours in linear memory: half of one low-precision product finds candidates, float64 ranks them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distreid.labels import neighbour_kernels as kernels
+from distreid.labels.prepare import Prepared
+from distreid.labels.threads import blocks, run_blocks
+
+Precision = Literal["auto", "bfloat16", "float32"]
+Progress = Callable[[int, int], None]
+
+# Columns added to the product: h in three parts, and three ones; padded, since the matrix units like widths divisible by 32.
+EXTRA = 32
+# Rows × columns of one product: 32 MB of bfloat16. The shapes change speed only, never the result.
+BLOCK_ROWS = 1024
+BLOCK_COLUMNS = 16384
+
+
+@dataclass(frozen=True)
+class LowPrecision:
+    """Centred normalised features in low precision, with what is needed to bound the error of distances made from them.
+
+    a_UW: [U, D + EXTRA]: ã (the rounded features), then h = ‖ã‖²/2 in three parts, then three ones. A left operand made by
+    `left` gives h_i + h_j − ã_i·ã_j = ‖ã_i − ã_j‖²/2 in one product, symmetric in i and j.
+
+    The bound. With r = ‖a − ã‖ (known), the true distance d and d̃ = ‖ã_i − ã_j‖ differ by at most r_i + r_j (triangle inequality): `slack_U`
+    is r_i + max r. The product's float32 accumulation adds at most `noise_U` to d̃²/2 (terms × 2⁻²⁴ × sum of the magnitudes, whatever
+    the order), the rounding of its result a relative `rounding`. So if k points lie within T of point i, a point whose computed d̃²/2 exceeds
+    ((T + slack)²/2 + noise)·(1 + rounding) is farther than T and not among the k nearest.
+    """
+
+    a_UW: Tensor
+    slack_U: NDArray[np.float64]
+    noise_U: NDArray[np.float64]
+    rounding: float
+
+    def left(self, start: int, stop: int) -> Tensor:
+        """Rows start..stop as left operand: −ã, three ones, h."""
+        dim = self.a_UW.shape[1] - EXTRA
+        rows = self.a_UW[start:stop].clone()
+        rows[:, :dim].neg_()
+        h, ones = rows[:, dim : dim + 3].clone(), rows[:, dim + 3 : dim + 6].clone()
+        rows[:, dim : dim + 3], rows[:, dim + 3 : dim + 6] = ones, h
+        return rows
+
+
+def fast_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return torch.backends.mkldnn.is_available() and any(getattr(torch.cpu, name, bool)() for name in probes)
+
+
+def round_features(prepared: Prepared, dtype: torch.dtype) -> LowPrecision:
+    """The left and right operand of the products and their error bound, block by block."""
+    first_U, dim = prepared.first_U, prepared.x_ND.shape[1]
+    count = len(first_U)
+
+    def unit(part: slice) -> NDArray[np.float64]:
+        rows = first_U[part]
+        return prepared.x_ND[rows].astype(np.float64) * prepared.inverse_norms_N[rows, None]
+
+    # Distances do not change when a constant is taken off; rounding errors shrink, for features of one network lie close together.
+    # Any constant is right, a mean of about a thousand rows is near enough.
+    sample = slice(None, None, max(count // BLOCK_ROWS, 1))
+    mean_D = unit(sample).mean(0)
+    a_UW = torch.zeros(count, dim + EXTRA, dtype=dtype)
+    a_UW[:, dim + 3 : dim + 6] = 1
+    residual_U, h_U = np.empty(count), np.empty(count)
+    for start, stop in blocks(count, BLOCK_ROWS):
+        exact = torch.from_numpy(unit(slice(start, stop)) - mean_D)
+        a_UW[start:stop, :dim] = exact
+        low = a_UW[start:stop, :dim].double()
+        residual_U[start:stop] = exact.sub_(low).square_().sum(1).sqrt().numpy()
+        h = low.square_().sum(1) / 2
+        h_U[start:stop] = h.numpy()
+        for part in range(3):
+            a_UW[start:stop, dim + part] = h
+            h = h - a_UW[start:stop, dim + part].double()
+    norm_U = np.sqrt(2 * h_U)
+    slack_U = residual_U + residual_U.max() + 1e-9
+    unit_error = 2.0**-24
+    magnitude_U = norm_U * norm_U.max() + h_U + h_U.max()
+    noise_U = 1.1 * (dim + EXTRA + 4) * unit_error * magnitude_U + 1e-12
+    return LowPrecision(a_UW, slack_U, noise_U, rounding=1.01 * (2.0**-9 if dtype == torch.bfloat16 else 2.0**-24))
+
+
+@contextmanager
+def full_float32_products() -> Iterator[None]:
+    """Training code may have allowed TF32 or bfloat16 inside float32 products; the error bound holds without them only."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def nearest(
+    prepared: Prepared,
+    k: int,
+    *,
+    device: str = "cpu",
+    precision: Precision = "auto",
+    threads: int = 1,
+    block_rows: int = BLOCK_ROWS,
+    block_columns: int = BLOCK_COLUMNS,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """(neighbours_Uk, squared_Uk): for each group of identical rows its k nearest rows of the set, itself and its copies included, by
+    (float64 d², row), and their d². The same for every device, precision, block size and number of threads.
+
+    `device` runs the products (float32 on a GPU); candidates are collected and ranked on the CPU.
+    """
+    count = len(prepared.first_U)
+    kept = min(k, count)
+    half = torch.device(device).type == "cpu" and (precision == "bfloat16" or (precision == "auto" and fast_bfloat16()))
+    low = round_features(prepared, torch.bfloat16 if half else torch.float32)
+    integer, shift = (torch.int16, 16) if half else (torch.int32, 0)
+    capacity = 6 * kept + 64
+    key_type = np.int16 if half else np.int32
+    table = (
+        np.empty((count, capacity), key_type),
+        np.empty((count, capacity), np.int32),
+        np.zeros(count, np.int32),
+        np.full(count, np.iinfo(key_type).max, key_type),
+    )
+    bound = (low.slack_U, low.noise_U, low.rounding, shift)
+    data = (prepared.x_ND, prepared.inverse_norms_N, prepared.first_U)
+    right_UW = low.a_UW.to(device)
+    buffer = torch.empty(block_rows * min(block_columns, count), dtype=low.a_UW.dtype, device=device)
+    with full_float32_products():
+        for row0, row1 in blocks(count, block_rows):
+            left_RW = low.left(row0, row1).to(device)
+            # The first block of columns is the diagonal one: it holds both halves, so its columns need no second look.
+            for col0 in range(row0, count, block_columns):
+                col1 = min(col0 + block_columns, count)
+                product_RC = buffer[: (row1 - row0) * (col1 - col0)].view(row1 - row0, col1 - col0)
+                torch.mm(left_RW, right_UW[col0:col1].T, out=product_RC)
+                keys_RC = product_RC.cpu().view(integer).numpy()
+                _collect(keys_RC, row0, col0, max(row1 - col0, 0), kept, threads, table, bound, data)
+            if progress is not None:
+                progress(row1, count)
+    rows_Uk, squared_Uk = np.empty((count, kept), np.int32), np.empty((count, kept), np.float64)
+    run_blocks(lambda start, stop: kernels.rank(start, stop, kept, table, bound, data, rows_Uk, squared_Uk), count, 256, threads)
+    return _spread_groups(prepared, k, rows_Uk, squared_Uk)
+
+
+def _collect(
+    keys_RC: NDArray, row0: int, col0: int, skip: int, k: int, threads: int, table: tuple, bound: tuple, data: tuple
+) -> None:
+    """Both views of a block; its first `skip` columns belong to the diagonal block."""
+    height, width = keys_RC.shape
+    run_blocks(
+        lambda start, stop: kernels.collect_rows(keys_RC, row0, col0, start, stop, k, table, bound, data), height, 128, threads
+    )
+    run_blocks(
+        lambda start, stop: kernels.collect_columns(keys_RC, row0, col0, skip + start, skip + stop, k, table, bound, data),
+        max(width - skip, 0),
+        2048,
+        threads,
+    )
+
+
+def _spread_groups(
+    prepared: Prepared, k: int, groups_Uk: NDArray[np.int32], squared_Uk: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Nearest groups to nearest rows: each group stands for all its rows, ordered by (d², row), the first k kept."""
+    if len(prepared.first_U) == len(prepared.group_N):
+        return groups_Uk, squared_Uk
+    count = len(prepared.first_U)
+    rows_Uk, spread_Uk = np.empty((count, k), np.int32), np.empty((count, k), np.float64)
+    for u in range(count):
+        members = [prepared.members_N[prepared.offsets_U1[g] : prepared.offsets_U1[g + 1]][:k] for g in groups_Uk[u]]
+        rows = np.concatenate(members)
+        squared = np.repeat(squared_Uk[u], [len(m) for m in members])
+        order = np.lexsort((rows, squared))[:k]
+        rows_Uk[u], spread_Uk[u] = rows[order], squared[order]
+    return rows_Uk, spread_Uk

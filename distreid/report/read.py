@@ -1,0 +1,155 @@
+"""What a run directory says about its run, finished or not."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from distreid.errors import UserError
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run as its files tell it.
+
+    config: the resolved configuration, nested.
+    in_domain, direct_transfer: metrics (fractions in [0, 1]), None where they were not measured (yet).
+    rounds: finished rounds, with `round`, `eps`, `clusters`, `outliers`, `seconds` and, where measured, metrics.
+    labelled: the line of the round that has labels but no end yet, None outside of one.
+    final: mAP and Rank-1, 5, 10 of the last checkpoint; None where unfinished or not measured.
+    epochs: one line an epoch, in order; `round` 0 is pre-training.
+    pretrained: whether pre-training and its measurement have ended.
+    cluster_sizes: int64 [K], images in each cluster of the latest labels; None where there are none.
+    """
+
+    name: str
+    config: Record
+    method: str
+    source: str
+    target: str
+    seed: int
+    in_domain: Record | None
+    direct_transfer: Record | None
+    rounds: list[Record]
+    labelled: Record | None
+    final: Record | None
+    epochs: list[Record]
+    pretrained: bool
+    finished: bool
+    cluster_sizes: NDArray[np.int64] | None
+
+    @property
+    def measured(self) -> list[Record]:
+        """The rounds whose accuracy is known."""
+        return [figures for figures in self.rounds if "mAP" in figures]
+
+
+def read_run(path: Path) -> Run:
+    """Reads `config.yaml`, `metrics.jsonl`, `result.json` and the latest `labels/round-XX.npz`; all but the first may lack.
+
+    Raises UserError where the folder is no run, or where a file is damaged in a way that an interruption does not explain.
+    """
+    config = _read_config(path)
+    lines = _read_metrics(path / "metrics.jsonl")
+    epochs = [line for line in lines if line["event"] == "epoch"]
+    ends = {line["round"]: line for line in lines if line["event"] == "round"}
+    labels = [line for line in lines if line["event"] == "labels"]
+    rounds = [ends[number] for number in sorted(ends) if number > 0]
+    labelled = labels[-1] if labels and labels[-1]["round"] not in ends else None
+
+    result = _read_result(path / "result.json")
+    # A finished run that goes on for more rounds keeps its old result until it ends again.
+    finished = bool(result) and len(result.get("rounds", [])) >= len(rounds) and labelled is None
+    story = result if finished else {**ends.get(0, {}), "rounds": rounds}
+    return Run(
+        name=path.resolve().name,
+        config=config,
+        method=str(config.get("method", "")),
+        source=str(result.get("source") or _stem(config, "source")),
+        target=str(result.get("target") or _stem(config, "target")),
+        seed=config.get("seed", 0),
+        in_domain=story.get("in_domain"),
+        direct_transfer=story.get("direct_transfer"),
+        rounds=story.get("rounds", []),
+        labelled=labelled,
+        final=story.get("final"),
+        epochs=epochs,
+        pretrained=finished or 0 in ends,
+        finished=finished,
+        cluster_sizes=_cluster_sizes(path / "labels", labels[-1]["round"]) if labels else None,
+    )
+
+
+def _read_config(path: Path) -> Record:
+    file = path / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{path} is not a run: it holds no config.yaml; name the folder that `distreid train` wrote to")
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{file}: expected keys and values at the top level, found {type(config).__name__}")
+    return config
+
+
+def _read_metrics(file: Path) -> list[Record]:
+    """The lines of metrics.jsonl; a last one that a killed run left half-written is dropped."""
+    if not file.exists():
+        return []
+    texts = _text(file).splitlines()
+    lines = []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            if number == len(texts):
+                break
+            raise UserError(f"{file}, line {number}: not JSON; delete this line, or run again with --resume") from None
+        if not isinstance(line, dict) or "event" not in line or not isinstance(line.get("round"), int):
+            raise UserError(f"{file}, line {number}: expected an object with 'event' and 'round'; delete this line")
+        lines.append(line)
+    return lines
+
+
+def _read_result(file: Path) -> Record:
+    """Empty where the run has not ended."""
+    if not file.exists():
+        return {}
+    try:
+        result = json.loads(_text(file))
+    except json.JSONDecodeError:
+        result = None
+    if not isinstance(result, dict):
+        raise UserError(f"{file}: not a JSON object; delete it, and the report is made from metrics.jsonl")
+    return result
+
+
+def _text(file: Path) -> str:
+    try:
+        # A killed writer may stop within a character; that line is dropped with it.
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _stem(config: Record, domain: str) -> str:
+    """A data set's name before a result tells it."""
+    settings = config.get(domain)
+    return Path(str(settings.get("data", ""))).stem if isinstance(settings, dict) else ""
+
+
+def _cluster_sizes(folder: Path, number: int) -> NDArray[np.int64] | None:
+    try:
+        with np.load(folder / f"round-{number:02d}.npz", allow_pickle=False) as archive:
+            labels_N = archive["labels"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None  # the page can do without this figure
+    return np.bincount(labels_N[labels_N >= 0]) if (labels_N >= 0).any() else None
