@@ -201,9 +201,9 @@ def _label(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from distreid.report import write_report
+    from distreid.launch import report
 
-    print(write_report(Path(options.run)))
+    print(report(Path(options.run)))
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -196,8 +196,10 @@ def check(config: Config) -> None:
     for name in positive:
         if _get(config, name) <= 0:
             raise UserError(f"{name}={_get(config, name)} must be greater than 0")
-    not_negative = ("seed", "adapt.rounds", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures",
-                    "runtime.label_gpus")  # fmt: skip
+    not_negative = (
+        "seed", "adapt.rounds", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.cpus_per_worker",
+        "runtime.max_failures", "runtime.label_gpus",
+    )  # fmt: skip
     for name in not_negative:
         if _get(config, name) < 0:
             raise UserError(f"{name}={_get(config, name)} must not be negative")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from distreid.config import Config, DomainConfig, to_yaml
+from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
@@ -34,8 +34,13 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     finally:
         reporter.close()
     print(result_table(result))
-    print(f"report: {write_report(run.path)}")
+    print(f"report: {report(run.path)}")
     return result
+
+
+def report(run: Path) -> Path:
+    """Write a run's page, which shows first what differs from the defaults."""
+    return write_report(run, defaults=to_dict(Config()))
 
 
 def _train(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:

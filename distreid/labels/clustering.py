@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from distreid.errors import UserError
 from distreid.labels.distance_kernels import normalized_row
 from distreid.labels.jaccard import Csr
+from distreid.labels.pairs import Pairs, copies_of, zero_pairs
 from distreid.labels.prepare import Prepared
 from distreid.labels.threads import run_blocks
 
@@ -35,24 +36,21 @@ def mean_of_smallest(values: NDArray[np.float64], asked: int, copies: NDArray[np
     return (total + (remaining - taken)) / asked
 
 
-def eps_of_pairs(pairs: Csr, sizes_U: NDArray[np.int64], asked: int) -> float:
-    """eps of groups of identical points: a pair of groups stands for all pairs between them, a group for its pairs at distance 0.
+def eps_of_pairs(pairs: Pairs, sizes_U: NDArray[np.int64], asked: int) -> float:
+    """eps of groups of copies: a pair of groups stands for all pairs between them, a group for its pairs at distance 0.
 
     UserError when more pairs are asked for than have J < 1: their mean would say nothing about the features.
     """
-    zeros = int((sizes_U * (sizes_U - 1) // 2).sum())
-    copies: NDArray[np.int64] | None = None
-    stored = len(pairs.data)
-    if zeros:
-        copies = np.repeat(sizes_U, np.diff(pairs.indptr)) * sizes_U[pairs.indices]
-        stored = int(copies.sum()) + zeros
+    zeros = zero_pairs(sizes_U)
+    stored = pairs.total + zeros
     if asked > stored:
         count = int(sizes_U.sum())
         largest = stored / (count * (count - 1) // 2)
         raise UserError(
             f"p asks for the {asked:,} nearest pairs but only {stored:,} pairs share neighbours: use p ≤ {largest:.1e}, or give eps"
         )
-    return mean_of_smallest(pairs.data, asked, copies, zeros)
+    copies = copies_of(pairs.graph, sizes_U) if zeros else None
+    return mean_of_smallest(pairs.graph.data, asked, copies, zeros)
 
 
 @njit(cache=True, nogil=True)

@@ -2,6 +2,8 @@
 
 f̂ = f · (1 / ‖f‖) in float64 and d² = Σ (f̂_i − f̂_j)². The difference form gives exactly 0 for duplicates and exactly equal
 distances to and from them; 32 running sums keep the order fixed and let the compiler use vectors without reordering.
+
+After a change here, delete the `__pycache__` of this folder: numba's cache does not see that functions of other files call these.
 """
 
 import numpy as np

@@ -48,7 +48,7 @@ def make_pseudo_labels(
     Memory grows with N·(k1 + D), never with N². Raises UserError for features or settings that cannot be labelled.
     """
     _require_numba()
-    from distreid.labels import clustering, jaccard, quality
+    from distreid.labels import clustering, jaccard, pairs, quality
     from distreid.labels.neighbours import nearest
     from distreid.labels.prepare import check_settings, prepare
 
@@ -66,26 +66,27 @@ def make_pseudo_labels(
     with _timed(seconds, "neighbours"):
         neighbours_Uk, squared_Uk = nearest(prepared, k1, device=device, threads=threads, progress=progress)
     with _timed(seconds, "reciprocal"):
-        weights = jaccard.reciprocal_weights(prepared, neighbours_Uk, squared_Uk, threads)
+        by_row = jaccard.reciprocal_weights(prepared, neighbours_Uk, squared_Uk, threads)
     with _timed(seconds, "expansion"):
-        weights = jaccard.expand_queries(weights, neighbours_Uk, k2, threads)
+        by_row = jaccard.expand_queries(by_row, neighbours_Uk, k2, threads)
+        weights = pairs.Weights.of(by_row, count, sizes_U)
     with _timed(seconds, "jaccard"):
-        pairs = jaccard.jaccard_pairs(weights, count, threads)
+        near = pairs.pairs_within(weights, eps, threads) if eps is not None else pairs.nearest_pairs(weights, asked, threads)
     with _timed(seconds, "eps"):
         if eps is None:
-            eps = clustering.eps_of_pairs(pairs, sizes_U, asked)
+            eps = clustering.eps_of_pairs(near, sizes_U, asked)
     with _timed(seconds, "dbscan"):
-        labels_U = clustering.dbscan_pairs(pairs, sizes_U, eps, min_samples)
+        labels_U = clustering.dbscan_pairs(near.graph, sizes_U, eps, min_samples)
         labels_N = labels_U[prepared.group_N]
     with _timed(seconds, "centers"):
         centers_KD = clustering.cluster_centers(prepared, labels_N, normalize_centers, threads)
     with _timed(seconds, "quality"):
-        figures = quality.sizes(labels_N) | {"silhouette": quality.silhouette(pairs, sizes_U, labels_U)}
+        figures = quality.sizes(labels_N) | {"silhouette": quality.silhouette(weights, labels_U, threads)}
         if previous_labels_N is not None:
             figures |= quality.agreement(labels_N, np.asarray(previous_labels_N))
     stats = {f"seconds_{stage}": took for stage, took in seconds.items()}
-    stats |= {"seconds": sum(seconds.values()), "distinct_features": float(len(sizes_U)), "pairs": float(len(pairs.data))}
-    stats |= {"graph_bytes": float(pairs.data.nbytes + pairs.indices.nbytes), "peak_process_bytes": float(peak_memory_bytes())}
+    stats |= {"seconds": sum(seconds.values()), "distinct_features": float(len(sizes_U)), "pairs": float(near.total)}
+    stats |= {"pairs_held": float(len(near.graph.data)), "peak_process_bytes": float(peak_memory_bytes())}
     return PseudoLabels(labels_N, centers_KD, eps, normalize_centers, figures, stats)
 
 
@@ -96,7 +97,7 @@ def jaccard_graph(
     diagonal stored (as zeros). A pair that is not stored is at distance 1.
     """
     _require_numba()
-    from distreid.labels import jaccard
+    from distreid.labels import jaccard, pairs
     from distreid.labels.neighbours import nearest
     from distreid.labels.prepare import check_settings, prepare
 
@@ -104,9 +105,11 @@ def jaccard_graph(
     threads = threads or torch.get_num_threads()
     prepared = prepare(features_ND, k1, threads)
     neighbours_Uk, squared_Uk = nearest(prepared, k1, device=device, threads=threads)
-    weights = jaccard.reciprocal_weights(prepared, neighbours_Uk, squared_Uk, threads)
-    weights = jaccard.expand_queries(weights, neighbours_Uk, k2, threads).rows(prepared.group_N)
-    return jaccard.symmetric(jaccard.jaccard_pairs(weights, len(prepared.group_N), threads))
+    by_row = jaccard.reciprocal_weights(prepared, neighbours_Uk, squared_Uk, threads)
+    by_row = jaccard.expand_queries(by_row, neighbours_Uk, k2, threads).rows(prepared.group_N)
+    count = len(prepared.group_N)
+    weights = pairs.Weights.of(by_row, count, np.ones(count, np.int64))
+    return pairs.symmetric(pairs.pairs_within(weights, 1.0, threads).graph)
 
 
 def eps_from_proportion(graph: "csr_matrix", p: float, count: int) -> float:
@@ -126,8 +129,8 @@ def dbscan(graph: "csr_matrix", eps: float, min_samples: int) -> NDArray[np.int6
     from distreid.labels import clustering
     from distreid.labels.jaccard import Csr
 
-    pairs = Csr(graph.indptr, graph.indices, graph.data)
-    return clustering.dbscan_pairs(pairs, np.ones(graph.shape[0], np.int64), eps, min_samples)
+    entries = Csr(graph.indptr, graph.indices, graph.data)
+    return clustering.dbscan_pairs(entries, np.ones(graph.shape[0], np.int64), eps, min_samples)
 
 
 def _require_numba() -> None:

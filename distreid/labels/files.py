@@ -34,7 +34,9 @@ def load_features(path: str | Path) -> NDArray[np.floating]:
         reason = "holds pickled objects, which are not read" if "pickle" in str(error).lower() else "is truncated or damaged"
         raise UserError(f"{path}: the file {reason}; write it again with numpy.save or numpy.savez") from error
     if features.ndim != 2 or features.dtype not in (np.float16, np.float32, np.float64):
-        raise UserError(f"{path}: features must be [N, D] of float16, float32 or float64, not {features.dtype}{list(features.shape)}")
+        raise UserError(
+            f"{path}: features must be [N, D] of float16, float32 or float64, not {features.dtype}{list(features.shape)}"
+        )
     return features
 
 

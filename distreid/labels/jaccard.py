@@ -10,17 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
-from distreid.errors import UserError
 from distreid.labels import jaccard_kernels as kernels
 from distreid.labels.prepare import Prepared
 from distreid.labels.threads import map_blocks, run_blocks
-
-# Smaller distances are what float64 leaves of a zero; stored as an exact zero, so that identical points stay within eps = 0.
-ROUNDING_NOISE = 1e-12
-# Pairs that a graph may hold per point (12 bytes each). Ordinary features give 50 to 500.
-MAX_PAIRS_PER_POINT = 4000
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,7 @@ class Csr:
         return Csr(indptr, self.indices[entries], self.data[entries])
 
 
-def _stack(pieces: Iterable[tuple[NDArray, NDArray, NDArray]], limit: int | None = None) -> Csr:
+def stack(pieces: Iterable[tuple[NDArray, NDArray, NDArray]]) -> Csr:
     """One CSR from the pieces (lengths, indices, data) of consecutive blocks of rows. The arrays grow in place: a second copy of
     the graph would be the peak of the whole labelling."""
     lengths: list[NDArray] = []
@@ -47,11 +40,6 @@ def _stack(pieces: Iterable[tuple[NDArray, NDArray, NDArray]], limit: int | None
     used = 0
     for piece_lengths, piece_indices, piece_data in pieces:
         end = used + len(piece_indices)
-        if limit is not None and end > limit:
-            raise UserError(
-                f"more than {limit:,} pairs of points share neighbours (over {MAX_PAIRS_PER_POINT} a point): "
-                "the features are nearly collapsed; use smaller k1 and k2 or check the network"
-            )
         if end > len(indices):
             room = max(end, len(indices) + len(indices) // 4)
             indices.resize(room, refcheck=False)
@@ -64,9 +52,7 @@ def _stack(pieces: Iterable[tuple[NDArray, NDArray, NDArray]], limit: int | None
     return Csr(np.concatenate([[0], np.cumsum(np.concatenate(lengths))]), indices, data)
 
 
-def reciprocal_weights(
-    prepared: Prepared, neighbours_Uk: NDArray[np.int32], squared_Uk: NDArray[np.float64], threads: int
-) -> Csr:
+def reciprocal_weights(prepared: Prepared, neighbours_Uk: NDArray[np.int32], squared_Uk: NDArray[np.float64], threads: int) -> Csr:
     """V, [N, N]: row i is the softmax of −d² over R*(i, k1).
 
     R(i, k) = {j ∈ N(i, k) : i ∈ N(j, k)}; R* adds R(c, half) for each c ∈ R(i, k1) with |R(c, half) ∩ R(i, k1)| > ⅔·|R(c, half)|.
@@ -84,7 +70,7 @@ def reciprocal_weights(
             start, stop, half, neighbours_Uk, squared_Uk, prepared.group_N, flags_Nk, x_ND, inverse_norms_N
         )
 
-    return _stack(map_blocks(block, count, 512, threads))
+    return stack(map_blocks(block, count, 512, threads))
 
 
 def expand_queries(weights: Csr, neighbours_Uk: NDArray[np.int32], k2: int, threads: int) -> Csr:
@@ -93,31 +79,4 @@ def expand_queries(weights: Csr, neighbours_Uk: NDArray[np.int32], k2: int, thre
     def block(start: int, stop: int) -> tuple[NDArray, NDArray, NDArray]:
         return kernels.expand_queries(start, stop, k2, neighbours_Uk, weights.indptr, weights.indices, weights.data)
 
-    return _stack(map_blocks(block, len(neighbours_Uk), 512, threads))
-
-
-def jaccard_pairs(weights: Csr, num_columns: int, threads: int) -> Csr:
-    """J of every pair u < v of rows of V with J < 1, at row u. UserError when the graph would not stay linear in the points."""
-    by_column = kernels.transpose(num_columns, weights.indptr, weights.indices, weights.data)
-    count = len(weights.indptr) - 1
-
-    def block(start: int, stop: int) -> tuple[NDArray, NDArray, NDArray]:
-        return kernels.jaccard_pairs(start, stop, weights.indptr, weights.indices, weights.data, *by_column, ROUNDING_NOISE)
-
-    return _stack(map_blocks(block, count, 512, threads), limit=MAX_PAIRS_PER_POINT * count)
-
-
-def symmetric(pairs: Csr) -> csr_matrix:
-    """Both halves and a diagonal of explicit zeros, indices sorted."""
-    count = len(pairs.indptr) - 1
-    rows = np.repeat(np.arange(count, dtype=np.int32), np.diff(pairs.indptr))
-    diagonal = np.arange(count, dtype=np.int32)
-    graph = csr_matrix(
-        (
-            np.concatenate([pairs.data, pairs.data, np.zeros(count)]),
-            (np.concatenate([rows, pairs.indices, diagonal]), np.concatenate([pairs.indices, rows, diagonal])),
-        ),
-        shape=(count, count),
-    )
-    graph.sort_indices()
-    return graph
+    return stack(map_blocks(block, len(neighbours_Uk), 512, threads))

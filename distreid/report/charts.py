@@ -121,7 +121,7 @@ def stacked_bars(
     """Horizontal bars (label, parts in the order of `names`), their sum written at the end."""
     left, top, row = 82, 34, 24
     longest = max((sum(values) for _, values in bars), default=0.0) or 1.0
-    scale = (WIDTH - left - 74) / longest
+    scale = (WIDTH - left - 12 * _LETTER) / longest  # with space for the sum
     parts, cursor = [], 2.0
     for tone, name in enumerate(names, 1):
         parts.append(f'<rect class="fill-{tone}" x="{cursor:.1f}" y="6" width="10" height="10" rx="2"/>')

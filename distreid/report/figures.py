@@ -2,7 +2,7 @@
 
 from functools import partial
 from html import escape
-from itertools import groupby
+from itertools import groupby, zip_longest
 from statistics import median
 
 from distreid.report.charts import Band, Line, histogram, line_chart, stacked_bars
@@ -27,10 +27,12 @@ def accuracy(run: Run) -> str:
         return ""
     lines = []
     for tone, (name, key) in enumerate((("mAP", "mAP"), ("Rank-1", "rank1")), 1):
-        start = [(0, 100 * direct[key])] if direct else []
-        lines.append(Line(name, [*start, *((r["round"], 100 * r[key]) for r in measured)], tone))
+        points = [(r["round"], 100 * r[key]) for r in measured]
         if direct:
-            lines.append(Line(f"direct {name}", [(0, start[0][1]), (measured[-1]["round"], start[0][1])], tone, dashed=True))
+            level = 100 * direct[key]
+            points.insert(0, (0, level))
+            lines.append(Line(f"direct {name}", [(0, level), (measured[-1]["round"], level)], tone, dashed=True))
+        lines.append(Line(name, points, tone))
     last = measured[-1]
     said = f"After round {last['round']}: mAP {percent(last['mAP'])}, Rank-1 {percent(last['rank1'])}."
     if direct:
@@ -47,24 +49,22 @@ def accuracy(run: Run) -> str:
 
 def cmc(run: Run) -> str:
     """Direct transfer against the last measured round."""
-    curves = [("direct transfer", run.direct_transfer, 3)]
+    curves = {"direct transfer": run.direct_transfer}
     if run.measured:
-        last = run.measured[-1]
-        curves.append(("adapted" if run.final else f"round {last['round']}", last, 1))
-    known = [(name, metrics["cmc"][:_CMC_RANKS], tone) for name, metrics, tone in curves if metrics and metrics.get("cmc")]
+        curves["adapted" if run.final else f"round {run.measured[-1]['round']}"] = run.measured[-1]
+    known = {name: metrics["cmc"][:_CMC_RANKS] for name, metrics in curves.items() if metrics and metrics.get("cmc")}
     if not known:
         return ""
-    lines = [
-        Line(name, [(rank, 100 * share) for rank, share in enumerate(values, 1)], tone, dashed=tone == 3)
-        for name, values, tone in known
-    ]
-    said = " ".join(f"{name.capitalize()}: {percent(values[0])} % at rank 1, {percent(values[-1])} % at rank {len(values)}."
-                    for name, values, _ in known)  # fmt: skip
-    ranks = range(1, 1 + max(len(values) for _, values, _ in known))
-    data = table(
-        ["rank", *(name for name, _, _ in known)],
-        [(str(rank), *(percent(values[rank - 1]) if rank <= len(values) else "–" for _, values, _ in known)) for rank in ranks],
+    lines = []
+    for name, shares in known.items():
+        direct = name == "direct transfer"
+        lines.append(Line(name, [(rank, 100 * share) for rank, share in enumerate(shares, 1)], 3 if direct else 1, dashed=direct))
+    ends = (
+        f"{name}: {percent(shares[0])} % at rank 1, {percent(shares[-1])} % at rank {len(shares)}" for name, shares in known.items()
     )
+    said = "; ".join(ends).capitalize() + "."
+    rows = [[str(rank), *map(percent, at)] for rank, at in enumerate(zip_longest(*known.values()), 1)]
+    data = table(["rank", *known], rows)
     chart = line_chart(
         "cmc", "CMC curve", said, lines, x_label="rank", y_label="percent of queries", text=lambda value: f"{value:.1f}"
     )

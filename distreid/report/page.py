@@ -136,8 +136,8 @@ def _seconds(value: float | None) -> str:
 
 def _configuration(config: Record, defaults: Record | None) -> str:
     every = _flat(config)
-    rows = [(key, setting(value)) for key, value in every.items()]
     if defaults is None:
+        rows = [(key, setting(value)) for key, value in every.items()]
         return details("All settings", table(["setting", "value"], rows, kind="settings"))
     usual = _flat(defaults)
     changed = [(key, setting(value), setting(usual.get(key))) for key, value in every.items() if usual.get(key) != value]

@@ -74,8 +74,9 @@ def test_a_long_line_has_no_points_and_a_reference_is_dashed() -> None:
     ]
 
 
-def test_names_at_the_ends_do_not_touch_or_leave_the_chart() -> None:
-    svg = draw([Line(f"line {k}", [(0, 1), (1, 0.001 * k)], 1 + k % 4) for k in range(5)])
+@pytest.mark.parametrize("end", [0.0, 0.5, 0.99])
+def test_names_at_the_ends_do_not_touch_or_leave_the_chart(end: float) -> None:
+    svg = draw([Line(f"line {k}", [(0, 1), (1, end + 0.001 * k)], 1 + k % 4) for k in range(5)])
     places = sorted(float(n.attributes["y"] or "") for n in svg.all("text") if n.text.startswith("line"))
     assert all(below - above >= 13.9 for above, below in itertools.pairwise(places))
     height = float((svg.attributes["viewbox"] or "").split()[-1])

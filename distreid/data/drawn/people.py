@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import colorsys
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import accumulate
+from typing import TypeVar
 
 import numpy as np
 
+Choice = TypeVar("Choice")
 RGB = tuple[float, float, float]  # display values in [0, 1]
 
 COLOURS: dict[str, RGB] = {
@@ -35,6 +39,7 @@ COLOURS: dict[str, RGB] = {
     "pink": (0.93, 0.58, 0.70),
     "magenta": (0.78, 0.16, 0.50),
 }
+COLOURS_EVEN: dict[str, float] = dict.fromkeys(COLOURS, 1.0)
 SKINS: tuple[RGB, ...] = ((0.95, 0.78, 0.68), (0.88, 0.69, 0.56), (0.76, 0.57, 0.43), (0.56, 0.39, 0.28), (0.38, 0.26, 0.19))
 HAIRS: tuple[RGB, ...] = (
     (0.07, 0.06, 0.06),
@@ -59,6 +64,18 @@ class Pattern(IntEnum):
     BLOTCHES = 7
     SIDE = 8  # a band along the outer seam
     BACK_PRINT = 9  # a block on the shoulders, seen from behind
+
+
+SHIRT_PATTERNS = {
+    Pattern.STRIPES: 0.28,
+    Pattern.PINSTRIPES: 0.08,
+    Pattern.CHECKS: 0.16,
+    Pattern.TWO_TONE: 0.18,
+    Pattern.PRINT: 0.16,
+    Pattern.BLOTCHES: 0.08,
+    Pattern.BACK_PRINT: 0.06,
+}
+OUTERWEAR_PATTERNS = {Pattern.OPEN: 0.5, Pattern.TWO_TONE: 0.3, Pattern.BACK_PRINT: 0.2}
 
 
 @dataclass(frozen=True)
@@ -104,14 +121,10 @@ class Wardrobe:
     scarf: float  # share of people with a scarf
 
 
-def pick(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
-    """One name, drawn in proportion to its weight."""
-    at = rng.random() * sum(weights.values())
-    for name, weight in weights.items():
-        at -= weight
-        if at < 0:
-            return name
-    return name
+def pick(rng: np.random.Generator, weights: Mapping[Choice, float]) -> Choice:
+    """One of the keys, drawn in proportion to its weight."""
+    bounds = list(accumulate(weights.values()))
+    return list(weights)[bisect_right(bounds, rng.random() * bounds[-1])]
 
 
 def dye(rng: np.random.Generator, weights: Mapping[str, float]) -> RGB:
@@ -137,23 +150,9 @@ def contrasting(rng: np.random.Generator, weights: Mapping[str, float], base: RG
 def _upper_cloth(rng: np.random.Generator, wardrobe: Wardrobe, kind: str) -> Cloth:
     colour = dye(rng, wardrobe.upper_colours)
     second = contrasting(rng, wardrobe.upper_colours, colour)
-    patterned = rng.random() < wardrobe.patterned
-    if kind in ("jacket", "coat"):
-        choices = {Pattern.OPEN: 0.5, Pattern.TWO_TONE: 0.3, Pattern.BACK_PRINT: 0.2}
-        pattern = Pattern(int(pick(rng, {str(int(k)): v for k, v in choices.items()}))) if patterned else Pattern.PLAIN
-    elif patterned:
-        choices = {
-            Pattern.STRIPES: 0.28,
-            Pattern.PINSTRIPES: 0.08,
-            Pattern.CHECKS: 0.16,
-            Pattern.TWO_TONE: 0.18,
-            Pattern.PRINT: 0.16,
-            Pattern.BLOTCHES: 0.08,
-            Pattern.BACK_PRINT: 0.06,
-        }
-        pattern = Pattern(int(pick(rng, {str(int(k)): v for k, v in choices.items()})))
-    else:
-        pattern = Pattern.PLAIN
+    pattern = Pattern.PLAIN
+    if rng.random() < wardrobe.patterned:
+        pattern = pick(rng, OUTERWEAR_PATTERNS if kind in ("jacket", "coat") else SHIRT_PATTERNS)
     sizes = {Pattern.PRINT: (0.035, 0.06), Pattern.BACK_PRINT: (0.04, 0.07), Pattern.OPEN: (0.02, 0.04)}
     lines = {Pattern.TWO_TONE: (0.62, 0.74), Pattern.PRINT: (0.68, 0.75), Pattern.BACK_PRINT: (0.70, 0.76)}
     return Cloth(
@@ -172,9 +171,6 @@ def _lower_cloth(rng: np.random.Generator, wardrobe: Wardrobe, kind: str) -> Clo
     if rng.random() >= share:
         pattern = Pattern.PLAIN
     return Cloth(pattern, colour, contrasting(rng, COLOURS_EVEN, colour), size=float(rng.uniform(0.03, 0.05)), line=0.5)
-
-
-COLOURS_EVEN: dict[str, float] = dict.fromkeys(COLOURS, 1.0)
 
 
 def sample_person(rng: np.random.Generator, wardrobe: Wardrobe) -> Person:

@@ -193,6 +193,7 @@ def draw_domain(
     shots = list(plan_shots(seed, domain, identities, cameras, images))
     if workers is None:
         workers = min(os.cpu_count() or 1, 1 + len(shots) // 1500)
+    # No fsync a file: the folder's renaming says that all was written, and it can be drawn again.
     draft = out.parent / f".{out.name}.{os.getpid()}.tmp"
     try:
         for folder in (TRAIN, QUERY, GALLERY):
