@@ -56,6 +56,8 @@ def train(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, An
     with Watch(monitor, reporter):
         try:
             trainer.fit()
+        except SystemExit:  # how Ray's own handler of Ctrl-C ends a run
+            raise KeyboardInterrupt from None
         except ray.train.TrainingFailedError as error:
             message = ray.get(monitor.fatal.remote())
             if message is None:

@@ -1,6 +1,7 @@
 """Measures the label engine on this machine, beside one plain float32 product of the same size."""
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,20 +50,21 @@ def bench_labels(
     oracle: bool = False,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Labels n clustered random features of `dim` dimensions: seconds per stage, peak memory of the process, and the time of one full
-    float32 product of the same size in the same run. With `oracle` (n ≤ 4,000) the dense form beside it. Compilation is not counted.
+    """Labels n clustered random features of `dim` dimensions: seconds per stage (without compiling), peak memory of the process, and
+    the time of one full float32 product of the same size in the same run. With `oracle` (n ≤ 4,000) the dense form beside it.
     """
     if oracle and n > LARGEST_DENSE:
         raise UserError(f"n = {n}: the dense comparison takes at most {LARGEST_DENSE} features")
-    settings = {"k1": k1, "k2": k2, "min_samples": min_samples}
-    make_pseudo_labels(clustered_features(max(k1 + 1, 200), dim, seed), p=1e-2, device=device, **settings)
+    label = partial(make_pseudo_labels, k1=k1, k2=k2, min_samples=min_samples, device=device)
+    label(clustered_features(max(k1 + 1, 200), dim, seed), p=1e-2)
     features_ND = clustered_features(n, dim, seed)
     before = peak_memory_bytes()
-    labels = make_pseudo_labels(features_ND, p=p, device=device, **settings)
+    labels = label(features_ND, p=p)
     peak = peak_memory_bytes()
     product = product_seconds(features_ND)
     seconds = {name.removeprefix("seconds_"): took for name, took in labels.stats.items() if name.startswith("seconds_")}
-    result: dict[str, Any] = {"n": n, "dim": dim, **settings, "p": p, "seed": seed, "threads": torch.get_num_threads()}
+    result: dict[str, Any] = {"n": n, "dim": dim, "k1": k1, "k2": k2, "p": p, "min_samples": min_samples, "seed": seed}
+    result["threads"] = torch.get_num_threads()
     result |= {"seconds": seconds, "seconds_total": labels.stats["seconds"]}
     result |= {"seconds_product": product, "ratio_to_product": labels.stats["seconds"] / product}
     result |= {"features_bytes": features_ND.nbytes, "peak_bytes_before": before, "peak_bytes": peak}

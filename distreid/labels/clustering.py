@@ -108,7 +108,7 @@ def _dbscan(indptr: NDArray, indices: NDArray, data: NDArray, sizes: NDArray, ep
 def dbscan_pairs(pairs: Csr, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
     """DBSCAN's label of each group of identical points, given J of the pairs u < v; other entries are ignored.
 
-    Numbered and assigned as scikit-learn does: clusters by their first core point, a border point to the first cluster that reaches it.
+    Numbered and assigned as scikit-learn does: clusters by their first core point, a border point to the first of its clusters.
     """
     return _dbscan(pairs.indptr, pairs.indices, pairs.data, sizes_U, eps, min_samples)
 

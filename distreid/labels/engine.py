@@ -44,7 +44,7 @@ def make_pseudo_labels(
     device: where the neighbour products run. threads: of the CPU stages; torch's own number by default.
     progress: called with (rows searched, rows) during the neighbour search.
 
-    Exact and deterministic: neighbours are ordered by float64 distance, ties by index, whatever the device or the number of threads.
+    Exact and deterministic: neighbours are ordered by float64 distance, ties by index, whatever the device or number of threads.
     Memory grows with N·(k1 + D), never with N². Raises UserError for features or settings that cannot be labelled.
     """
     _require_numba()
@@ -57,7 +57,7 @@ def make_pseudo_labels(
     seconds: dict[str, float] = {}
     with _timed(seconds, "check"):
         prepared = prepare(features_ND, k1, threads)
-        count, sizes_U = len(prepared.group_N), prepared.sizes_U
+        count, sizes_U = len(prepared.group_N), np.diff(prepared.offsets_U1)
         if len(sizes_U) == 1:
             raise UserError(f"all {count} features are identical: the network has collapsed, or the file is not what it should be")
         asked = clustering.pairs_asked(p, count) if eps is None else 0

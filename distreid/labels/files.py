@@ -31,8 +31,9 @@ def load_features(path: str | Path) -> NDArray[np.floating]:
                     raise UserError(f"{path}: no array named 'features' (found: {', '.join(archive) or 'nothing'})")
                 features = archive["features"]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        reason = "holds pickled objects, which are not read" if "pickle" in str(error).lower() else "is truncated or damaged"
-        raise UserError(f"{path}: the file {reason}; write it again with numpy.save or numpy.savez") from error
+        raise UserError(
+            f"{path}: the file is truncated or damaged, or holds pickled objects, which are not read; write it again with numpy"
+        ) from error
     if features.ndim != 2 or features.dtype not in (np.float16, np.float32, np.float64):
         raise UserError(
             f"{path}: features must be [N, D] of float16, float32 or float64, not {features.dtype}{list(features.shape)}"

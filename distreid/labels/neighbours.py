@@ -31,10 +31,10 @@ class LowPrecision:
     a_UW: [U, D + EXTRA]: ã (the rounded features), then h = ‖ã‖²/2 in three parts, then three ones. A left operand made by
     `left` gives h_i + h_j − ã_i·ã_j = ‖ã_i − ã_j‖²/2 in one product, symmetric in i and j.
 
-    The bound. With r = ‖a − ã‖ (known), the true distance d and d̃ = ‖ã_i − ã_j‖ differ by at most r_i + r_j (triangle inequality): `slack_U`
-    is r_i + max r. The product's float32 accumulation adds at most `noise_U` to d̃²/2 (terms × 2⁻²⁴ × sum of the magnitudes, whatever
-    the order), the rounding of its result a relative `rounding`. So if k points lie within T of point i, a point whose computed d̃²/2 exceeds
-    ((T + slack)²/2 + noise)·(1 + rounding) is farther than T and not among the k nearest.
+    The bound. With r = ‖a − ã‖ (known), the true distance d and d̃ = ‖ã_i − ã_j‖ differ by at most r_i + r_j (triangle inequality):
+    `slack_U` is r_i + max r. The product's float32 accumulation adds at most `noise_U` to d̃²/2 (terms × 2⁻²⁴ × sum of the
+    magnitudes, whatever the order), the rounding of its result to nearest a relative `rounding`. So if k points lie within T of
+    point i, a point whose computed d̃²/2 exceeds ((T + slack)²/2 + noise)·(1 + rounding) is farther than T: not one of the k nearest.
     """
 
     a_UW: Tensor
@@ -114,8 +114,8 @@ def nearest(
     block_columns: int = BLOCK_COLUMNS,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """(neighbours_Uk, squared_Uk): for each group of identical rows its k nearest rows of the set, itself and its copies included, by
-    (float64 d², row), and their d². The same for every device, precision, block size and number of threads.
+    """(neighbours_Uk, squared_Uk): for each group of identical rows its k nearest rows of the set, itself and its copies included,
+    by (float64 d², row), and their d². The same for every device, precision, block size and number of threads.
 
     `device` runs the products (float32 on a GPU); candidates are collected and ranked on the CPU.
     """

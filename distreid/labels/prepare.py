@@ -31,11 +31,6 @@ class Prepared:
     members_N: NDArray[np.int32]
     offsets_U1: NDArray[np.int64]
 
-    @property
-    def sizes_U(self) -> NDArray[np.int64]:
-        """Rows in each group."""
-        return np.diff(self.offsets_U1)
-
 
 def check_settings(k1: int, k2: int, p: float | None, min_samples: int, eps: float | None) -> None:
     """UserError for settings that no features could satisfy."""
@@ -63,7 +58,7 @@ def prepare(features_ND: NDArray[np.floating], k1: int, threads: int) -> Prepare
         raise UserError(f"{count} features are too few for k1 = {k1} neighbours: give more than k1 features or a smaller k1")
     # float16 is widened (numba has none on CPUs): exact, and still linear memory.
     wide = np.float64 if features_ND.dtype == np.float64 else np.float32
-    x_ND = np.ascontiguousarray(features_ND, dtype=wide)
+    x_ND: NDArray[np.floating] = np.ascontiguousarray(features_ND, dtype=wide)
     norms_N = np.empty(count)
     run_blocks(lambda start, stop: kernels.squared_norms(x_ND, start, stop, norms_N), count, ROWS, threads)
     _check_norms(x_ND, norms_N)

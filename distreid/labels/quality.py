@@ -1,4 +1,4 @@
-"""Figures of a labelling that need no target label: to watch a run, and to choose p and min_samples without looking at the answers."""
+"""Figures of a labelling that need no target label: to watch a run, to choose p and min_samples without seeing the answers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def silhouette(weights: Weights, labels_U: NDArray[np.int64], threads: int) -> f
 
 
 def agreement(labels_N: NDArray[np.int64], previous_N: NDArray[np.int64]) -> dict[str, float]:
-    """Adjusted Rand index and the share of points clustered in both labellings; the index is taken over these points (0 if none)."""
+    """Share of points clustered in both labellings, and the adjusted Rand index over these points (0 if there are none)."""
     both = (labels_N >= 0) & (previous_N >= 0)
     share = float(both.mean())
     if not both.any():

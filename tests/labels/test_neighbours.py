@@ -1,0 +1,77 @@
+"""The neighbour search gives the same bits for every precision, block size and number of threads, and those of a dense sort."""
+
+import numpy as np
+import pytest
+import torch
+
+from distreid.labels.neighbours import nearest, round_features
+from distreid.labels.prepare import prepare
+from tests.labels import oracle
+from tests.labels.test_engine import draw_features
+
+
+def expected_neighbours(features_ND, k):
+    return np.argsort(oracle.squared_distances(features_ND), axis=1, kind="stable")[:, :k]
+
+
+@pytest.mark.parametrize("kind", ["random", "clustered", "half_copies", "few_values", "one_crowd"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_equals_a_dense_sort_in_any_blocks(kind, precision) -> None:
+    features_ND = draw_features(kind, 400, 24, 7)
+    prepared = prepare(features_ND, 30, 1)
+    expected_Nk = expected_neighbours(features_ND, 30)
+    reference = None
+    for threads, rows, columns in [(1, 1024, 16384), (2, 100, 150), (3, 37, 64), (1, 7, 400)]:
+        found = nearest(prepared, 30, precision=precision, threads=threads, block_rows=rows, block_columns=columns)
+        np.testing.assert_array_equal(found[0][prepared.group_N], expected_Nk)
+        reference = reference or found
+        assert found[1].tobytes() == reference[1].tobytes()
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1e-5])
+def test_crowds_too_near_for_low_precision_are_ranked_exactly(spread) -> None:
+    """Everything within a bfloat16 rounding error of everything else: lists overflow and must be resolved in float64."""
+    random = np.random.default_rng(0)
+    features_ND = (1 + spread * random.standard_normal((900, 32))).astype(np.float32)
+    features_ND[::7] += 1  # keeps the mean away from the crowd
+    features_ND[::50, 0] -= 3
+    prepared = prepare(features_ND, 20, 1)
+    for precision in ("bfloat16", "float32"):
+        found_Nk, _ = nearest(prepared, 20, precision=precision, threads=2, block_rows=200, block_columns=300)
+        np.testing.assert_array_equal(found_Nk[prepared.group_N], expected_neighbours(features_ND, 20))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(50, 3), (600, 200), (1500, 65)])
+def test_the_error_bound_holds(dtype, shape) -> None:
+    features_ND = draw_features("clustered", *shape, 1) + 1
+    prepared = prepare(features_ND, 3, 1)
+    low = round_features(prepared, dtype)
+    half_NN = torch.mm(low.left(0, len(features_ND)), low.a_UW.T).double().numpy()
+    true_NN = np.sqrt(oracle.squared_distances(features_ND))
+    upper_NN = ((true_NN + low.slack_U[:, None]) ** 2 / 2 + low.noise_U[:, None]) * (1 + low.rounding)
+    nearer_NN = np.maximum(true_NN - low.slack_U[:, None], 0)
+    lower_NN = (nearer_NN**2 / 2 - low.noise_U[:, None]) * (1 - low.rounding)
+    assert (half_NN <= upper_NN).all() and (half_NN >= lower_NN).all()
+
+
+def test_a_training_loop_that_allows_coarse_float32_changes_nothing() -> None:
+    features_ND = draw_features("clustered", 300, 64, 2)
+    prepared = prepare(features_ND, 10, 1)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found_Nk, _ = nearest(prepared, 10, precision="float32")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    np.testing.assert_array_equal(found_Nk, expected_neighbours(features_ND, 10))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_finds_the_same_neighbours() -> None:
+    prepared = prepare(draw_features("clustered", 3000, 128, 2), 30, 1)
+    found, expected = nearest(prepared, 30, device="cuda"), nearest(prepared, 30)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
