@@ -50,8 +50,8 @@ def bench_labels(
     oracle: bool = False,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Labels n clustered random features of `dim` dimensions: seconds per stage (without compiling), peak memory of the process, and
-    the time of one full float32 product of the same size in the same run. With `oracle` (n ≤ 4,000) the dense form beside it.
+    """Labels n clustered random features of `dim` dimensions: seconds per stage (without compiling), peak memory of the process,
+    and the time of one full float32 product of the same size in the same run. With `oracle` (n ≤ 4,000) the dense form beside it.
     """
     if oracle and n > LARGEST_DENSE:
         raise UserError(f"n = {n}: the dense comparison takes at most {LARGEST_DENSE} features")

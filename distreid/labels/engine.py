@@ -123,14 +123,17 @@ def eps_from_proportion(graph: "csr_matrix", p: float, count: int) -> float:
 
 
 def dbscan(graph: "csr_matrix", eps: float, min_samples: int) -> NDArray[np.int64]:
-    """DBSCAN's labels [N] on a symmetric graph of distances (pairs that are not stored are beyond eps; eps < 1): those of
-    scikit-learn's DBSCAN(metric="precomputed") on the dense matrix, border points included."""
+    """DBSCAN's labels [N] on a symmetric graph of distances (pairs that are not stored are at 1): those of scikit-learn's
+    DBSCAN(metric="precomputed") on the dense matrix, border points included."""
+    count = graph.shape[0]
+    if eps >= 1:
+        return np.full(count, 0 if count >= min_samples else -1, np.int64)
     _require_numba()
     from distreid.labels import clustering
     from distreid.labels.jaccard import Csr
 
     entries = Csr(graph.indptr, graph.indices, graph.data)
-    return clustering.dbscan_pairs(entries, np.ones(graph.shape[0], np.int64), eps, min_samples)
+    return clustering.dbscan_pairs(entries, np.ones(count, np.int64), eps, min_samples)
 
 
 def _require_numba() -> None:

@@ -34,7 +34,7 @@ class LowPrecision:
     The bound. With r = ‖a − ã‖ (known), the true distance d and d̃ = ‖ã_i − ã_j‖ differ by at most r_i + r_j (triangle inequality):
     `slack_U` is r_i + max r. The product's float32 accumulation adds at most `noise_U` to d̃²/2 (terms × 2⁻²⁴ × sum of the
     magnitudes, whatever the order), the rounding of its result to nearest a relative `rounding`. So if k points lie within T of
-    point i, a point whose computed d̃²/2 exceeds ((T + slack)²/2 + noise)·(1 + rounding) is farther than T: not one of the k nearest.
+    point i, a point whose computed d̃²/2 exceeds ((T + slack)²/2 + noise)·(1 + rounding) is farther than T and not wanted.
     """
 
     a_UW: Tensor
@@ -89,7 +89,7 @@ def round_features(prepared: Prepared, dtype: torch.dtype) -> LowPrecision:
     unit_error = 2.0**-24
     magnitude_U = norm_U * norm_U.max() + h_U + h_U.max()
     noise_U = 1.1 * (dim + EXTRA + 4) * unit_error * magnitude_U + 1e-12
-    return LowPrecision(a_UW, slack_U, noise_U, rounding=1.01 * (2.0**-9 if dtype == torch.bfloat16 else 2.0**-24))
+    return LowPrecision(a_UW, slack_U, noise_U, rounding=1.01 * (2.0**-8 if dtype == torch.bfloat16 else 2.0**-24))
 
 
 @contextmanager

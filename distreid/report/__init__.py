@@ -1,10 +1,9 @@
 """The report of a run: one self-contained HTML page from what the run directory holds."""
 
-import os
 from pathlib import Path
 from typing import Any
 
-from distreid.errors import UserError
+from distreid.files import atomic_write
 from distreid.report.page import render
 from distreid.report.read import read_run
 
@@ -18,17 +17,8 @@ def write_report(run: Path, *, defaults: dict[str, Any] | None = None) -> Path:
 
     Raises UserError where the folder is not a run, one of its files is damaged, or the page cannot be written.
     """
-    page = render(read_run(run), defaults)
     file = run / "report.html"
-    temporary = run / f".report.html.{os.getpid()}.tmp"
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(page)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be written ({error.strerror})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    page = render(read_run(run), defaults).encode()
+    with atomic_write(file) as stream:
+        stream.write(page)
     return file

@@ -1,43 +1,21 @@
-"""Files that are whole or not there: written beside their place, flushed to disk, then renamed."""
+"""Checkpoints and JSON, written whole or not at all; a checkpoint is read without running anything in it."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import io
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from distreid.errors import UserError
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file that replaces ``path`` when the block ends well and vanishes when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open(mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(f"{path}: no space left to write it; free some and continue with --resume") from None
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+from distreid.files import atomic_write
 
 
 def write_json(path: Path, value: Any) -> None:
-    with atomic_write(path, "w") as file:
-        json.dump(value, file, indent=1)
-        file.write("\n")
+    with atomic_write(path) as file:
+        file.write((json.dumps(value, indent=1) + "\n").encode())
 
 
 def save_tensors(path: Path, value: dict[str, Any]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import yaml
 
 from distreid.errors import UserError
-from distreid.runtime.files import atomic_write, load_tensors, save_tensors, write_json
+from distreid.files import atomic_write
+from distreid.runtime.files import load_tensors, save_tensors, write_json
 
 
 class RunDirectory:
@@ -45,8 +46,8 @@ class RunDirectory:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be created ({error.strerror})") from None
-        with atomic_write(self.config, "w") as file:
-            file.write(config_yaml)
+        with atomic_write(self.config) as file:
+            file.write(config_yaml.encode())
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""

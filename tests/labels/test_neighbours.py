@@ -51,7 +51,7 @@ def test_the_error_bound_holds(dtype, shape) -> None:
     true_NN = np.sqrt(oracle.squared_distances(features_ND))
     upper_NN = ((true_NN + low.slack_U[:, None]) ** 2 / 2 + low.noise_U[:, None]) * (1 + low.rounding)
     nearer_NN = np.maximum(true_NN - low.slack_U[:, None], 0)
-    lower_NN = (nearer_NN**2 / 2 - low.noise_U[:, None]) * (1 - low.rounding)
+    lower_NN = nearer_NN**2 / 2 * (1 - low.rounding) - 2 * low.noise_U[:, None]
     assert (half_NN <= upper_NN).all() and (half_NN >= lower_NN).all()
 
 

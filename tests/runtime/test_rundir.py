@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from distreid.errors import UserError
-from distreid.runtime import RunDirectory, atomic_write, load_tensors, save_tensors
+from distreid.files import atomic_write
+from distreid.runtime import RunDirectory, load_tensors, save_tensors
 
 CONFIG = "seed: 0\nadapt:\n  rounds: 3\n  epochs: 2\nruntime:\n  workers: 1\n"
 
@@ -41,8 +42,8 @@ def test_a_strangers_folder_is_left_alone(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises(RuntimeError), atomic_write(file, "w") as out:
-        out.write("half of the n")
+    with pytest.raises(RuntimeError), atomic_write(file) as out:
+        out.write(b"half of the n")
         raise RuntimeError
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]

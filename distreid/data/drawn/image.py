@@ -122,7 +122,7 @@ def draw_image(
 ) -> Drawing:
     """One image of `person` (None: the detector saw someone where nobody was) as JPEG bytes with its true mask."""
     albedo, emission = _window(rng, scene)
-    if rng.random() < 0.2:  # somebody else, farther away
+    if rng.random() < 0.15:  # somebody else, farther away
         far = Box(float(rng.uniform(40, 75)), float(rng.uniform(0, WIDTH)), HEIGHT * float(rng.uniform(0.55, 0.85)))
         layer = _figure(rng, camera, sample_person(rng, wardrobe), far)
         _paste(albedo, layer)
@@ -135,7 +135,7 @@ def draw_image(
         _paste(albedo, layer)
         emission *= 1.0 - layer[:, :, 3:]
         visible[:] = np.clip(layer[:, :, 3], 0.0, 1.0)
-    if rng.random() < 0.12:
+    if rng.random() < 0.10:
         layer = _occluder(rng, camera, wardrobe)
         _paste(albedo, layer)
         emission *= 1.0 - layer[:, :, 3:]

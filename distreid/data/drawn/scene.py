@@ -289,6 +289,7 @@ def paint_scene(rng: np.random.Generator, kind: str, season: Season) -> Scene:
     SCENES[kind](painter)
     grain = rng.standard_normal((HEIGHT, WIDTH, 1)).astype(np.float32) * 0.02
     albedo = np.asarray(painter.picture, np.float32) / 255.0 + grain
+    albedo = 0.7 * albedo + 0.3 * albedo.mean(2, keepdims=True)  # streets are duller than clothes
     halo = np.asarray(painter.lights.filter(ImageFilter.GaussianBlur(5)), np.float32) / 255.0
     emission = np.asarray(painter.lights, np.float32) / 255.0 + 0.9 * halo
     return Scene(np.clip(albedo, 0.0, 1.0), emission, painter.horizon)

@@ -1,4 +1,4 @@
-"""Output files that are whole or not there."""
+"""Output files that are whole or not there. Like `errors`, this is ground that every column may stand on."""
 
 import errno
 import os

@@ -1,0 +1,99 @@
+"""`distreid bench`: what this machine does, with ratios measured in one run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from distreid.data.loader import Augmentation, Batch, training_batches
+from distreid.data.sampling import PlainStream, plan_one
+from distreid.losses import hard_label_loss
+from distreid.models import DAAMNet, build_backbone, group_batchnorm
+from distreid.runtime import Engine, Precision, Team
+
+
+def bench(what: str, *, n: int, dim: int, as_json: bool) -> str:
+    """Run one benchmark and lay out its figures, a line each, or as JSON."""
+    figures = _BENCHES[what](n, dim)
+    if as_json:
+        return json.dumps(figures)
+    width = max(map(len, figures))
+    return "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in figures.items())
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _labels(n: int, dim: int) -> dict[str, Any]:
+    from distreid.labels.bench import bench_labels
+
+    return bench_labels(n, dim)
+
+
+def _score(n: int, dim: int) -> dict[str, Any]:
+    from distreid.evaluation.bench import bench_score
+
+    return bench_score(max(1, n // 6), n, dim)
+
+
+class _Noise:
+    """Images as a store decodes them, without the decoding: the step is what is measured here."""
+
+    def read(self, indices: np.ndarray, height: int, width: int) -> torch.Tensor:
+        return torch.randint(0, 256, (len(indices), 3, height, width), dtype=torch.uint8)
+
+
+def bench_train(backbone: str = "resnet18", height: int = 128, width: int = 64, batch: int = 32, steps: int = 8) -> dict[str, Any]:
+    """Images a second of DAAM's training step: float32, bf16, bf16 with channels_last; and the share of augmentation."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    figures: dict[str, Any] = {"backbone": backbone, "input": f"{height}x{width}", "batch": batch, "device": str(device)}
+    how = Augmentation(height, width, flip=0.5, pad=10, erase=0.5)
+    plan = plan_one(PlainStream(batch * steps, [0]), 0, batch)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
+    settings = {"fp32": ("fp32", False), "bf16": ("bf16", False), "bf16_channels_last": ("bf16", True)}
+    for name, (number, last) in settings.items():
+        model = DAAMNet(build_backbone(backbone, "none", 1), 751)
+        group_batchnorm(model, batch)
+        precision = Precision(number, device, channels_last=last)
+        precision.place(model)
+        parameters = [p for module in (model.backbone, model.attention, model.source_head) if module for p in module.parameters()]
+        engine = Engine(model, [{"params": parameters, "lr": 1e-3}], lambda _: 1.0, Team(device=device), precision)
+
+        def step(item: Batch, engine: Engine = engine) -> None:
+            engine.step(hard_label_loss(engine.forward(item.images_BCHW, item.domain_B).source_logits_SN, labels))
+
+        figures[f"{name}_images_per_second"] = batch * steps / _seconds(lambda: _each(plan, how, device, step), device)
+    figures["speedup"] = figures["bf16_channels_last_images_per_second"] / figures["fp32_images_per_second"]
+    alone = _seconds(lambda: _each(plan, how, device, lambda item: None), device)
+    figures["augmentation_share"] = alone / (batch * steps / figures["bf16_channels_last_images_per_second"])
+    return figures
+
+
+def _each(plan: Any, how: Augmentation, device: torch.device, step: Callable[[Batch], None]) -> None:
+    for item in training_batches([_Noise()], plan, how, [0], device=device):
+        step(item)
+
+
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    """Seconds of the second of two runs."""
+    took = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        took = time.perf_counter() - started
+    return took
+
+
+_BENCHES: dict[str, Callable[[int, int], dict[str, Any]]] = {
+    "labels": _labels,
+    "score": _score,
+    "train": lambda n, dim: bench_train(),
+}
