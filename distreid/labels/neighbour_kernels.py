@@ -19,6 +19,7 @@ from distreid.labels.distance_kernels import LANES, normalized_row, squared_dist
 # these minima also bounds the k-th smallest entry, so that the first block a point meets already sets a good limit.
 RUN = 64
 RUN_OF_ROWS = 16
+STRIPE = 256  # columns looked at together: wide enough for whole cache lines, narrow enough for the cache
 
 
 @njit(cache=True, nogil=True)
@@ -170,10 +171,10 @@ def collect_columns(
     limits_U = table[3]
     height = product_RC.shape[0]
     runs = (height + RUN_OF_ROWS - 1) // RUN_OF_ROWS
-    minima = np.empty((runs, RUN), product_RC.dtype)
-    near = np.empty(RUN, np.int16)
-    for at in range(start, stop, RUN):
-        width = min(RUN, stop - at)
+    minima = np.empty((runs, STRIPE), product_RC.dtype)
+    near = np.empty(STRIPE, np.int16)
+    for at in range(start, stop, STRIPE):
+        width = min(STRIPE, stop - at)
         limits = limits_U[col0 + at : col0 + at + width]
         near[:] = 0
         for run in range(runs):

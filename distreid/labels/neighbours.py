@@ -19,9 +19,10 @@ Progress = Callable[[int, int], None]
 
 # Columns added to the product: h in three parts, and three ones; padded, since the matrix units like widths divisible by 32.
 EXTRA = 32
-# Rows × columns of one product: 32 MB of bfloat16. The shapes change speed only, never the result.
+# Rows × columns of one product: 32 MB of bfloat16. The shapes change speed only, never the result. A power of two of columns would
+# put all entries of a column into the same few cache lines.
 BLOCK_ROWS = 1024
-BLOCK_COLUMNS = 16384
+BLOCK_COLUMNS = 16352
 
 
 @dataclass(frozen=True)

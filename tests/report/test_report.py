@@ -276,6 +276,6 @@ def test_a_folder_that_is_no_run(tmp_path: Path, name: str) -> None:
 def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "r")
     (run / "report.html").mkdir()
-    with pytest.raises(UserError, match=r"report\.html: cannot be written"):
+    with pytest.raises(UserError, match=r"report\.html: is a folder"):
         write_report(run)
     assert not list(run.glob(".report*"))
