@@ -48,6 +48,7 @@ class ModelConfig:
     last_stride: Literal[1, 2] = 2  # of the last ResNet stage; 2 is the plain ResNet (decided: the paper does not say)
     attention: Literal["shared", "individual", "none"] = "shared"  # A and 1-A; two modules (IA of Table 4); none
     domain_branch: bool = True  # the DSP branch
+    neck: bool = False  # BatchNorm before the identity heads (Luo et al. 2019): not the paper's, helps training from scratch
     batchnorm_group: int = 32  # images that share batch statistics; must divide every worker's slice of the batch
 
 
@@ -75,6 +76,7 @@ class PretrainConfig:
 
     epochs: int = 60  # decided
     batch_size: int = 32  # global; paper's mini-batch
+    smoothing: float = 0.0  # label smoothing; Eq. 3 has none
     checkpoint: str = ""  # start from this run's or file's pre-trained weights instead of pre-training
     optimizer: OptimizerConfig = field(default_factory=_pretrain_optimizer)
 
@@ -203,7 +205,7 @@ def check(config: Config) -> None:
     for name in not_negative:
         if _get(config, name) < 0:
             raise UserError(f"{name}={_get(config, name)} must not be negative")
-    for name in ("input.flip", "input.erase", "loss.epsilon", "loss.smoothing"):
+    for name in ("input.flip", "input.erase", "loss.epsilon", "loss.smoothing", "pretrain.smoothing"):
         if not 0 <= _get(config, name) <= 1:
             raise UserError(f"{name}={_get(config, name)} must lie between 0 and 1")
     if config.labels.p > 1:

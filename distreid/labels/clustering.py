@@ -26,8 +26,7 @@ def mean_of_smallest(values: NDArray[np.float64], asked: int, copies: NDArray[np
     remaining = max(asked - zeros, 0)
     if copies is None:
         taken = min(remaining, len(values))
-        smallest = np.sort(np.partition(values, taken - 1)[:taken]) if taken else values[:0]
-        total = float(smallest.sum())
+        total = float(np.partition(values, taken - 1)[:taken].sum()) if taken else 0.0
     else:
         order = np.argsort(values, kind="stable")
         upto = np.cumsum(copies[order])

@@ -41,7 +41,7 @@ def make_pseudo_labels(
     min_samples: DBSCAN's, the point itself counted.
     normalize_centers: centres are means of normalised features, as used for matching; false: of the features as given.
     previous_labels_N: the last round's labels of the same points, to report how far the two agree.
-    device: where the neighbour products run. threads: of the CPU stages; torch's own number by default.
+    device: where the neighbour products run, "cpu" or "cuda". threads: of the compiled stages, by default as many as torch uses.
     progress: called with (rows searched, rows) during the neighbour search.
 
     Exact and deterministic: neighbours are ordered by float64 distance, ties by index, whatever the device or number of threads.
@@ -53,6 +53,7 @@ def make_pseudo_labels(
     from distreid.labels.prepare import check_settings, prepare
 
     check_settings(k1, k2, p, min_samples, eps)
+    _check_device(device)
     threads = threads or torch.get_num_threads()
     seconds: dict[str, float] = {}
     with _timed(seconds, "check"):
@@ -102,6 +103,7 @@ def jaccard_graph(
     from distreid.labels.prepare import check_settings, prepare
 
     check_settings(k1, k2, None, 1, 0.0)
+    _check_device(device)
     threads = threads or torch.get_num_threads()
     prepared = prepare(features_ND, k1, threads)
     neighbours_Uk, squared_Uk = nearest(prepared, k1, device=device, threads=threads)
@@ -134,6 +136,11 @@ def dbscan(graph: "csr_matrix", eps: float, min_samples: int) -> NDArray[np.int6
 
     entries = Csr(graph.indptr, graph.indices, graph.data)
     return clustering.dbscan_pairs(entries, np.ones(count, np.int64), eps, min_samples)
+
+
+def _check_device(device: str) -> None:
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise UserError(f"device = {device}: torch has no such device here; use cpu")
 
 
 def _require_numba() -> None:

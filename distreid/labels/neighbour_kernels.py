@@ -4,7 +4,7 @@ A *key* is the bit pattern of d̃²/2, the low-precision half squared distance, 
 int32. Patterns of non-negative floats sort like the floats; the few slightly negative ones sort below, as they should.
 
 Each point (row of the tables below) has a list of candidates and a limit; a key above the limit cannot belong to one of its k
-nearest points. Why that is safe: see `distreid.labels.neighbours.Bound`.
+nearest points. Why that is safe: see `distreid.labels.neighbours.LowPrecision`.
 """
 
 import math
@@ -83,10 +83,35 @@ def nearest_exact(
 
 
 @njit(cache=True, nogil=True)
+def kth_smallest(values: NDArray, k: int) -> int:
+    """The k-th smallest of the values, which are reordered (Hoare's selection; np.partition is slow on lists this short)."""
+    low, high = 0, values.shape[0] - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        left, right = low, high
+        while left <= right:
+            while values[left] < pivot:
+                left += 1
+            while values[right] > pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left += 1
+                right -= 1
+        if k - 1 <= right:
+            high = right
+        elif k - 1 >= left:
+            low = left
+        else:
+            break
+    return values[k - 1]
+
+
+@njit(cache=True, nogil=True)
 def lower_limit_to_kth(i: int, k: int, keys: NDArray, limits_U: NDArray, bound: tuple) -> None:
     """Lower the limit of point i, given keys (k or more) of different points."""
     slack_U, noise_U, rounding, shift = bound
-    kth = key_value(np.partition(keys, k - 1)[k - 1], shift)
+    kth = key_value(kth_smallest(keys.copy(), k), shift)
     half_squared = max(kth, 0.0) / (1.0 - rounding) + noise_U[i]
     lower_limit(i, math.sqrt(2.0 * half_squared) + slack_U[i], limits_U, bound)
 
@@ -168,7 +193,7 @@ def collect_columns(
     product_RC: NDArray, row0: int, col0: int, start: int, stop: int, k: int, table: tuple, bound: tuple, data: tuple
 ) -> None:
     """The same block seen from its columns start..stop: the other half of the symmetric product, which is never computed."""
-    limits_U = table[3]
+    keys_UC, _, counts_U, limits_U = table
     height = product_RC.shape[0]
     runs = (height + RUN_OF_ROWS - 1) // RUN_OF_ROWS
     minima = np.empty((runs, STRIPE), product_RC.dtype)
@@ -190,13 +215,16 @@ def collect_columns(
                 continue
             j = col0 + at + c
             if near[c] > k:
-                lower_limit_to_kth(j, k, minima[:, c].copy(), limits_U, bound)
+                lower_limit_to_kth(j, k, minima[:, c], limits_U, bound)
+            held = counts_U[j]
             for run in range(runs):
                 if minima[run, c] > limits[c]:
                     continue
                 for r in range(run * RUN_OF_ROWS, min((run + 1) * RUN_OF_ROWS, height)):
                     if product_RC[r, at + c] <= limits[c]:
                         push(j, product_RC[r, at + c], row0 + r, k, table, bound, data)
+            if counts_U[j] > max(held, k) + k // 2:
+                lower_limit_to_kth(j, k, keys_UC[j, : counts_U[j]], limits_U, bound)
 
 
 @njit(cache=True, nogil=True)
@@ -205,3 +233,33 @@ def rank(start: int, stop: int, k: int, table: tuple, bound: tuple, data: tuple,
     scratch = np.empty(k, table[0].dtype)
     for i in range(start, stop):
         nearest_exact(i, k, table, bound, data, scratch, rows_Uk[i], squared_Uk[i])
+
+
+@njit(cache=True, nogil=True)
+def spread_groups(
+    start: int,
+    stop: int,
+    groups_Uk: NDArray,
+    squared_Ug: NDArray,
+    members_N: NDArray,
+    offsets_U1: NDArray,
+    rows_Uk: NDArray,
+    squared_Uk: NDArray,
+) -> None:
+    """Nearest groups of copies to nearest rows: each group stands for all its rows, ordered by (d², row), the first k kept."""
+    k = rows_Uk.shape[1]
+    for u in range(start, stop):
+        rows, distances = rows_Uk[u], squared_Uk[u]
+        filled = 0
+        for g in range(groups_Uk.shape[1]):
+            squared = squared_Ug[u, g]
+            begin, end = offsets_U1[groups_Uk[u, g]], offsets_U1[groups_Uk[u, g] + 1]
+            for row in members_N[begin : min(end, begin + k)]:
+                if filled == k and (squared > distances[k - 1] or (squared == distances[k - 1] and row > rows[k - 1])):
+                    break
+                at = min(filled, k - 1)
+                filled = min(filled + 1, k)
+                while at > 0 and distances[at - 1] == squared and rows[at - 1] > row:
+                    rows[at], distances[at] = rows[at - 1], distances[at - 1]
+                    at -= 1
+                rows[at], distances[at] = row, squared

@@ -125,7 +125,7 @@ def nearest(
     half = torch.device(device).type == "cpu" and (precision == "bfloat16" or (precision == "auto" and fast_bfloat16()))
     low = round_features(prepared, torch.bfloat16 if half else torch.float32)
     integer, shift = (torch.int16, 16) if half else (torch.int32, 0)
-    capacity = 6 * kept + 64
+    capacity = 12 * kept + 64
     key_type = np.int16 if half else np.int32
     table = (
         np.empty((count, capacity), key_type),
@@ -151,7 +151,12 @@ def nearest(
                 progress(row1, count)
     rows_Uk, squared_Uk = np.empty((count, kept), np.int32), np.empty((count, kept), np.float64)
     run_blocks(lambda start, stop: kernels.rank(start, stop, kept, table, bound, data, rows_Uk, squared_Uk), count, 256, threads)
-    return _spread_groups(prepared, k, rows_Uk, squared_Uk)
+    if count == len(prepared.group_N):
+        return rows_Uk, squared_Uk
+    members = prepared.members_N, prepared.offsets_U1
+    all_Uk, all_squared_Uk = np.empty((count, k), np.int32), np.empty((count, k), np.float64)
+    kernels.spread_groups(0, count, rows_Uk, squared_Uk, *members, all_Uk, all_squared_Uk)
+    return all_Uk, all_squared_Uk
 
 
 def _collect(
@@ -168,20 +173,3 @@ def _collect(
         2048,
         threads,
     )
-
-
-def _spread_groups(
-    prepared: Prepared, k: int, groups_Uk: NDArray[np.int32], squared_Uk: NDArray[np.float64]
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Nearest groups to nearest rows: each group stands for all its rows, ordered by (d², row), the first k kept."""
-    if len(prepared.first_U) == len(prepared.group_N):
-        return groups_Uk, squared_Uk
-    count = len(prepared.first_U)
-    rows_Uk, spread_Uk = np.empty((count, k), np.int32), np.empty((count, k), np.float64)
-    for u in range(count):
-        members = [prepared.members_N[prepared.offsets_U1[g] : prepared.offsets_U1[g + 1]][:k] for g in groups_Uk[u]]
-        rows = np.concatenate(members)
-        squared = np.repeat(squared_Uk[u], [len(m) for m in members])
-        order = np.lexsort((rows, squared))[:k]
-        rows_Uk[u], spread_Uk[u] = rows[order], squared[order]
-    return rows_Uk, spread_Uk

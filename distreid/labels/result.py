@@ -11,7 +11,7 @@ from distreid.labels.files import write_npz
 from distreid.labels.weights import MIN_SQUARED_DISTANCE, soft_weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PseudoLabels:
     """Pseudo-labels of one round.
 
@@ -45,9 +45,10 @@ class PseudoLabels:
     ) -> NDArray[np.float32]:
         """Eq. 4 for a batch of features and their clusters: float32 [B, K]. See `distreid.labels.soft_weights`."""
         weights_BK = soft_weights(
-            torch.from_numpy(np.ascontiguousarray(features_BD)),
-            torch.from_numpy(self.centers),
-            torch.from_numpy(np.ascontiguousarray(labels_B, dtype=np.int64)),
+            # Copies: arrays from an object store are read-only, which torch's views are not made for.
+            torch.tensor(features_BD),
+            torch.tensor(self.centers),
+            torch.tensor(labels_B, dtype=torch.int64),
             epsilon=epsilon,
             normalize=normalize,
             normalize_features=self.normalized,

@@ -100,9 +100,10 @@ class DAAM:
 
         def loss(engine: Engine, batch: Batch) -> LossTerms:
             output = engine.forward(batch.images_BCHW, batch.domain_B)
-            return {"source": hard_label_loss(output.source_logits_SN, self.to_device(labels[batch.index_B]))}
+            own = self.to_device(labels[batch.index_B])
+            return {"source": label_smoothing_loss(output.source_logits_SN, own, how.smoothing)}
 
-        trained = [self.model.backbone, self.model.attention, self.model.source_head]
+        trained = [self.model.backbone, self.model.attention, self.model.neck, self.model.source_head]
         self.train(
             self.engine(how.optimizer, how.epochs, trained), how.epochs, lambda epoch: plan_one(stream, epoch, how.batch_size), loss
         )

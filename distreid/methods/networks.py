@@ -16,7 +16,7 @@ def build_model(config: Config, identities: int) -> DAAMNet:
     """The network of a configuration, with weights as configured."""
     how = config.model
     backbone = build_backbone(how.backbone, how.weights, how.last_stride)
-    model = DAAMNet(backbone, identities, attention=how.attention, domain_branch=how.domain_branch)
+    model = DAAMNet(backbone, identities, attention=how.attention, domain_branch=how.domain_branch, neck=how.neck)
     group_batchnorm(model, how.batchnorm_group)
     return model
 

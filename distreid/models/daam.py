@@ -31,6 +31,7 @@ class DAAMNet(nn.Module):
     Args:
         backbone: yields F [B, c, h, w].
         identities: N_ids, classes of the source head.
+        neck: BatchNorm between f_sh and the identity heads (Luo et al. 2019). Not the paper's; trains faster from scratch.
         clusters: K, classes of the target head; 0 for none yet (see :meth:`new_target_head`).
     """
 
@@ -41,6 +42,7 @@ class DAAMNet(nn.Module):
         *,
         attention: Attention = "shared",
         domain_branch: bool = True,
+        neck: bool = False,
         clusters: int = 0,
     ) -> None:
         super().__init__()
@@ -48,6 +50,7 @@ class DAAMNet(nn.Module):
         self.backbone = backbone
         self.attention = DomainAdaptiveAttention(c) if attention != "none" else None
         self.specific_attention = DomainAdaptiveAttention(c) if attention == "individual" and domain_branch else None
+        self.neck = nn.BatchNorm2d(c) if neck else None
         self.source_head = _head(c, identities)
         self.target_head = _head(c, clusters) if clusters else None
         self.domain_head = _head(c, 2) if domain_branch else None
@@ -75,6 +78,8 @@ class DAAMNet(nn.Module):
         """Images [B, 3, H, W] and their domains (0 source, 1 target; int64 [B]) to the three classifiers' logits."""
         shared_Bchw, specific_Bchw = self.split(x_BCHW)
         f_sh_Bc = _pool(shared_Bchw)
+        if self.neck is not None:
+            f_sh_Bc = self.neck(f_sh_Bc[:, :, None, None])[:, :, 0, 0]
         return DAAMOutput(
             source_logits_SN=self.source_head(f_sh_Bc[domain_B == 0]),
             target_logits_TK=self.target_head(f_sh_Bc[domain_B == 1]) if self.target_head is not None else None,
