@@ -86,7 +86,11 @@ def make_pseudo_labels(
         if previous_labels_N is not None:
             figures |= quality.agreement(labels_N, np.asarray(previous_labels_N))
     stats = {f"seconds_{stage}": took for stage, took in seconds.items()}
-    stats |= {"seconds": sum(seconds.values()), "distinct_features": float(len(sizes_U)), "pairs": float(near.total)}
+    stats |= {
+        "seconds": sum(seconds.values()),
+        "distinct_features": float(len(sizes_U)),
+        "pairs": float(near.total + pairs.zero_pairs(sizes_U)),
+    }
     stats |= {"pairs_held": float(len(near.graph.data)), "peak_process_bytes": float(peak_memory_bytes())}
     return PseudoLabels(labels_N, centers_KD, eps, normalize_centers, figures, stats)
 

@@ -71,15 +71,17 @@ class DAAMNet(nn.Module):
         return a_Bchw * f_Bchw, (1 - a_Bchw) * f_Bchw
 
     def features(self, x_BCHW: Tensor) -> Tensor:
-        """f_sh = GAP(F_sh), float32 [B, c], not normalised: the feature for clustering and for matching."""
-        return _pool(self.split(x_BCHW)[0])
+        """f_sh = GAP(F_sh), behind the neck where there is one: float32 [B, c], not normalised. For clustering and matching."""
+        return self._shared(self.split(x_BCHW)[0])
+
+    def _shared(self, shared_Bchw: Tensor) -> Tensor:
+        f_sh_Bc = _pool(shared_Bchw)
+        return f_sh_Bc if self.neck is None else self.neck(f_sh_Bc[:, :, None, None])[:, :, 0, 0]
 
     def forward(self, x_BCHW: Tensor, domain_B: Tensor) -> DAAMOutput:
         """Images [B, 3, H, W] and their domains (0 source, 1 target; int64 [B]) to the three classifiers' logits."""
         shared_Bchw, specific_Bchw = self.split(x_BCHW)
-        f_sh_Bc = _pool(shared_Bchw)
-        if self.neck is not None:
-            f_sh_Bc = self.neck(f_sh_Bc[:, :, None, None])[:, :, 0, 0]
+        f_sh_Bc = self._shared(shared_Bchw)
         return DAAMOutput(
             source_logits_SN=self.source_head(f_sh_Bc[domain_B == 0]),
             target_logits_TK=self.target_head(f_sh_Bc[domain_B == 1]) if self.target_head is not None else None,

@@ -56,6 +56,7 @@ def test_features(change, message) -> None:
         ({"p": 0.9, "k1": 5, "k2": 2}, "p asks for the 4,455 nearest pairs but only"),
         ({"eps": 1.0}, "eps = 1.0"),
         ({"eps": float("nan")}, "eps = nan"),
+        ({"device": "tpu"}, "device = tpu"),
         ({"previous_labels_N": np.zeros(3, np.int64)}, "3 previous labels for 100 features"),
     ],
 )

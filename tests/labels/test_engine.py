@@ -84,8 +84,8 @@ def test_paper_settings_on_clusters() -> None:
         np.testing.assert_allclose(result.centers[k], unit_ND[labels_N == k].mean(0), atol=1e-6)
     raw = make_pseudo_labels(features_ND, normalize_centers=False)
     np.testing.assert_allclose(raw.centers[0], features_ND[labels_N == 0].mean(0), atol=1e-5)
-    given = make_pseudo_labels(features_ND, eps=eps)
-    np.testing.assert_array_equal(given.labels, labels_N)
+    fixed = make_pseudo_labels(features_ND, eps=eps)
+    np.testing.assert_array_equal(fixed.labels, labels_N)
 
 
 def test_the_graph_is_symmetric_sorted_and_keeps_zeros() -> None:
@@ -94,6 +94,17 @@ def test_the_graph_is_symmetric_sorted_and_keeps_zeros() -> None:
     assert graph.has_sorted_indices and (abs(graph - graph.T)).nnz == 0
     assert np.all(graph.diagonal() == 0) and (graph.data == 0).sum() >= 120 + 2 * 60  # the diagonal, and each pair of copies twice
     assert graph.data.max() < 1
+
+
+@pytest.mark.parametrize("kind", ["clustered", "half_copies", "one_crowd"])
+def test_pairs_are_counted_with_their_copies(kind) -> None:
+    features_ND = draw_features(kind, 120, 16, 0)
+    expected = int((oracle.jaccard(features_ND, 10, 3)[np.triu_indices(120, 1)] < 1).sum())
+    all_pairs = 120 * 119 / 2
+    stats = make_pseudo_labels(features_ND, k1=10, k2=3, p=(expected - 1) / all_pairs).stats
+    assert stats["pairs"] == expected
+    with pytest.raises(UserError, match=f"only {expected:,} pairs share"):
+        make_pseudo_labels(features_ND, k1=10, k2=3, p=(expected + 1) / all_pairs)
 
 
 def test_eps_counts_missing_pairs_as_one() -> None:

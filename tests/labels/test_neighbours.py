@@ -21,7 +21,7 @@ def test_equals_a_dense_sort_in_any_blocks(kind, precision) -> None:
     prepared = prepare(features_ND, 30, 1)
     expected_Nk = expected_neighbours(features_ND, 30)
     reference = None
-    for threads, rows, columns in [(1, 1024, 16384), (2, 100, 150), (3, 37, 64), (1, 7, 400)]:
+    for threads, rows, columns in [(1, 1024, 16384), (2, 100, 150), (3, 37, 64), (1, 7, 400), (1, 130, 50)]:
         found = nearest(prepared, 30, precision=precision, threads=threads, block_rows=rows, block_columns=columns)
         np.testing.assert_array_equal(found[0][prepared.group_N], expected_Nk)
         reference = reference or found
@@ -39,6 +39,16 @@ def test_crowds_too_near_for_low_precision_are_ranked_exactly(spread) -> None:
     for precision in ("bfloat16", "float32"):
         found_Nk, _ = nearest(prepared, 20, precision=precision, threads=2, block_rows=200, block_columns=300)
         np.testing.assert_array_equal(found_Nk[prepared.group_N], expected_neighbours(features_ND, 20))
+
+
+def test_ties_between_different_rows_go_by_index() -> None:
+    """Unit vectors along the axes: all distances are exactly equal, and more of them than a list holds."""
+    prepared = prepare(np.eye(600, dtype=np.float32)[::-1], 8, 1)
+    expected_Nk = [[i, *[j for j in range(8) if j != i][:7]] for i in range(600)]
+    for precision in ("bfloat16", "float32"):
+        found_Nk, squared_Nk = nearest(prepared, 8, precision=precision, block_rows=90, block_columns=200)
+        np.testing.assert_array_equal(found_Nk, expected_Nk)
+        assert (squared_Nk[:, 1:] == 2).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
