@@ -37,8 +37,6 @@ class InputConfig:
     flip: float = 0.5  # probability; paper names flipping, cropping and erasing but no numbers: common values (decided)
     pad: int = 10  # pixels of zero padding before the random crop (decided)
     erase: float = 0.5  # probability of random erasing (Zhong et al. 2017b's value)
-    sampler: Literal["plain", "pk"] = "plain"  # pk: `instances` images of each drawn identity (or cluster)
-    instances: int = 4
 
 
 @dataclass
@@ -76,6 +74,8 @@ class PretrainConfig:
 
     epochs: int = 60  # decided
     batch_size: int = 32  # global; paper's mini-batch
+    sampler: Literal["plain", "pk"] = "plain"  # pk: identity-balanced, `instances` images of each identity in a batch
+    instances: int = 4
     smoothing: float = 0.0  # label smoothing; Eq. 3 has none
     checkpoint: str = ""  # start from this run's or file's pre-trained weights instead of pre-training
     optimizer: OptimizerConfig = field(default_factory=_pretrain_optimizer)
@@ -111,6 +111,8 @@ class AdaptConfig:
     rounds: int = 5  # paper: "converges by 5, < 10"
     epochs: int = 260  # paper, per round; an epoch is one pass over the clustered target images (decided)
     batch_size: int = 32  # paper; global, half source and half target (decided)
+    sampler: Literal["plain", "pk"] = "plain"  # decided: the paper names none; pk balances identities and clusters
+    instances: int = 4  # of an identity or a cluster, for pk
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
 
@@ -191,7 +193,8 @@ def check(config: Config) -> None:
         if not _get(config, name):
             raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
     positive = (
-        "input.height", "input.width", "input.instances", "model.batchnorm_group", "pretrain.batch_size", "labels.k1",
+        "input.height", "input.width", "model.batchnorm_group", "pretrain.batch_size", "pretrain.instances",
+        "adapt.instances", "labels.k1",
         "labels.k2", "labels.min_samples", "labels.p", "adapt.epochs", "adapt.batch_size",
         "adapt.optimizer.step_epochs", "pretrain.optimizer.step_epochs", "evaluate.batch_size",
     )  # fmt: skip
@@ -232,15 +235,10 @@ def _check_batches(config: Config) -> None:
             )
     if group % 2:
         raise UserError(f"model.batchnorm_group={group} must be even: half of its images are source, half target")
-    if config.input.sampler == "pk":
-        for name, batch in (
-            ("pretrain.batch_size", config.pretrain.batch_size),
-            ("adapt.batch_size", config.adapt.batch_size // 2),
-        ):
-            if batch % config.input.instances:
-                raise UserError(
-                    f"input.instances={config.input.instances} does not divide the {batch} images of a domain in {name}"
-                )
+    for name, images in (("pretrain", config.pretrain.batch_size), ("adapt", config.adapt.batch_size // 2)):
+        instances = _get(config, f"{name}.instances")
+        if _get(config, f"{name}.sampler") == "pk" and images % instances:
+            raise UserError(f"{name}.instances={instances} does not divide the {images} images of a domain in {name}.batch_size")
 
 
 def _get(config: Any, dotted: str) -> Any:

@@ -14,7 +14,7 @@ from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
-from distreid.methods.domains import open_network
+from distreid.methods.domains import Network, open_network
 from distreid.methods.features import extract
 from distreid.methods.networks import load_network
 from distreid.methods.protocols import Reporter
@@ -26,11 +26,13 @@ from distreid.terminal import TerminalReporter, bar, result_table
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     """Run a configuration to its end and print its table. Returns what result.json holds."""
     config = dataclasses.replace(config, source=packed(config.source), target=packed(config.target))
+    # Opened before the run directory is made, so that a mistake in the data leaves no trace.
+    networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
     run = RunDirectory(config.output)
     run.create(to_yaml(config), resume=resume)
     reporter = TerminalReporter()
     try:
-        result = _train(config, run, reporter)
+        result = _train(config, networks, run, reporter)
     finally:
         reporter.close()
     print(result_table(result))
@@ -43,18 +45,18 @@ def report(run: Path) -> Path:
     return write_report(run, defaults=to_dict(Config()))
 
 
-def _train(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     if config.runtime.workers == 0:
         from distreid.methods.local import train as train_locally
 
-        return train_locally(config, run, reporter)
+        return train_locally(config, *networks, run, reporter)
     try:
         from distreid.cluster.train import train as train_on_ray
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
         raise UserError("runtime.workers needs Ray, which is not installed; runtime.workers=0 trains in this process") from None
-    return train_on_ray(config, run, reporter)
+    return train_on_ray(config, *networks, run, reporter)
 
 
 def evaluate(checkpoint: Path, data: str | None, format: str, *, flip: bool) -> dict[str, Any]:

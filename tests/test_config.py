@@ -46,6 +46,7 @@ def test_yaml_and_overrides(tmp_path) -> None:
         ("runtime.channels_last=1", "true or false"),
         ("output=", "output"),
         ("seed", "is not an override"),
+        ("adapt.instances=0", "adapt.instances=0 must be greater than 0"),
         ("runtime.workers=3", "adapt.batch_size=32|pretrain.batch_size=32 cannot be divided"),
         ("runtime.workers=2", r"batchnorm_group=32 does not divide the 16.*choose one of \[2, 4, 8, 16\]"),
     ],
@@ -54,6 +55,11 @@ def test_a_mistake_is_one_line_that_names_the_key(override: str, expected: str) 
     with pytest.raises(UserError, match=expected) as caught:
         config_from_dict(BASE, [override])
     assert "\n" not in str(caught.value)
+
+
+def test_pk_must_fit_the_batch() -> None:
+    with pytest.raises(UserError, match=r"adapt\.instances=3 does not divide the 16 images"):
+        config_from_dict(BASE, ["adapt.sampler=pk", "adapt.instances=3"])
 
 
 def test_files_that_are_not_configurations(tmp_path) -> None:

@@ -21,19 +21,18 @@ from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, config_from_dict, to_dict
 from distreid.errors import UserError
 from distreid.methods.daam import DAAM
-from distreid.methods.domains import open_network
+from distreid.methods.domains import Network, open_network
 from distreid.methods.local import test_sets
 from distreid.methods.protocols import Reporter
 from distreid.runtime import RunDirectory, Team
 
 
-def train(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     """Train on Ray; ``config``'s data are packed files that every node can read. Returns what result.json holds.
 
     Raises:
         UserError: what a worker or the labelling actor found wrong, as one line.
     """
-    source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
     reporter.stage("starting Ray", 0)
     start_ray(config.runtime.workers)
     how = config.runtime

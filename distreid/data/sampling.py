@@ -67,7 +67,7 @@ class PKStream(PlainStream):
 
 
 def make_stream(labels: np.ndarray, sampler: str, instances: int, seed: Sequence[int]) -> PlainStream:
-    """The stream of the configured ``input.sampler`` over images with these identities or clusters (int64 [n])."""
+    """The stream of a configured sampler (``plain`` or ``pk``) over images with these identities or clusters (int64 [n])."""
     return PKStream(labels, instances, seed) if sampler == "pk" else PlainStream(len(labels), seed)
 
 

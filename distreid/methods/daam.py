@@ -21,7 +21,7 @@ from distreid.config import Config, OptimizerConfig, to_dict
 from distreid.data.loader import Augmentation, Batch, training_batches
 from distreid.data.sampling import BatchPlan, make_stream, plan_mixed, plan_one, shard
 from distreid.errors import UserError
-from distreid.labels import PseudoLabels
+from distreid.labels import PseudoLabels, soft_weights
 from distreid.losses import domain_loss, hard_label_loss, label_smoothing_loss, soft_label_loss
 from distreid.methods.domains import Network, TestSet
 from distreid.methods.features import extract
@@ -96,7 +96,7 @@ class DAAM:
             return
         assert self.source.labels is not None
         labels = self.source.labels
-        stream = make_stream(labels, self.config.input.sampler, self.config.input.instances, [self.config.seed, 0, 0])
+        stream = make_stream(labels, how.sampler, how.instances, [self.config.seed, 0, 0])
 
         def loss(engine: Engine, batch: Batch) -> LossTerms:
             output = engine.forward(batch.images_BCHW, batch.domain_B)
@@ -152,8 +152,9 @@ class DAAM:
         how, seed, number = self.config.adapt, self.config.seed, self.state.round
         assert self.source.labels is not None
         source_labels, pseudo = self.source.labels, labels.pseudo
+        centers_KD = self.to_device(pseudo.centers)
         clustered = np.flatnonzero(pseudo.labels >= 0)  # outliers take no part in the round
-        make = partial(make_stream, sampler=self.config.input.sampler, instances=self.config.input.instances)
+        make = partial(make_stream, sampler=how.sampler, instances=how.instances)
         source = make(source_labels, seed=[seed, number, 0])
         target = make(pseudo.labels[clustered], seed=[seed, number, 1])
 
@@ -171,7 +172,7 @@ class DAAM:
             own = self.to_device(source_labels[batch.index_B[is_source]])
             terms = {
                 "source": share * hard_label_loss(output.source_logits_SN, own),
-                "target": (1 - share) * self.target_loss(output.target_logits_TK, labels, batch.index_B[~is_source]),
+                "target": (1 - share) * self.target_loss(output.target_logits_TK, labels, centers_KD, batch.index_B[~is_source]),
             }
             if output.domain_logits_B2 is not None:
                 terms["domain"] = self.config.loss.domain_weight * domain_loss(output.domain_logits_B2, batch.domain_B)
@@ -179,15 +180,22 @@ class DAAM:
 
         self.train(self.engine(how.optimizer, how.epochs, [self.model]), how.epochs, plan, loss)
 
-    def target_loss(self, logits_TK: Tensor, labels: RoundLabels, index_T: np.ndarray) -> Tensor:
+    def target_loss(self, logits_TK: Tensor, labels: RoundLabels, centers_KD: Tensor, index_T: np.ndarray) -> Tensor:
         """L_cro_t of Eq. 5, or Table 3's alternatives."""
-        how, own_T = self.config.loss, labels.pseudo.labels[index_T]
-        if how.target == "soft":
-            weights = labels.pseudo.soft_weights(labels.features_ND[index_T], own_T, epsilon=how.epsilon, normalize=how.normalize)
-            return soft_label_loss(logits_TK, self.to_device(weights))
+        how, own_T = self.config.loss, self.to_device(labels.pseudo.labels[index_T])
+        if how.target == "hard":
+            return hard_label_loss(logits_TK, own_T)
         if how.target == "lsr":
-            return label_smoothing_loss(logits_TK, self.to_device(own_T), how.smoothing)
-        return hard_label_loss(logits_TK, self.to_device(own_T))
+            return label_smoothing_loss(logits_TK, own_T, how.smoothing)
+        weights_TK = soft_weights(
+            self.to_device(labels.features_ND[index_T]),
+            centers_KD,
+            own_T,
+            epsilon=how.epsilon,
+            normalize=how.normalize,
+            normalize_features=labels.pseudo.normalized,
+        )
+        return soft_label_loss(logits_TK, weights_TK)
 
     def train(
         self, engine: Engine, epochs: int, plan: Callable[[int], BatchPlan], loss: Callable[[Engine, Batch], LossTerms]
@@ -364,7 +372,7 @@ class DAAM:
         load_weights(self.model, load_tensors(path).get("model", {}), path)
 
     def to_device(self, array: np.ndarray) -> Tensor:
-        return torch.as_tensor(array).to(self.team.device)
+        return torch.tensor(array, device=self.team.device)
 
     def message(self, text: str) -> None:
         if self.team.leads:

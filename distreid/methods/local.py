@@ -9,14 +9,13 @@ import torch
 from distreid.config import Config
 from distreid.methods.daam import DAAM
 from distreid.methods.desk import LocalDesk
-from distreid.methods.domains import Network, TestSet, open_network
+from distreid.methods.domains import Network, TestSet
 from distreid.methods.protocols import Reporter
 from distreid.runtime import RunDirectory, Team
 
 
-def train(config: Config, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
-    """Train with one process; ``config``'s data are packed files. Returns what result.json holds."""
-    source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+    """Train with one process. Returns what result.json holds."""
     desk = LocalDesk(config.labels, test_sets(source, target))
     wants_gpu = config.runtime.gpu != "no" and torch.cuda.is_available()
     team = Team(device=torch.device("cuda", 0) if wants_gpu else torch.device("cpu"))

@@ -78,9 +78,11 @@ class Engine:
         self._base = [float(group["lr"]) for group in parameters]
         self._factor, self._precision = factor, precision
         if optimizer == "sgd":
-            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, momentum=momentum, weight_decay=weight_decay)
+            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                parameters, momentum=momentum, weight_decay=weight_decay, fused=True
+            )
         else:
-            self.optimizer = torch.optim.AdamW(parameters, weight_decay=weight_decay)
+            self.optimizer = torch.optim.AdamW(parameters, weight_decay=weight_decay, fused=True)
         forward: nn.Module = model
         if precision.compile:
             forward = torch.compile(forward)  # type: ignore[assignment]

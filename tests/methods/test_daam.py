@@ -13,6 +13,7 @@ import torch
 
 from distreid.config import Config, to_yaml
 from distreid.errors import UserError
+from distreid.methods.domains import open_network
 from distreid.methods.local import train
 from distreid.methods.networks import load_network
 from distreid.runtime import RunDirectory, load_tensors
@@ -43,9 +44,10 @@ class Silent:
 
 
 def run(config: Config, reporter: Silent | None = None, *, resume: bool = False) -> dict[str, Any]:
+    networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
     directory = RunDirectory(config.output)
     directory.create(to_yaml(config), resume=resume)
-    return train(config, directory, reporter or Silent())
+    return train(config, *networks, directory, reporter or Silent())
 
 
 def accuracies(result: dict[str, Any]) -> Any:
@@ -130,7 +132,7 @@ def test_more_rounds_continue_a_finished_run(undisturbed: tuple[Config, dict[str
         ["loss.target=hard", "model.attention=none", "model.domain_branch=false"],
         ["loss.target=lsr", "model.attention=individual"],
         ["loss.normalize=true", "labels.features=raw", "model.attention=none"],
-        ["input.sampler=pk", "input.instances=2", "model.domain_branch=false", "labels.eps=first_round"],
+        ["pretrain.sampler=pk", "adapt.sampler=pk", "adapt.instances=2", "model.domain_branch=false", "labels.eps=first_round"],
         ["runtime.precision=bf16", "runtime.channels_last=true", "evaluate.flip=true", "evaluate.every_round=false"],
     ],
 )

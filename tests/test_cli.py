@@ -1,0 +1,120 @@
+"""The commands as a user types them: what they print, where, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from distreid.cli import main
+from distreid.data import ImageStore
+from tests.conftest import small_settings
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that ends in the user's mistake; the one line it says."""
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    assert caught.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distreid:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def write(folder: Path, settings: dict) -> str:
+    file = folder / "c.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return str(file)
+
+
+def test_train_report_and_evaluate(packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = small_settings(packed_pair, tmp_path / "run")
+    config = write(tmp_path, settings)
+    main(["train", config, "adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=1"])
+    out = capsys.readouterr().out
+    assert "direct transfer" in out and "adapted (final)" in out and str(tmp_path / "run" / "report.html") in out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+
+    main(["evaluate", str(tmp_path / "run"), "--json"])
+    again = json.loads(capsys.readouterr().out)
+    # In one batch or another, and here in one process: the same accuracy up to rounding of the features.
+    assert again["mAP"] == pytest.approx(result["final"]["mAP"], abs=1e-3)
+    main(["evaluate", str(tmp_path / "run" / "checkpoints" / "round-00.pt"), "--data", str(packed_pair[0])])
+    assert "precision at hits" in capsys.readouterr().out
+
+    assert "already holds a run" in fails(capsys, "train", config, "adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=1")
+    main(["report", str(tmp_path / "run")])
+    assert capsys.readouterr().out.strip().endswith("report.html")
+
+
+def test_train_reads_folders_and_packs_them_once(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A labelled source in Market's layout and a folder of crops with no names worth reading."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    crops = tmp_path / "crops"
+    shutil.copytree(packed_pair[1].with_suffix("") / "bounding_box_train", crops / "monday")
+    settings = small_settings(packed_pair, tmp_path / "run")
+    settings["source"] = {"data": str(packed_pair[0].with_suffix("")), "format": "market1501"}
+    settings["target"] = {"data": str(crops), "format": "folder"}
+    main(["train", write(tmp_path, settings), "adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=1"])
+    assert "–" in capsys.readouterr().out, "no accuracy without a test set"
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "distreid").iterdir()}
+    assert len(files) == 2
+    settings["output"] = str(tmp_path / "again")
+    main(["train", write(tmp_path, settings), "adapt.rounds=0", "pretrain.epochs=0"])
+    assert files == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "distreid").iterdir()}
+
+
+def test_mistakes_before_anything_starts(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(tmp_path, small_settings(packed_pair, tmp_path / "run"))
+    assert "did you mean 'adapt.rounds'" in fails(capsys, "train", config, "adapt.round=1")
+    assert "nowhere.arrow: no such file" in fails(capsys, "train", config, f"source.data={tmp_path}/nowhere.arrow")
+    assert "no such configuration" in fails(capsys, "train", str(tmp_path / "none.yaml"))
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails(capsys, "train", config, f"target.data={tmp_path}/empty", "target.format=folder")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pack_and_info(packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "day"
+    shutil.copytree(packed_pair[0].with_suffix(""), folder)
+    victim = sorted((folder / "bounding_box_train").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:300])
+    line = fails(capsys, "pack", str(folder), str(tmp_path / "x.arrow"), "--format", "market1501")
+    assert victim.name in line and "--skip-bad" in line and not (tmp_path / "x.arrow").exists()
+    main(["pack", str(folder), str(tmp_path / "x.arrow"), "--format", "market1501", "--skip-bad"])
+    assert len(ImageStore.open(tmp_path / "x.arrow")) == len(ImageStore.open(packed_pair[0])) - 1
+    capsys.readouterr()
+    main(["info", str(tmp_path / "x.arrow"), "--sheet", str(tmp_path / "sheet.png")])
+    assert "train" in capsys.readouterr().out and (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["synth", str(tmp_path / "s"), "--identities", "2", "--cameras", "2", "--images", "2", "--domain", "winter"])
+    assert {path.name for path in (tmp_path / "s").iterdir()} >= {"bounding_box_train", "query", "bounding_box_test"}
+    assert "winter" in capsys.readouterr().out
+    assert "winter" in fails(capsys, "synth", str(tmp_path / "t"), "--domain", "wintre")
+
+
+def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    pids = np.repeat(np.arange(10), 12)
+    features = (rng.normal(size=(10, 16))[pids] + 0.1 * rng.normal(size=(120, 16))).astype(np.float32)
+    np.save(tmp_path / "f.npy", features)
+    main(["label", str(tmp_path / "f.npy"), "--out", str(tmp_path / "l.npz"), "--eps", "0.5", "--k1", "10"])
+    assert "10 clusters" in capsys.readouterr().out
+    with np.load(tmp_path / "l.npz") as labels:
+        assert set(labels.files) >= {"labels", "centers", "eps"} and labels["centers"].shape == (10, 16)
+    assert "no such file" in fails(capsys, "label", str(tmp_path / "g.npy"), "--out", str(tmp_path / "l.npz")).lower()
+    camids = np.tile([1, 2], 60)
+    for name, part in (("q", slice(0, None, 6)), ("g", slice(None))):
+        np.savez(tmp_path / f"{name}.npz", features=features[part], pids=pids[part], camids=camids[part])
+    main(["score", str(tmp_path / "q.npz"), str(tmp_path / "g.npz"), "--json"])
+    assert json.loads(capsys.readouterr().out)["mAP"] == pytest.approx(1.0)

@@ -1,0 +1,67 @@
+"""The rules of the house that a reader cannot see from one file."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distreid.config import load_config
+
+ROOT = Path(__file__).parent.parent
+COLUMNS = {"data", "labels", "models", "runtime", "report", "evaluation", "losses"}
+
+
+def imports_of(file: Path) -> set[str]:
+    """distreid's rooms that a file imports, and ray."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    rooms = {name.split(".")[1] for name in names if name.startswith("distreid.")}
+    return rooms | ({"ray"} if any(name.split(".")[0] == "ray" for name in names) else set())
+
+
+@pytest.mark.parametrize("column", sorted(COLUMNS))
+def test_no_column_imports_another(column: str) -> None:
+    for file in (ROOT / "distreid" / column).rglob("*.py"):
+        assert imports_of(file) - {column} <= {"errors", "files"}, file
+
+
+def test_only_cluster_imports_ray() -> None:
+    for file in (ROOT / "distreid").rglob("*.py"):
+        if file.parent.name != "cluster":
+            assert "ray" not in imports_of(file), file
+
+
+def test_methods_import_nothing_above_them() -> None:
+    for file in (ROOT / "distreid" / "methods").rglob("*.py"):
+        assert not imports_of(file) & {"cluster", "cli", "launch", "demo", "terminal"}, file
+
+
+BARE = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {'ray', 'faiss', 'cupy', 'cuml', 'numba', 'timm', 'deepspeed'}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import distreid.labels, distreid.models, distreid.methods, distreid.methods.daam, distreid.evaluation
+"""
+
+
+def test_the_core_imports_without_the_optional_packages() -> None:
+    subprocess.run([sys.executable, "-c", BARE], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "jobs").rglob("*.yaml")), ids=lambda file: file.stem)
+def test_every_job_is_a_valid_configuration(file: Path) -> None:
+    config = load_config(file)
+    assert config.output.startswith("runs/")
+    assert yaml.safe_load(file.read_text())["method"] == config.method
