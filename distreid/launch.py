@@ -25,13 +25,19 @@ from distreid.terminal import TerminalReporter, bar, result_table
 
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     """Run a configuration to its end and print its table. Returns what result.json holds."""
-    config = dataclasses.replace(config, source=packed(config.source), target=packed(config.target))
+    output = str(Path(config.output).resolve())  # workers on other nodes have another working directory
+    config = dataclasses.replace(config, output=output, source=packed(config.source), target=packed(config.target))
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+    if len(networks[1].train) <= config.labels.k1:
+        raise UserError(
+            f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
+        )
     run = RunDirectory(config.output)
     run.create(to_yaml(config), resume=resume)
     reporter = TerminalReporter()
     try:
+        reporter.note(f"source {_described(networks[0])}\ntarget {_described(networks[1])}\nrun    {run.path}")
         result = _train(config, networks, run, reporter)
     finally:
         reporter.close()
@@ -57,6 +63,14 @@ def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory,
             raise
         raise UserError("runtime.workers needs Ray, which is not installed; runtime.workers=0 trains in this process") from None
     return train_on_ray(config, *networks, run, reporter)
+
+
+def _described(network: Network) -> str:
+    identities = f" of {network.identities:,} identities" if network.labels is not None else ", unlabelled"
+    test = (
+        f"{network.test.queries:,} queries, {len(network.test.images) - network.test.queries:,} gallery" if network.test else "none"
+    )
+    return f"{network.name}: {len(network.train):,} images{identities}; test: {test}"
 
 
 def evaluate(checkpoint: Path, data: str | None, format: str, *, flip: bool) -> dict[str, Any]:

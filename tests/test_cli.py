@@ -79,6 +79,7 @@ def test_mistakes_before_anything_starts(
     assert "no such configuration" in fails(capsys, "train", str(tmp_path / "none.yaml"))
     (tmp_path / "empty").mkdir()
     assert "empty" in fails(capsys, "train", config, f"target.data={tmp_path}/empty", "target.format=folder")
+    assert "too few for labels.k1=5000" in fails(capsys, "train", config, "labels.k1=5000")
     assert not (tmp_path / "run").exists()
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import uuid
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -48,9 +47,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
         train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=how.workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
-        run_config=RunConfig(
-            name="ray", storage_path=str(run.path.resolve()), failure_config=FailureConfig(max_failures=how.max_failures)
-        ),
+        run_config=RunConfig(name="ray", storage_path=str(run.path), failure_config=FailureConfig(max_failures=how.max_failures)),
     )
     with Watch(monitor, reporter):
         try:
@@ -109,7 +106,7 @@ def _worker(setup: dict[str, Any]) -> None:
             source,
             target,
             RemoteDesk(setup["desk"], rank, world, attempt),
-            RunDirectory(Path(config.output).resolve()),
+            RunDirectory(config.output),
             RemoteReporter(monitor, team.leads),
         )
         daam.run()

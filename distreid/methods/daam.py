@@ -73,7 +73,8 @@ class DAAM:
         self.state = State()
         self.saved: dict[str, Any] | None = None  # a checkpoint being resumed, until its optimiser is loaded
         torch.manual_seed(config.seed)
-        self.model = build_model(config, source.identities)
+        begun = run.last.exists() or bool(config.pretrain.checkpoint)
+        self.model = build_model(config, source.identities, weights=not begun)
         self.precision.place(self.model)
 
     def run(self) -> dict[str, Any]:

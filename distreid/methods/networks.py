@@ -12,10 +12,10 @@ from distreid.models import DAAMNet, build_backbone, group_batchnorm
 from distreid.runtime import RunDirectory, load_tensors
 
 
-def build_model(config: Config, identities: int) -> DAAMNet:
-    """The network of a configuration, with weights as configured."""
+def build_model(config: Config, identities: int, *, weights: bool = True) -> DAAMNet:
+    """The network of a configuration; ``weights`` False where a checkpoint's follow."""
     how = config.model
-    backbone = build_backbone(how.backbone, how.weights, how.last_stride)
+    backbone = build_backbone(how.backbone, how.weights if weights else "none", how.last_stride)
     model = DAAMNet(backbone, identities, attention=how.attention, domain_branch=how.domain_branch, neck=how.neck)
     group_batchnorm(model, how.batchnorm_group)
     return model
@@ -40,8 +40,7 @@ def load_network(path: Path) -> tuple[DAAMNet, Config, Path]:
         config, identities, weights = config_from_dict(saved["config"]), int(saved["identities"]), saved["model"]
     except (KeyError, TypeError):
         raise UserError(f"{file}: not a checkpoint of distreid") from None
-    config.model.weights = "none"  # the checkpoint's own follow
-    model = build_model(config, identities)
+    model = build_model(config, identities, weights=False)
     load_weights(model, weights, file)
     return model.eval(), config, file
 

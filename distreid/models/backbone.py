@@ -1,6 +1,7 @@
 """Backbones: an image batch in, the feature map F of shape [B, c, h, w] out."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -89,7 +90,7 @@ def _timm_backbone(name: str, weights: str) -> Backbone:
     if weights not in ("imagenet", "none"):
         raise UserError(f"model.weights={weights}: timm backbones take imagenet or none")
     try:
-        net = timm.create_model(name, pretrained=weights == "imagenet", features_only=True)
+        net: Any = timm.create_model(name, pretrained=weights == "imagenet", features_only=True)
     except (RuntimeError, AttributeError) as error:
         raise UserError(f"model.backbone=timm/{name}: timm cannot build it as a feature map network ({error})") from None
     return Backbone(_LastMap(net), net.feature_info.channels()[-1])

@@ -102,8 +102,11 @@ class RunDirectory:
         return self.labels / f"features-{number:02d}.npy"
 
 
-# What may differ between a run and its continuation: who computes, and how far.
-MAY_CHANGE = ("runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus", "adapt.rounds")
+# What may differ between a run and its continuation: where things lie (the data's content is checked), who computes, how far.
+MAY_CHANGE = {
+    "output", "source.data", "target.data", "adapt.rounds",
+    "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus",
+}  # fmt: skip
 
 
 def _changed_keys(old: str, new: str) -> str:

@@ -91,6 +91,13 @@ def test_last_stride_doubles_the_map_of_every_kind_of_block() -> None:
         assert build_backbone(name, "none", 1)(x).shape == (1, channels, 8, 4)
 
 
+def test_a_timm_backbone_yields_its_last_feature_map() -> None:
+    backbone = build_backbone("timm/resnet10t", "none")
+    assert backbone(torch.zeros(2, 3, 128, 64)).shape == (2, backbone.channels, 4, 2)
+    with pytest.raises(UserError, match="timm cannot build it"):
+        build_backbone("timm/resnet_of_nobody", "none")
+
+
 def test_weights_from_a_file(tmp_path) -> None:
     import torchvision
 
