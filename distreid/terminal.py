@@ -10,34 +10,41 @@ from typing import Any
 
 from tqdm import tqdm
 
+LINE_EVERY = 60.0  # seconds between lines about one step, where there is no terminal to draw a bar on
+
 
 class TerminalReporter:
     """Implements :class:`distreid.methods.protocols.Reporter` on standard error."""
 
     def __init__(self) -> None:
-        self._bar: tqdm | None = None
         self._tty = sys.stderr.isatty()
-        self._title, self._total, self._started = "", 0, 0.0
+        self._bar: tqdm | None = None
+        self._title, self._total, self._started, self._printed = "", 0, 0.0, 0.0
 
-    def stage(self, title: str, total: int) -> None:
+    def stage(self, title: str, total: int, done: int = 0) -> None:
         self.close()
-        self._title, self._total, self._started = title, total, time.perf_counter()
+        self._title, self._total = title, total
+        self._started = self._printed = time.perf_counter()
         if self._tty:
             self._bar = tqdm(
                 total=total or None,
-                desc=f"  {title:<32}",
+                initial=done,
+                desc=f"  {title:<34}",
                 leave=False,
                 dynamic_ncols=True,
-                bar_format="{desc} {percentage:3.0f}% {bar:24} {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+                bar_format="{desc}{percentage:3.0f}% {bar:24} {n_fmt}/{total_fmt}, {remaining} left{postfix}"
                 if total
-                else "{desc} …",
+                else "{desc}…",
             )
 
     def advance(self, done: int, figures: dict[str, float]) -> None:
         if self._bar is not None:
-            if figures:
-                self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
+            self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
             self._bar.update(done - self._bar.n)
+        elif not self._tty and time.perf_counter() - self._printed > LINE_EVERY:
+            self._printed = time.perf_counter()
+            shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
+            print(f"  {self._title}: {done:,} of {self._total:,}{shown}", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         self.close()

@@ -41,8 +41,8 @@ class RemoteReporter:
     def __init__(self, monitor: Any, leads: bool) -> None:
         self._monitor, self._leads, self._sent = monitor, leads, 0.0
 
-    def stage(self, title: str, total: int) -> None:
-        self._send("stage", title, total)
+    def stage(self, title: str, total: int, done: int = 0) -> None:
+        self._send("stage", title, total, done)
 
     def advance(self, done: int, figures: dict[str, float]) -> None:
         if time.monotonic() - self._sent > INTERVAL:

@@ -40,7 +40,7 @@ from distreid.runtime import (
 )
 
 LossTerms = dict[str, Tensor]
-CHECK_EVERY = 50  # steps between looks for a NaN: each one waits for the device
+CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device and the other processes
 
 
 @dataclass
@@ -117,7 +117,6 @@ class DAAM:
             normalized = self.config.labels.features == "l2"
             pseudo = PseudoLabels(saved["labels"], saved["centers"], float(saved["eps"]), normalized)
             return RoundLabels(pseudo, saved["features_ND"], {})
-        self.message(f"round {state.round} of {self.config.adapt.rounds}")
         seconds: dict[str, float] = {}
         with timed(seconds, "extract"):
             shard_nD = self.extract(self.target.train, "features of the target")
@@ -139,6 +138,7 @@ class DAAM:
             state.first_eps = pseudo.eps
         state.figures = {"round": state.round, "eps": pseudo.eps, "clusters": clusters, "outliers": outliers, "seconds": seconds}
         state.labelled = True
+        self.note(f"{clusters:,} clusters, {outliers:,} of {len(pseudo.labels):,} images outside them, eps {pseudo.eps:.3f}")
         self.model.new_target_head(clusters, seed=self.config.seed * 1000 + state.round)
         if self.team.leads:
             self.run_directory.save_labels(
@@ -205,15 +205,17 @@ class DAAM:
         state, how = self.state, self.config.input
         augmentation = Augmentation(how.height, how.width, how.flip, how.pad, how.erase)
         domains = [self.source.train, self.target.train]
-        for epoch in range(state.epoch, epochs):
+        first, figures = state.epoch, dict[str, float]()
+        for epoch in range(first, epochs):
             started = time.perf_counter()
             batches = plan(epoch)
             seed = [self.config.seed, state.round, 2, epoch]
             # For backbones that draw random numbers of their own (dropout, drop path).
             torch.manual_seed(int(np.random.SeedSequence([*seed, self.team.rank]).generate_state(1)[0]))
             self.model.train()
-            title = f"pre-training, epoch {epoch + 1}/{epochs}" if state.round == 0 else f"adapting, epoch {epoch + 1}/{epochs}"
-            self.reporter.stage(title, len(batches))
+            if epoch == first:
+                title = "pre-training" if state.round == 0 else f"training, round {state.round} of {self.config.adapt.rounds}"
+                self.reporter.stage(title, epochs * len(batches), epoch * len(batches))
             meter = LossMeter(self.team)
             for step, batch in enumerate(
                 training_batches(
@@ -226,7 +228,8 @@ class DAAM:
                 meter.add(terms)
                 if (step + 1) % CHECK_EVERY == 0 or step + 1 == len(batches):
                     self.check_finite(meter.mean(), epoch)
-                self.reporter.advance(step + 1, {})
+                    figures["loss"] = sum(meter.mean_seen.values())
+                self.reporter.advance(epoch * len(batches) + step + 1, {**figures, "epoch": epoch + 1})
             self.team.average_buffers(self.model)
             elapsed = time.perf_counter() - started
             state.epoch = epoch + 1
@@ -256,6 +259,9 @@ class DAAM:
             result["in_domain"] = self.score("source", self.source.test)
         if self.target.test is not None:
             result["direct_transfer"] = self.score("target", self.target.test)
+        names = {"in_domain": "its own test set", "direct_transfer": "the target"}
+        for key in (key for key in names if key in result):
+            self.note(f"on {names[key]} {_accuracy(result[key])}")
         self.end_round()
 
     def measure_round(self) -> None:
@@ -264,6 +270,7 @@ class DAAM:
         if self.target.test is not None and (self.config.evaluate.every_round or last):
             with timed(figures["seconds"], "evaluate"):
                 figures.update(self.score("target", self.target.test))
+            self.note(_accuracy(figures))
         self.state.result.setdefault("rounds", []).append(figures)
         self.end_round()
 
@@ -375,6 +382,12 @@ class DAAM:
     def to_device(self, array: np.ndarray) -> Tensor:
         return torch.tensor(array, device=self.team.device)
 
-    def message(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """A line for the user about this round."""
         if self.team.leads:
-            self.reporter.note(text)
+            number, last = self.state.round, self.config.adapt.rounds
+            self.reporter.note(f"{f'round {number} of {last}' if number else 'source model'}: {text}")
+
+
+def _accuracy(metrics: dict[str, Any]) -> str:
+    return f"mAP {100 * metrics['mAP']:.1f}, Rank-1 {100 * metrics['rank1']:.1f}"

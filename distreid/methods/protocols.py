@@ -44,8 +44,8 @@ class Desk(Protocol):
 class Reporter(Protocol):
     """Where progress is shown. Calls are cheap and may be dropped."""
 
-    def stage(self, title: str, total: int) -> None:
-        """A long step of ``total`` units begins."""
+    def stage(self, title: str, total: int, done: int = 0) -> None:
+        """A long step of ``total`` units begins, ``done`` of them finished before (a resumed run); total 0: length unknown."""
         ...
 
     def advance(self, done: int, figures: dict[str, float]) -> None:

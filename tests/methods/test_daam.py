@@ -32,7 +32,7 @@ class Silent:
         if self.calls == self.stop_at:
             raise KeyboardInterrupt
 
-    def stage(self, title: str, total: int) -> None:
+    def stage(self, title: str, total: int, done: int = 0) -> None:
         self.titles.append(title)
         self._count()
 
@@ -133,7 +133,14 @@ def test_more_rounds_continue_a_finished_run(undisturbed: tuple[Config, dict[str
         ["loss.target=lsr", "model.attention=individual"],
         ["loss.normalize=true", "labels.features=raw", "model.attention=none"],
         ["pretrain.sampler=pk", "adapt.sampler=pk", "adapt.instances=2", "model.domain_branch=false", "labels.eps=first_round"],
-        ["runtime.precision=bf16", "runtime.channels_last=true", "evaluate.flip=true", "evaluate.every_round=false"],
+        [
+            "model.neck=true",
+            "model.batchnorm_domains=separate",
+            "runtime.precision=bf16",
+            "runtime.channels_last=true",
+            "evaluate.flip=true",
+            "evaluate.every_round=false",
+        ],
     ],
 )
 def test_every_variant_runs(small_config: Make, overrides: list[str]) -> None:
