@@ -55,7 +55,7 @@ def bench_train(backbone: str = "resnet18", height: int = 128, width: int = 64, 
     figures: dict[str, Any] = {"backbone": backbone, "input": f"{height}x{width}", "batch": batch, "device": str(device)}
     how = Augmentation(height, width, flip=0.5, pad=10, erase=0.5)
     plan = plan_one(PlainStream(batch * steps, [0]), 0, batch)
-    labels = torch.zeros(batch, dtype=torch.int64, device=device)
+    labels = sources = torch.zeros(batch, dtype=torch.int64, device=device)
     settings = {"fp32": ("fp32", False), "bf16": ("bf16", False), "bf16_channels_last": ("bf16", True)}
     for name, (number, last) in settings.items():
         model = DAAMNet(build_backbone(backbone, "none", 1), 751)
@@ -66,7 +66,7 @@ def bench_train(backbone: str = "resnet18", height: int = 128, width: int = 64, 
         engine = Engine(model, [{"params": parameters, "lr": 1e-3}], lambda _: 1.0, Team(device=device), precision)
 
         def step(item: Batch, engine: Engine = engine) -> None:
-            engine.step(hard_label_loss(engine.forward(item.images_BCHW, item.domain_B).source_logits_SN, labels))
+            engine.step(hard_label_loss(engine.forward(item.images_BCHW, sources).source_logits_SN, labels))
 
         figures[f"{name}_images_per_second"] = batch * steps / _seconds(lambda: _each(plan, how, device, step), device)
     figures["speedup"] = figures["bf16_channels_last_images_per_second"] / figures["fp32_images_per_second"]

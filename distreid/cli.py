@@ -49,7 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     demo = verb("demo", _demo, "Draw two camera networks, adapt a model from one to the other on a local Ray, write a report.")
     demo.add_argument("--out", default="runs/demo", help="run directory (default: %(default)s)")
     demo.add_argument("--seed", type=int, default=0)
-    demo.add_argument("--resume", action="store_true", help="continue a demo that was interrupted")
     demo.add_argument("overrides", nargs="*", metavar="key=value", help="change the configuration")
 
     synth = verb("synth", _synth, "Draw a camera network in Market-1501's layout.")
@@ -114,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(options: argparse.Namespace) -> None:
     from distreid.demo import demo
 
-    demo(Path(options.out), seed=options.seed, resume=options.resume, overrides=options.overrides)
+    demo(Path(options.out), seed=options.seed, overrides=options.overrides)
 
 
 def _synth(options: argparse.Namespace) -> None:

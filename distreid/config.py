@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import math
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,7 +200,7 @@ def check(config: Config) -> None:
         "adapt.optimizer.step_epochs", "pretrain.optimizer.step_epochs", "evaluate.batch_size",
     )  # fmt: skip
     for name in positive:
-        if _get(config, name) <= 0:
+        if not _get(config, name) > 0:
             raise UserError(f"{name}={_get(config, name)} must be greater than 0")
     not_negative = (
         "seed", "adapt.rounds", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.cpus_per_worker",
@@ -211,7 +212,17 @@ def check(config: Config) -> None:
     for name in ("input.flip", "input.erase", "loss.epsilon", "loss.smoothing", "pretrain.smoothing"):
         if not 0 <= _get(config, name) <= 1:
             raise UserError(f"{name}={_get(config, name)} must lie between 0 and 1")
-    if config.labels.p > 1:
+    for name in ("pretrain.optimizer", "adapt.optimizer"):
+        how: OptimizerConfig = _get(config, name)
+        for key in ("lr_backbone", "lr_new", "weight_decay", "warmup_epochs", "momentum", "step_gamma"):
+            value = getattr(how, key)
+            if not 0 <= value < math.inf or (key == "momentum" and value >= 1):
+                raise UserError(f"{name}.{key}={value} must be a number from 0{' to below 1' if key == 'momentum' else ''}")
+    if not 0 <= config.loss.domain_weight < math.inf:
+        raise UserError(f"loss.domain_weight={config.loss.domain_weight} must be a number from 0")
+    if not 0 < config.labels.eps_value < 1:
+        raise UserError(f"labels.eps_value={config.labels.eps_value} is a Jaccard distance and must lie between 0 and 1")
+    if not config.labels.p <= 1:
         raise UserError(f"labels.p={config.labels.p} is a proportion of all pairs and must not be above 1")
     for name in ("source", "target"):
         identities = _get(config, f"{name}.identities")
@@ -227,7 +238,7 @@ def _check_batches(config: Config) -> None:
         if batch % workers:
             raise UserError(f"{name}={batch} cannot be divided among runtime.workers={workers}: choose a multiple of {workers}")
         if (batch // workers) % group:
-            fitting = [g for g in range(2, batch // workers + 1) if (batch // workers) % g == 0]
+            fitting = [g for g in range(2, batch // workers + 1, 2) if (batch // workers) % g == 0]
             hint = f"choose one of {fitting}" if fitting else f"choose a larger {name}"
             raise UserError(
                 f"model.batchnorm_group={group} does not divide the {batch // workers} images of {name}={batch} that each of "

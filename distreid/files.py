@@ -21,16 +21,24 @@ def atomic_write(out: Path) -> Iterator[BinaryIO]:
         raise UserError(f"{out}: is a folder; give the name of a file to write")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(out)
+        with writing(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(out)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block into a `UserError` that names ``out`` and says what to do."""
+    try:
+        yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "free some space or choose another place" if full else "check the folder and its permissions"
         raise UserError(f"{out}: cannot be written ({error.strerror}); {advice}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

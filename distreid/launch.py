@@ -8,14 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
 from distreid.methods.domains import Network, open_network
 from distreid.methods.features import extract
+from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.methods.protocols import Reporter
 from distreid.report import write_report
@@ -25,8 +24,7 @@ from distreid.terminal import TerminalReporter, bar, result_table
 
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     """Run a configuration to its end and print its table. Returns what result.json holds."""
-    output = str(Path(config.output).resolve())  # workers on other nodes have another working directory
-    config = dataclasses.replace(config, output=output, source=packed(config.source), target=packed(config.target))
+    config = _with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
     if len(networks[1].train) <= config.labels.k1:
@@ -65,6 +63,23 @@ def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory,
     return train_on_ray(config, *networks, run, reporter)
 
 
+def _with_absolute_paths(config: Config) -> Config:
+    """Workers have another working directory, on other nodes and on this one."""
+    config = dataclasses.replace(
+        config,
+        output=str(Path(config.output).resolve()),
+        source=packed(config.source),
+        target=packed(config.target),
+        model=dataclasses.replace(config.model),
+        pretrain=dataclasses.replace(config.pretrain),
+    )
+    if config.pretrain.checkpoint:
+        config.pretrain.checkpoint = str(Path(config.pretrain.checkpoint).resolve())
+    if config.model.weights not in ("imagenet", "none"):
+        config.model.weights = str(Path(config.model.weights).resolve())
+    return config
+
+
 def _described(network: Network) -> str:
     identities = f" of {network.identities:,} identities" if network.labels is not None else ", unlabelled"
     test = (
@@ -76,11 +91,13 @@ def _described(network: Network) -> str:
 def evaluate(checkpoint: Path, data: str | None, format: str, *, flip: bool) -> dict[str, Any]:
     """Accuracy of a run (its last finished round) or a checkpoint; ``data`` None takes the run's own target and selection."""
     model, config, _ = load_network(checkpoint)
-    network = open_network(packed(config.target if data is None else DomainConfig(data=data, format=format)), labelled=False)
+    network = open_network(
+        packed(config.target if data is None else DomainConfig(data=data, format=format)), labelled=False, training=False
+    )
     test = network.test
     if test is None:
         raise UserError(f"{data or config.target.data}: has no query and gallery to test on")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = training_device(config.runtime.gpu)
     precision = Precision(config.runtime.precision, device, channels_last=config.runtime.channels_last)
     with bar("features") as progress:
         features_nD = extract(
@@ -94,7 +111,7 @@ def evaluate(checkpoint: Path, data: str | None, format: str, *, flip: bool) -> 
             flip=flip or config.evaluate.flip,
             progress=lambda done: progress(done, len(test.images)),
         )
-    return LocalDesk(config.labels, {"test": test}).score("evaluate", "test", features_nD)
+    return LocalDesk(config.labels, {"test": test}, device).score("evaluate", "test", features_nD)
 
 
 def packed(domain: DomainConfig) -> DomainConfig:

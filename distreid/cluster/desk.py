@@ -27,7 +27,7 @@ class _Occasion:
     answered: int = 0
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1)
 class DeskActor:
     """Wraps a :class:`LocalDesk`. Shards and answers travel through the object store: an answer is put there once, and each
     node's workers map the same copy."""
@@ -36,7 +36,9 @@ class DeskActor:
         import torch
 
         torch.set_num_threads(os.cpu_count() or 1)  # Ray gives an actor one thread; the workers are idle while it works
-        self._desk = LocalDesk(labels, tests)
+        # Ray does not hide a node's GPUs from an actor that reserved none.
+        reserved = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
+        self._desk = LocalDesk(labels, tests, torch.device("cuda" if reserved else "cpu"))
         self._occasions: dict[str, _Occasion] = {}
 
     async def label(self, key: str, rank: int, world: int, shard: list[Any], eps: float | None) -> list[Any]:

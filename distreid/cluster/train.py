@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import uuid
 from typing import Any
@@ -17,7 +18,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
 from distreid.cluster.desk import DeskActor, RemoteDesk
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
-from distreid.config import Config, config_from_dict, to_dict
+from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import UserError
 from distreid.methods.daam import DAAM
 from distreid.methods.domains import Network, open_network
@@ -35,11 +36,11 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     reporter.stage("starting Ray", 0)
     start_ray(config.runtime.workers)
     how = config.runtime
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    use_gpu = how.gpu == "yes" or (how.gpu == "auto" and gpus >= how.workers)
-    if use_gpu and gpus < how.workers:
-        raise UserError(f"runtime.workers={how.workers} with runtime.gpu=yes needs as many GPUs; this Ray has {gpus}")
-    cpus = how.cpus_per_worker or max(1, int(ray.cluster_resources().get("CPU", 1)) // how.workers)
+    use_gpu, cpus = _plan_resources(how)
+    reporter.note(
+        f"{how.workers} Ray worker{'s' if how.workers > 1 else ''}, each with {cpus} CPU{'s' if cpus > 1 else ''}"
+        f"{' and a GPU' if use_gpu else ''}"
+    )
     monitor = MonitorActor.remote()
     desk = DeskActor.options(num_gpus=how.label_gpus).remote(config.labels, test_sets(source, target))
     trainer = TorchTrainer(
@@ -64,6 +65,31 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     return json.loads(run.result.read_text(encoding="utf-8"))
 
 
+def _plan_resources(how: RuntimeConfig) -> tuple[bool, int]:
+    """Whether each worker gets a GPU, and its CPUs.
+
+    Raises:
+        UserError: the nodes cannot hold the workers, for which Ray would wait without end.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    total_gpus = sum(int(node.get("GPU", 0)) for node in nodes) - math.ceil(how.label_gpus)
+    if how.label_gpus > max((node.get("GPU", 0) for node in nodes), default=0):
+        raise UserError(f"runtime.label_gpus={how.label_gpus}: no node of this Ray has as many GPUs")
+    use_gpu = how.gpu == "yes" or (how.gpu == "auto" and total_gpus >= how.workers)
+    if use_gpu and total_gpus < how.workers:
+        raise UserError(
+            f"runtime.workers={how.workers} with runtime.gpu=yes needs as many GPUs beside label_gpus; {total_gpus} are left"
+        )
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    cpus = how.cpus_per_worker or max(1, min(sum(cores) // how.workers, max(cores)))
+    if not how.cpus_per_worker:
+        while cpus > 1 and sum(count // cpus for count in cores) < how.workers:
+            cpus -= 1
+    if sum(count // cpus for count in cores) < how.workers:
+        raise UserError(f"runtime.workers={how.workers} with {cpus} CPUs each do not fit on this Ray's nodes ({cores} CPUs)")
+    return use_gpu, cpus
+
+
 def start_ray(workers: int) -> None:
     """Join the cluster that RAY_ADDRESS or a submitted job provides, else start a local one; keep Ray's chatter away."""
     if ray.is_initialized():
@@ -76,7 +102,7 @@ def start_ray(workers: int) -> None:
     if os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
         ray.init(**quiet)
     else:
-        ray.init(num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, **quiet)
+        ray.init("local", num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, **quiet)
 
 
 def _resources(cpus: int, use_gpu: bool) -> dict[str, float]:

@@ -54,12 +54,12 @@ class Batch:
 
     Attributes:
         images_BCHW: augmented, normalised; float32, on the training device.
-        domain_B: 0 source, 1 target; int64 on the training device.
+        domain_B: 0 source, 1 target; int64, NumPy.
         index_B: index of the image within its domain's view; int64, NumPy.
     """
 
     images_BCHW: Tensor
-    domain_B: Tensor
+    domain_B: np.ndarray
     index_B: np.ndarray
 
 
@@ -96,7 +96,7 @@ def training_batches(
         draws = draw(rng, total, how.height, how.width, flip=how.flip, pad=how.pad, erase=how.erase)[part]
         yield Batch(
             images_BCHW=augment(images.to(device, non_blocking=True), draws, how.pad),
-            domain_B=torch.from_numpy(plan.domain_SB[step, part]).to(device),
+            domain_B=plan.domain_SB[step, part],
             index_B=plan.index_SB[step, part],
         )
 

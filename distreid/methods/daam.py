@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from distreid.config import Config, OptimizerConfig, to_dict
-from distreid.data.loader import Augmentation, Batch, training_batches
+from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, make_stream, plan_mixed, plan_one, shard
 from distreid.errors import UserError
 from distreid.labels import PseudoLabels, soft_weights
@@ -100,7 +100,7 @@ class DAAM:
         stream = make_stream(labels, how.sampler, how.instances, [self.config.seed, 0, 0])
 
         def loss(engine: Engine, batch: Batch) -> LossTerms:
-            output = engine.forward(batch.images_BCHW, batch.domain_B)
+            output = engine.forward(batch.images_BCHW, self.to_device(batch.domain_B))
             own = self.to_device(labels[batch.index_B])
             return {"source": label_smoothing_loss(output.source_logits_SN, own, how.smoothing)}
 
@@ -128,11 +128,12 @@ class DAAM:
         pseudo = labels.pseudo
         clusters, outliers = len(pseudo.centers), int((pseudo.labels < 0).sum())
         if clusters < 2:
-            found = "no cluster" if clusters == 0 else "a single cluster"
+            found, change = ("no cluster", "larger") if clusters == 0 else ("a single cluster", "smaller")
+            key = "labels.eps_value" if how.eps == "fixed" else "labels.p"
             raise UserError(
                 f"round {state.round}: {found} among {len(pseudo.labels)} target images (eps={pseudo.eps:.4f}, "
-                f"{outliers} outliers); {'raise' if clusters == 0 else 'lower'} labels.p or change labels.min_samples. "
-                f"{self.run_directory.round_checkpoint(state.round - 1)} holds the last good model"
+                f"{outliers} outliers); start again in a new output with a {change} {key} or another labels.min_samples, and "
+                f"pretrain.checkpoint={self.run_directory.round_checkpoint(state.round - 1)}, the last good model"
             )
         if state.first_eps is None:
             state.first_eps = pseudo.eps
@@ -144,9 +145,17 @@ class DAAM:
             self.run_directory.save_labels(
                 state.round, labels.features_ND, labels=pseudo.labels, centers=pseudo.centers, eps=np.array(pseudo.eps)
             )
-            self.run_directory.append({"event": "labels", **state.figures, **labels.figures})
+            self.run_directory.append({"event": "labels", **state.figures, **labels.figures, **self.stability(pseudo)})
         self.checkpoint(None)
         return labels
+
+    def stability(self, pseudo: PseudoLabels) -> dict[str, Any]:
+        """How far this round's labels agree with the last round's."""
+        if self.state.round == 1:
+            return {}
+        from distreid.labels.quality import agreement  # brings numba, which importing this module must not
+
+        return {"agreement": agreement(pseudo.labels, self.run_directory.round_labels(self.state.round - 1)["labels"])}
 
     def adapt(self, labels: RoundLabels) -> None:
         """Train on source and target with Eq. 7, as the mean over the images of a batch."""
@@ -167,8 +176,9 @@ class DAAM:
             return BatchPlan(mixed.domain_SB, index_SB)
 
         def loss(engine: Engine, batch: Batch) -> LossTerms:
-            output = engine.forward(batch.images_BCHW, batch.domain_B)
-            is_source = batch.domain_B.cpu().numpy() == 0
+            domain_B = self.to_device(batch.domain_B)
+            output = engine.forward(batch.images_BCHW, domain_B)
+            is_source = batch.domain_B == 0
             share = float(is_source.mean())
             own = self.to_device(source_labels[batch.index_B[is_source]])
             terms = {
@@ -176,7 +186,7 @@ class DAAM:
                 "target": (1 - share) * self.target_loss(output.target_logits_TK, labels, centers_KD, batch.index_B[~is_source]),
             }
             if output.domain_logits_B2 is not None:
-                terms["domain"] = self.config.loss.domain_weight * domain_loss(output.domain_logits_B2, batch.domain_B)
+                terms["domain"] = self.config.loss.domain_weight * domain_loss(output.domain_logits_B2, domain_B)
             return terms
 
         self.train(self.engine(how.optimizer, how.epochs, [self.model]), how.epochs, plan, loss)
@@ -227,10 +237,11 @@ class DAAM:
                 engine.step(sum(terms.values(), torch.zeros((), device=self.team.device)))
                 meter.add(terms)
                 if (step + 1) % CHECK_EVERY == 0 or step + 1 == len(batches):
-                    self.check_finite(meter.mean(), epoch)
+                    self.check_losses(meter.mean(), epoch)
                     figures["loss"] = sum(meter.mean_seen.values())
                 self.reporter.advance(epoch * len(batches) + step + 1, {**figures, "epoch": epoch + 1})
             self.team.average_buffers(self.model)
+            self.check_weights(epoch)
             elapsed = time.perf_counter() - started
             state.epoch = epoch + 1
             if state.round > 0:
@@ -242,15 +253,26 @@ class DAAM:
                 self.run_directory.append({**record, "images_per_second": images / elapsed, "seconds": elapsed})
             self.checkpoint(engine)
 
-    def check_finite(self, losses: dict[str, float], epoch: int) -> None:
+    def check_losses(self, losses: dict[str, float], epoch: int) -> None:
         """The same verdict in every process, because the means are."""
-        if not np.isfinite(list(losses.values())).all():
-            stage, where = ("pretrain", "pre-training") if self.state.round == 0 else ("adapt", f"round {self.state.round}")
-            broken = ", ".join(name for name, value in losses.items() if not np.isfinite(value))
-            raise UserError(
-                f"{where}, epoch {epoch + 1}: the loss ({broken}) is not finite; lower {stage}.optimizer.lr_backbone and lr_new. "
-                f"The checkpoint before this epoch is kept in {self.run_directory.last}"
-            )
+        broken = ", ".join(name for name, value in losses.items() if not np.isfinite(value))
+        if broken:
+            self.diverged(f"the loss ({broken})", epoch)
+
+    def check_weights(self, epoch: int) -> None:
+        """Before they reach a checkpoint: the last step may have broken what its loss did not show."""
+        if not all(bool(torch.isfinite(value).all()) for value in self.model.state_dict().values()):
+            self.diverged("a weight", epoch)
+
+    def diverged(self, what: str, epoch: int) -> NoReturn:
+        number = self.state.round
+        message = f"epoch {epoch + 1}: {what} is not finite; start again in a new output with lower"
+        if number == 0:
+            raise UserError(f"pre-training, {message} pretrain.optimizer.lr_backbone and lr_new")
+        raise UserError(
+            f"round {number}, {message} adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={self.run_directory.path} "
+            "to keep the source model"
+        )
 
     def measure_direct_transfer(self) -> None:
         """Accuracy of the source model on its own test set and on the target's; ends round 0."""
@@ -298,7 +320,7 @@ class DAAM:
             self.run_directory.write_result(result)
         return result
 
-    def extract(self, images: Any, title: str) -> np.ndarray:
+    def extract(self, images: View, title: str, *, flip: bool = False) -> np.ndarray:
         """This process's shard of the features of ``images``, float32 [n, c]."""
         how = self.config.input
         part = shard(len(images), self.team.rank, self.team.world)
@@ -311,12 +333,12 @@ class DAAM:
             width=how.width,
             batch=self.config.evaluate.batch_size,
             precision=self.precision,
-            flip=self.config.evaluate.flip,
+            flip=flip,
             progress=lambda done: self.reporter.advance(done, {}),
         )
 
     def score(self, name: str, test: TestSet) -> dict[str, float]:
-        shard_nD = self.extract(test.images, f"features of the {name}'s test set")
+        shard_nD = self.extract(test.images, f"features of the {name}'s test set", flip=self.config.evaluate.flip)
         return self.desk.score(f"{name}-{self.state.round}", name, shard_nD)
 
     def engine(self, how: OptimizerConfig, epochs: int, modules: list[Any]) -> Engine:
@@ -366,11 +388,18 @@ class DAAM:
         self.team.barrier()  # nobody writes before everybody has read
         if self.team.leads:
             self.run_directory.truncate_metrics(saved["metrics_size"] if saved is not None else 0)
+        if not self.team.agrees(repr((self.source.content, self.target.content, saved and saved["state"]))):
+            raise UserError(
+                f"{self.run_directory.path}: the workers see different files; the output and the packed data must lie on "
+                "storage that every node shares"
+            )
         if saved is None:
             return
         if saved["content"] != [self.source.content, self.target.content]:
             raise UserError(f"{self.run_directory.path}: the data have changed since this run began; choose another output")
         self.state = State(**saved["state"])
+        if self.team.leads and self.state.round <= self.config.adapt.rounds:
+            self.run_directory.result.unlink(missing_ok=True)  # of a finished run that goes on: it would look finished
         load_weights(self.model, saved["model"], self.run_directory.last)
         self.saved = saved
 

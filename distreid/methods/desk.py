@@ -17,13 +17,13 @@ class LocalDesk:
 
     Args:
         tests: pids, camids and number of queries of each test set, by name.
+        device: where ``labels.device: auto`` works.
     """
 
-    def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet]) -> None:
+    def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet], device: torch.device) -> None:
         self._labels = labels
         self._tests = {name: (test.pids, test.camids, test.queries) for name, test in tests.items()}
-        self._device = labels.device if labels.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        self._previous: np.ndarray | None = None
+        self._device = device.type if labels.device == "auto" else labels.device
 
     def label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
         how = self._labels
@@ -35,10 +35,8 @@ class LocalDesk:
             min_samples=how.min_samples,
             eps=eps,
             normalize_centers=how.features == "l2",
-            previous_labels_N=self._previous,
             device=self._device,
         )
-        self._previous = pseudo.labels
         return RoundLabels(pseudo, features_ND, {"quality": pseudo.quality, "stats": pseudo.stats})
 
     def score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:

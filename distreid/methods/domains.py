@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from distreid.config import DomainConfig
 from distreid.data import ImageStore, relabel, select
 from distreid.data.loader import View
 from distreid.errors import UserError
+
+MAX_DECODERS = 8  # threads: enough for one GPU, and a worker has as many threads as cores
 
 
 @dataclass(frozen=True)
@@ -31,19 +34,20 @@ class Network:
     labels: np.ndarray | None
     identities: int
     test: TestSet | None
-    content: str  # the packed file's hash and the selection: workers compare it
+    content: str  # the packed file's hash and the selection; all workers must see the same
 
 
-def open_network(config: DomainConfig, *, labelled: bool) -> Network:
+def open_network(config: DomainConfig, *, labelled: bool, training: bool = True) -> Network:
     """Open a packed data set and select cameras and identities.
 
     Args:
         labelled: whether training may see the identities: the source's, never the target's.
+        training: whether training images are needed.
     """
-    store = ImageStore.open(config.data)
+    store = ImageStore.open(config.data, threads=min(MAX_DECODERS, torch.get_num_threads()))
     identities = (config.identities[0], config.identities[1]) if config.identities is not None else None
     domain = select(store, cameras=config.cameras, identities=identities, holdout=config.holdout)
-    if not len(domain.train.rows):
+    if training and not len(domain.train.rows):
         raise UserError(f"{config.data}: no training image is left after the selection of cameras and identities")
     labels, count = None, 0
     if labelled:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from distreid.config import Config
+from distreid.errors import UserError
 from distreid.methods.daam import DAAM
 from distreid.methods.desk import LocalDesk
 from distreid.methods.domains import Network, TestSet
@@ -16,10 +17,17 @@ from distreid.runtime import RunDirectory, Team
 
 def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     """Train with one process. Returns what result.json holds."""
-    desk = LocalDesk(config.labels, test_sets(source, target))
-    wants_gpu = config.runtime.gpu != "no" and torch.cuda.is_available()
-    team = Team(device=torch.device("cuda", 0) if wants_gpu else torch.device("cpu"))
+    team = Team(device=training_device(config.runtime.gpu))
+    desk = LocalDesk(config.labels, test_sets(source, target), team.device)
+    reporter.note(f"in this process, on {team.device}")
     return DAAM(config, team, source, target, desk, run, reporter).run()
+
+
+def training_device(gpu: str) -> torch.device:
+    """This process's device for ``runtime.gpu`` auto, yes or no."""
+    if gpu == "yes" and not torch.cuda.is_available():
+        raise UserError("runtime.gpu=yes, but torch sees no GPU on this machine; use auto or no")
+    return torch.device("cuda", 0) if gpu != "no" and torch.cuda.is_available() else torch.device("cpu")
 
 
 def test_sets(source: Network, target: Network) -> dict[str, TestSet]:

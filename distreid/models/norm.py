@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distreid.errors import UserError
+
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d whose training statistics come from consecutive groups of ``group`` images.
@@ -43,4 +45,7 @@ def group_batchnorm(model: nn.Module, group: int) -> nn.Module:
             module.__class__ = GroupedBatchNorm2d
         if isinstance(module, GroupedBatchNorm2d):
             module.group = group
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+            # Its statistics would span whatever one worker holds, and accuracy would depend on the number of workers.
+            raise UserError(f"model.backbone: its {type(module).__name__} is not plain BatchNorm2d; choose another backbone")
     return model

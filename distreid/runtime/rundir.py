@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from distreid.errors import UserError
-from distreid.files import atomic_write
+from distreid.files import atomic_write, writing
 from distreid.runtime.files import load_tensors, save_tensors, write_json
 
 
@@ -41,17 +41,18 @@ class RunDirectory:
                 raise UserError(f"{self.path}: --resume with other settings ({changed}); keep them or choose another output")
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise UserError(f"{self.path} exists and is not a run of distreid: choose another output")
-        try:
-            for folder in (self.path, self.checkpoints, self.labels):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be created ({error.strerror})") from None
+        elif resume:
+            raise UserError(f"{self.path}: no run to resume; check the output, or start it without --resume")
+        # The configuration first: what makes the folder a run.
         with atomic_write(self.config) as file:
             file.write(config_yaml.encode())
+        with writing(self.path):
+            for folder in (self.checkpoints, self.labels):
+                folder.mkdir(exist_ok=True)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -62,7 +63,8 @@ class RunDirectory:
     def truncate_metrics(self, size: int) -> None:
         """Forget lines that a killed run wrote after its last checkpoint."""
         if self.metrics_size() > size:
-            os.truncate(self.metrics, size)
+            with writing(self.metrics):
+                os.truncate(self.metrics, size)
 
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.result, result)
@@ -83,7 +85,8 @@ class RunDirectory:
         """Keep round ``number``'s labels, and its features while the round is under way."""
         for old in self.labels.glob("features-*.npy"):
             if old != self._features(number):
-                old.unlink()
+                with writing(old):
+                    old.unlink()
         with atomic_write(self._features(number)) as file:
             np.save(file, features_ND)
         with atomic_write(self._labels(number)) as file:
@@ -91,9 +94,13 @@ class RunDirectory:
 
     def load_labels(self, number: int) -> dict[str, np.ndarray]:
         """What :meth:`save_labels` was given; ``features_ND`` is memory-mapped, one copy a node."""
+        features_ND = np.load(self._features(number), mmap_mode="r", allow_pickle=False)
+        return {**self.round_labels(number), "features_ND": features_ND}
+
+    def round_labels(self, number: int) -> dict[str, np.ndarray]:
+        """A round's small arrays (labels, centers, eps), which are kept for good."""
         with np.load(self._labels(number), allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        return {**arrays, "features_ND": np.load(self._features(number), mmap_mode="r", allow_pickle=False)}
+            return {key: file[key] for key in file.files}
 
     def _labels(self, number: int) -> Path:
         return self.labels / f"round-{number:02d}.npz"
@@ -104,7 +111,7 @@ class RunDirectory:
 
 # What may differ between a run and its continuation: where things lie (the data's content is checked), who computes, how far.
 MAY_CHANGE = {
-    "output", "source.data", "target.data", "adapt.rounds",
+    "output", "source.data", "target.data", "pretrain.checkpoint", "model.weights", "adapt.rounds",
     "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus",
 }  # fmt: skip
 
