@@ -135,7 +135,6 @@ def test_more_rounds_continue_a_finished_run(undisturbed: tuple[Config, dict[str
         ["pretrain.sampler=pk", "adapt.sampler=pk", "adapt.instances=2", "model.domain_branch=false", "labels.eps=first_round"],
         [
             "model.neck=true",
-            "model.batchnorm_domains=separate",
             "runtime.precision=bf16",
             "runtime.channels_last=true",
             "evaluate.flip=true",
