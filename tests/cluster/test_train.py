@@ -48,14 +48,21 @@ def accuracies(folder: Path, name: str = "run") -> Any:
 
 
 def wait_for(folder: Path, event: str, number: int, timeout: float = 200) -> None:
-    """Until metrics.jsonl has a line of this event and round."""
+    """Until metrics.jsonl has a line of this event and round, and the checkpoint that follows it is written."""
     deadline = time.monotonic() + timeout
+    run = RunDirectory(folder / "run")
+    size = None
     while time.monotonic() < deadline:
-        file = folder / "run" / "metrics.jsonl"
-        if file.exists() and any(f'"event": "{event}", "round": {number},' in line for line in file.read_text().splitlines()):
-            return
+        if size is None and run.metrics.exists():
+            text = run.metrics.read_text()
+            if f'"event": "{event}", "round": {number},' in text:
+                size = len(text.encode())
+        elif size is not None:
+            saved = run.load()
+            if saved is not None and saved["metrics_size"] >= size:
+                return
         time.sleep(0.1)
-    raise AssertionError(f"no {event} line of round {number} within {timeout} s")
+    raise AssertionError(f"no {event} line of round {number} and checkpoint within {timeout} s")
 
 
 @pytest.fixture(scope="module")
