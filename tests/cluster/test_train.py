@@ -137,7 +137,8 @@ def workers_of(driver: int) -> list[int]:
 
 
 def test_a_mistake_found_by_the_actor_is_one_line_and_exit_code_2(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
-    driver = start(tmp_path, packed_pair, "pretrain.epochs=1", "labels.eps=fixed", "labels.eps_value=0.00001")
+    nothing = ["labels.eps=fixed", "labels.eps_value=0.00001", "labels.min_samples=50"]
+    driver = start(tmp_path, packed_pair, "pretrain.epochs=1", *nothing)
     _, err = finish(driver, code=2)
     assert err.strip().splitlines()[-1].startswith("distreid: round 1: no cluster among")
     assert "Traceback" not in err
