@@ -63,13 +63,15 @@ class Camera:
 def sample_camera(network: np.random.Generator, own: np.random.Generator, index: int, look: Look) -> Camera:
     """Camera `index` of a network. `network` starts alike for all its cameras, `own` differs.
 
-    Each property takes the golden section's steps through its range from a start that the network shares, so that a few
-    cameras already differ as much as the domain lets them, for every seed.
+    Each property takes the golden section's steps through its range, so that a few cameras already differ as much as the
+    domain lets them. The start is the domain's, nudged by the network's seed: with free starts, what one seed's cameras take
+    from accuracy differed by 20 points of mAP from another's.
     """
     values: dict[str, float] = {}
-    for field in fields(look):
+    for number, field in enumerate(fields(look)):
         value = getattr(look, field.name)
-        start, step = network.random(), network.choice((-1, 1)) * index * (math.sqrt(5) - 1) / 2
+        start = number * math.sqrt(2) + 0.15 * network.random()
+        step = (1 if number % 2 else -1) * index * (math.sqrt(5) - 1) / 2
         values[field.name] = value if isinstance(value, float) else value[0] + (value[1] - value[0]) * float((start + step) % 1.0)
     light = np.array([own.uniform(-0.8, 0.8), own.uniform(0.3, 0.9), own.uniform(0.5, 0.9)])
     return Camera(**values, light_3=light / np.linalg.norm(light), walk=float(own.uniform(-1.2, 1.2)))
