@@ -66,7 +66,7 @@ def _site(seed: int, domain: str, camera: int) -> tuple[Camera, Scene]:
     place = DOMAINS[domain]
     network, own = _rng(seed, domain, _CAMERA), _rng(seed, domain, _CAMERA, camera)
     kind = place.scenes[(camera - 1) % len(place.scenes)]
-    return sample_camera(network, own, camera, place.look), paint_scene(own, kind, place.season)
+    return sample_camera(network, camera, place.look), paint_scene(own, kind, place.season)
 
 
 @lru_cache(maxsize=1024)
