@@ -227,7 +227,9 @@ def _end_names(lines: Sequence[Line], left: float, y: Axis, gap: float = 14) -> 
     for number in reversed(range(len(places))):
         places[number] = min(places[number], lowest)
         lowest = places[number] - gap
-    return [text_at(left, place + 4, line.name, kind=f"name ink-{line.tone}") for place, (_, line) in zip(places, named, strict=True)]
+    return [
+        text_at(left, place + 4, line.name, kind=f"name ink-{line.tone}") for place, (_, line) in zip(places, named, strict=True)
+    ]
 
 
 def _finite(value: float | None) -> TypeGuard[float]:

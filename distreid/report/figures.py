@@ -83,7 +83,15 @@ def labelling(run: Run) -> list[str]:
         name = f"{title} over rounds"
         said = f"{title} by round: {', '.join(write(value) for _, value in values)}."
         chart = line_chart(
-            key, name, said, [Line(key, values, tone)], x_label="round", y_label=key, zero=digits == 0, whole=digits == 0, text=write
+            key,
+            name,
+            said,
+            [Line(key, values, tone)],
+            x_label="round",
+            y_label=key,
+            zero=digits == 0,
+            whole=digits == 0,
+            text=write,
         )
         rows = [(f"round {at}", value) for at, value in values]
         made.append(figure(key, name, caption, chart, [Column(""), Column(title, write)], rows))
@@ -115,9 +123,9 @@ def losses(run: Run) -> str:
         return ""
     before, after = ([line for line in run.epochs if (line["round"] > 0) == late] for late in (False, True))
     terms = [term for term in TERMS if any(term in line["loss"] for line in run.epochs)]
-    charts = [_loss("source, pre-training", before, "source", 1, "epoch")] if before else []
+    charts = [_loss("loss-pretraining", "source, pre-training", before, "source", 1)] if before else []
     charts += [
-        _loss(term, after, term, tone, "epoch after pre-training")
+        _loss(f"loss-{term}", term, after, term, tone)
         for tone, term in enumerate(TERMS, 1)
         if any(term in line["loss"] for line in after)
     ]
@@ -125,16 +133,13 @@ def losses(run: Run) -> str:
         "Pre-training sees the source identities alone; in the rounds each term is its share of the total (Eq. 7)."
     )
     columns = [
-        Column("stage"), Column("epoch"), *(Column(term, _LOSS) for term in terms), Column("learning rate", lambda rate: f"{rate:.2e}"),
-        Column("seconds", duration),
+        Column("stage"), Column("epoch"), *(Column(term, _LOSS) for term in terms), Column("seconds", partial(number, digits=1)),
     ]  # fmt: skip
-    rows = [
-        (_stage(line["round"]), line["epoch"], *map(line["loss"].get, terms), line["lr"], line["seconds"]) for line in run.epochs
-    ]
+    rows = [(_stage(line["round"]), line["epoch"], *map(line["loss"].get, terms), line["seconds"]) for line in run.epochs]
     return figure("losses", "Losses over epochs", caption, panels(*charts), columns, rows, wide=True)
 
 
-def _loss(name: str, epochs: Sequence[Record], term: str, tone: int, x_label: str) -> str:
+def _loss(ident: str, name: str, epochs: Sequence[Record], term: str, tone: int) -> str:
     """One term over some epochs; the stages are bands where there are several, and the line breaks between them."""
     points: list[tuple[float, float | None]] = []
     bands, at = [], 0
@@ -145,9 +150,10 @@ def _loss(name: str, epochs: Sequence[Record], term: str, tone: int, x_label: st
         at += len(values)
     known = [value for _, value in points if value is not None]
     said = f"{name}: {plural(len(epochs), 'epoch')}, from {known[0]:.3g} to {known[-1]:.3g}."
+    late = epochs[0]["round"] > 0
     return line_chart(
-        f"loss-{tone if len(bands) > 1 or epochs[0]['round'] else 0}", f"Loss: {name}", said, [Line(name, points, tone)],
-        x_label=x_label, y_label=name, zero=False, text=lambda value: f"{value:.3f}", bands=bands if epochs[0]["round"] else (),
+        ident, f"Loss: {name}", said, [Line(name, points, tone)], x_label="epoch after pre-training" if late else "epoch",
+        y_label=name, zero=False, text=lambda value: f"{value:.3f}", bands=bands if late else (),
     )  # fmt: skip
 
 
@@ -167,7 +173,26 @@ def times(run: Run) -> str:
     caption = f"{said} Median throughput in training: {number(median(rates))} images/s." if rates else said
     chart = stacked_bars("times", "Time per stage", said, STAGES, bars, duration)
     columns = [Column(""), *(Column(f"{stage} [s]", partial(number, digits=1)) for stage in STAGES)]
-    return figure("times", "Time per stage", caption, chart, columns, [(label, *values) for label, values in bars], wide=True)
+    return figure("times", "Time per stage", caption, chart, columns, [(label, *values) for label, values in bars])
+
+
+def rates(run: Run) -> str:
+    """The backbone's learning rate."""
+    if not run.epochs:
+        return ""
+    points = [(at, line["lr"]) for at, line in enumerate(run.epochs, 1)]
+    said = f"From {points[0][1]:.1e} to {points[-1][1]:.1e} over {plural(len(points), 'epoch')}."
+    chart = line_chart(
+        "rates", "Learning rate", said, [Line("learning rate", points, 4)], x_label="epoch of the run", y_label="learning rate",
+        text=_rate,
+    )  # fmt: skip
+    rows = [(_stage(line["round"]), line["epoch"], line["lr"]) for line in run.epochs]
+    columns = [Column("stage"), Column("epoch"), Column("learning rate", _rate)]
+    return figure("rates", "Learning rate", "Of the backbone, in the last step of each epoch.", chart, columns, rows)
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2e}"
 
 
 def pretraining_seconds(run: Run) -> float:

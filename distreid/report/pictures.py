@@ -1,4 +1,4 @@
-"""What the report shows of images and features: plain arrays that a higher floor computes, since they need the network and the data."""
+"""What the report shows of images and features: plain arrays. A higher floor computes them, with the network and the data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,8 +61,9 @@ class Cloud:
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """A pseudo-identity. score: its purity (the share of its most frequent identity) where identities are known, else its silhouette.
+    """A pseudo-identity.
 
+    score: its purity (the share of its most frequent identity) where identities are known, else its silhouette.
     identities: how many people it holds, None where unknown; pid: the most frequent one's, else -1; crops: some of its images.
     """
 
@@ -78,7 +79,7 @@ class Cluster:
 class Pictures:
     """All pictures of a run; what is empty is not shown.
 
-    round: whose model they were taken with, 0 for the source model. ranked_among: (gallery images ranked, gallery images there are).
+    round: whose model they were taken with, 0 for the source model. ranked_among: gallery images ranked, and there are.
     embedding_of: "identity" or "cluster", what `Cloud.groups_N` are. known: whether the training identities of the target are
     known, so that clusters are scored by purity. clusters: all of `labels_round`, best first; those to be shown hold crops.
     data: (role, description) of the source and the target. notes: why something is missing, a sentence each.

@@ -12,7 +12,9 @@ _PLOT, _TOP, _MARGIN, _ROW, _RADIUS = 300, 22, 12, 19, 4.0
 COLOURS, SHAPES = 12, 3  # style.py fills cat-0 .. cat-11
 
 
-def scatter(ident: str, title: str, description: str, xy_N2: NDArray[np.floating], groups: Sequence[str], names: Sequence[str]) -> str:
+def scatter(
+    ident: str, title: str, description: str, xy_N2: NDArray[np.floating], groups: Sequence[str], names: Sequence[str]
+) -> str:
     """groups: of each point, in words, one of names. The axes have no unit, so none is drawn; both have the same scale."""
     low_2, high_2 = xy_N2.min(axis=0), xy_N2.max(axis=0)
     room_2 = np.array([WIDTH, _PLOT]) - 2 * _MARGIN
