@@ -1,4 +1,4 @@
-"""What a run's network sees, for its report: rank lists, attention, an embedding, clusters. Looks at labels, as every evaluation does.
+"""What a run's network sees, for its report: rank lists, attention, an embedding, clusters. Labels are looked at, as in any test.
 
 Costs at most about one evaluation of the target: without a GPU, large test sets are sampled.
 """

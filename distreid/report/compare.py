@@ -23,7 +23,9 @@ def render_comparison(runs: Sequence[Run]) -> str:
         _labels(pairs, key) for key in ("clusters", "outliers")
     ]
     transfers = sorted({f"{run.source} → {run.target}" for run in runs})
-    differ = "" if len({run.target for run in runs}) == 1 else "The targets differ, so the accuracies do not compare. "
+    # Two targets may bear one name; their test sets seldom have one size.
+    tested = {(run.target, *(m.get(key) for m in run.measured[-1:] for key in ("queries", "gallery"))) for run in runs}
+    differ = "" if len(tested) == 1 else "The target test sets differ, so the accuracies do not compare. "
     note = f"{differ}mAP and CMC ranks in percent, of the last round, never the best one; gain: mAP points over direct transfer."
     title = f"{plural(len(runs), 'run')} compared"
     drawn = "".join(made for made in curves if made)

@@ -1,5 +1,6 @@
 """The report's figures of what the run directory holds: each a chart with its text alternative, a caption and its data."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby, zip_longest
@@ -180,11 +181,13 @@ def rates(run: Run) -> str:
     """The backbone's learning rate."""
     if not run.epochs:
         return ""
-    points = [(at, line["lr"]) for at, line in enumerate(run.epochs, 1)]
-    said = f"From {points[0][1]:.1e} to {points[-1][1]:.1e} over {plural(len(points), 'epoch')}."
+    exponent = math.floor(math.log10(max(line["lr"] for line in run.epochs) or 1.0))
+    unit = f"1e{exponent:+d}"  # or the ticks would not fit beside the axis
+    points = [(at, line["lr"] / 10.0**exponent) for at, line in enumerate(run.epochs, 1)]
+    said = f"From {_rate(run.epochs[0]['lr'])} to {_rate(run.epochs[-1]['lr'])} over {plural(len(points), 'epoch')}."
     chart = line_chart(
-        "rates", "Learning rate", said, [Line("learning rate", points, 4)], x_label="epoch of the run", y_label="learning rate",
-        text=_rate,
+        "rates", "Learning rate", said, [Line(f"× {unit}", points, 4)], x_label="epoch of the run", y_label=f"× {unit}",
+        text=lambda value: f"{value:.2f} × {unit}",
     )  # fmt: skip
     rows = [(_stage(line["round"]), line["epoch"], line["lr"]) for line in run.epochs]
     columns = [Column("stage"), Column("epoch"), Column("learning rate", _rate)]

@@ -23,7 +23,7 @@ def rank_lists(shown: Pictures) -> str:
     ranked, there = shown.ranked_among
     among = f"{ranked:,}" if ranked == there else f"a sample of {ranked:,} of the {there:,}"
     caption = (
-        "Queries of the target with the best, the median and the worst average precision, each before its nearest of "
+        "Queries of the target with the best, the median and the worst average precision, each followed by the nearest of "
         f"{among} gallery images. Green frame and ✓: the query's identity; red frame and ✗: another. Images of the query's "
         "identity from its own camera are left out, as the protocol does."
     )
@@ -58,14 +58,15 @@ def attention(shown: Pictures) -> str:
     maps = [part for one in shown.attended for part in (one.shared_hw, one.specific_hw) if part is not None]
     low, high = min(float(part.min()) for part in maps), max(float(part.max()) for part in maps)
     h, w = maps[0].shape
-    two = shown.attended[0].specific_hw is not None
+    first = shown.attended[0]
+    other = "" if first.specific_hw is None else "1 − A" if np.allclose(first.shared_hw + first.specific_hw, 1, atol=0.01) else "A′"
     caption = (
         "What the network passes to its domain-shared branch (A)"
-        + (" and to its domain-specific one (1 − A, or the second module)" if two else "")
+        + (f" and to its domain-specific one ({other})" if other else "")
         + ": the mean over the channels, weighted by their activation. The warmer, the larger the share. "
         f"All pictures have one scale of colours; the map has {h} × {w} places, enlarged."
     )
-    triples = "".join(_triple(one, low, high) for one in shown.attended)
+    triples = "".join(_triple(one, other, low, high) for one in shown.attended)
     bar = "".join(
         f'<rect x="{8 + 4 * k}" y="4" width="4.2" height="12" fill="rgb({",".join(f"{c:.0f}" for c in heat(np.array(k / 49)))})"/>'
         for k in range(50)
@@ -86,15 +87,15 @@ def attention(shown: Pictures) -> str:
         for one in shown.attended
         for y, x in np.ndindex(one.shared_hw.shape)
     ]
-    columns = list(map(Column, ("domain", "image", "row", "column", "A", "1-A")))
+    columns = list(map(Column, ("domain", "image", "row", "column", "shared", "specific")))
     drawing = f'<div class="triples">{triples}</div>{legend}'
     return figure("attention", "Attention", caption, drawing, columns, rows, wide=True, tabled=False)
 
 
-def _triple(one: Attended, low: float, high: float) -> str:
+def _triple(one: Attended, other: str, low: float, high: float) -> str:
     pixels, who = one.crop.pixels_HW3, f"{one.domain} image, {_who(one.crop)}"
     cells = [_cell(one.crop, who, one.domain, "plain")]
-    for name, words, part in (("A", "domain-shared", one.shared_hw), ("1 − A", "domain-specific", one.specific_hw)):
+    for name, words, part in (("A", "domain-shared", one.shared_hw), (other, "domain-specific", one.specific_hw)):
         if part is not None:
             peak = np.unravel_index(int(part.argmax()), part.shape)
             most = f"most in row {peak[0] + 1}, column {peak[1] + 1}"
@@ -180,7 +181,7 @@ def _sheet(cluster: Cluster, title: str, known: bool) -> str:
     cells = []
     for crop in cluster.crops:
         kind = "plain" if not known else "hit" if crop.pid == cluster.pid else "miss"
-        cells.append(_cell(crop, _who(crop), "" if crop.camid == UNKNOWN else f"camera {crop.camid}", kind))
+        cells.append(_cell(crop, _who(crop), "" if crop.camid == UNKNOWN else f"cam {crop.camid}", kind))
     return _strip(title, words, cells, "sheet")
 
 

@@ -98,7 +98,7 @@ svg .tone-8 { stroke: var(--tone-8); } svg .fill-8, svg .ink-8 { fill: var(--ton
 svg .mark { stroke: var(--card); stroke-width: .7; }
 svg .cat-0 { fill: #3b82f6; } svg .cat-1 { fill: #f97316; } svg .cat-2 { fill: #10b981; } svg .cat-3 { fill: #e11d48; }
 svg .cat-4 { fill: #8b5cf6; } svg .cat-5 { fill: #a16207; } svg .cat-6 { fill: #06b6d4; } svg .cat-7 { fill: #ec4899; }
-svg .cat-8 { fill: #84cc16; } svg .cat-9 { fill: #64748b; } svg .cat-10 { fill: #eab308; } svg .cat-11 { fill: #14532d; }
+svg .cat-8 { fill: #84cc16; } svg .cat-9 { fill: #64748b; } svg .cat-10 { fill: #eab308; } svg .cat-11 { fill: #c9996b; }
 @media (max-width: 40rem) {
   main { padding: 1.5rem 1rem 3rem; }
   figure { padding: .8rem .8rem .5rem; }
