@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zipfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from distreid.data import ImageStore
-from distreid.data.loader import View
+from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.domains import Network
-from distreid.report import Cluster, Crop
+from distreid.report import Cluster
 from distreid.runtime import RunDirectory
 
-SHOWN = 4  # of the best and of the worst
+SHOWN, IMAGES = 4, 12  # of the best and of the worst clusters; of each
 
 
-def judge(
-    run: RunDirectory, target: Network, crops: Callable[[View, np.ndarray], list[Crop]], each: int
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    """The latest round's clusters, best first, the best and worst with ``each`` images at most.
+def judge(run: RunDirectory, target: Network) -> tuple[dict[str, Any], np.ndarray | None]:
+    """The latest round's clusters, best first, the best and worst with some of their images.
 
-    Returns what `distreid.report.Pictures` holds of clusters, and their labels; nothing and None where no round was labelled.
+    Returns what `distreid.report.Pictures` holds of clusters, and their labels; nothing and None where there are none to read.
     """
     files = sorted(run.labels.glob("round-*.npz"))
     if not files:
         return {}, None
     number = int(files[-1].stem.removeprefix("round-"))
-    labels_N = run.round_labels(number)["labels"]
-    store = target.train.store
-    assert isinstance(store, ImageStore)
-    pids_N = store.pids[target.train.rows]
+    try:
+        kept = run.load_labels(number)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return {}, None  # the page can do without
+    labels_N = kept["labels"]
+    pids_N = store_of(target.train).pids[target.train.rows]
     known = bool((pids_N >= 0).all())
     if known:
         found = purities(labels_N, pids_N)
     else:
-        kept = run.load_labels(number)
         score_K = silhouettes(labels_N, kept["features_ND"], kept["centers"])
         found = [Cluster(k, int((labels_N == k).sum()), float(score)) for k, score in enumerate(score_K)]
     found.sort(key=lambda one: (-one.score, -one.size, one.number))
@@ -44,9 +43,8 @@ def judge(
         one = found[at]
         members = np.flatnonzero(labels_N == one.number)
         # The most frequent person first, then the others, so that a mixed cluster shows both.
-        members = members[np.lexsort((pids_N[members], pids_N[members] != one.pid))]
-        members = members[np.arange(min(each, len(members))) * len(members) // min(each, len(members))]
-        found[at] = Cluster(one.number, one.size, one.score, one.identities, one.pid, crops(target.train, members))
+        members = spread(members[np.lexsort((pids_N[members], pids_N[members] != one.pid))], IMAGES)
+        found[at] = replace(one, crops=crops(target.train, members))
     return {"clusters": found, "labels_round": number, "known": known}, labels_N
 
 

@@ -13,21 +13,20 @@ import numpy as np
 import torch
 
 from distreid.config import Config
-from distreid.data import ImageStore
 from distreid.data.loader import View, plain_batches
 from distreid.errors import UserError
 from distreid.evaluation import Features, hit_ranks, per_query
 from distreid.methods.clusters import judge
+from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.domains import Network, TestSet, open_network
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.models import DAAMNet
-from distreid.report import Attended, Cloud, Crop, Pictures, RankList
+from distreid.report import Attended, Cloud, Pictures, RankList
 from distreid.runtime import Precision, RunDirectory, load_tensors
 
 Progress = Callable[[int, int], None]
-HEIGHT, WIDTH = 128, 64  # of a crop on the page, pixels
 QUERIES, RANKED = 3, 10  # of each kind; images of a ranking
 OVERLAYS = 4  # images of each domain
 PEOPLE, EACH = 12, 20  # identities of the embedding, images of each at most
@@ -52,7 +51,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
         source = None
         notes.append(f"Nothing of the source is shown ({error}).")
     lens = Lens(model, config)
-    clusters, labels = judge(run, target, crops, RANKED)
+    clusters, labels = judge(run, target)
     pictures = Pictures(
         round=number,
         attended=[
@@ -116,17 +115,6 @@ class Lens:
             b_Bchw = 1 - a_Bchw if model.specific_attention is None else model.specific_attention(f_Bchw).float()
             shared, specific = ((part * weight_Bchw).sum(1).cpu().numpy() for part in (a_Bchw, b_Bchw))
         return shared, None if model.domain_head is None else specific
-
-
-def crops(images: View, index: np.ndarray) -> list[Crop]:
-    """Images of a view as the page shows them."""
-    store, rows = images.store, images.rows[index]
-    assert isinstance(store, ImageStore)
-    pixels_BHW3 = store.read(rows, HEIGHT, WIDTH).permute(0, 2, 3, 1).numpy()
-    return [
-        Crop(pixels, str(store.paths[row]), int(store.pids[row]), int(store.camids[row]))
-        for row, pixels in zip(rows, pixels_BHW3, strict=True)
-    ]
 
 
 def attend(lens: Lens, role: str, network: Network) -> list[Attended]:
@@ -224,12 +212,4 @@ def embed(lens: Lens, name: str, view: View, groups_N: np.ndarray) -> Cloud:
     perplexity = min(20.0, (len(features_ND) - 1) / 3)
     with threadpool_limits(1):  # a few hundred points: more threads only wait for each other
         xy_N2 = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(features_ND)
-    store = view.store
-    assert isinstance(store, ImageStore)
-    return Cloud(name, xy_N2, groups_N, store.camids[view.rows])
-
-
-def spread(values: np.ndarray, count: int) -> np.ndarray:
-    """``count`` of the values at even steps, or all if there are fewer."""
-    count = min(count, len(values))
-    return values[np.arange(count) * len(values) // max(count, 1)]
+    return Cloud(name, xy_N2, groups_N, store_of(view).camids[view.rows])

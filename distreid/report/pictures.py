@@ -1,7 +1,7 @@
 """What the report shows of images and features: plain arrays. A higher floor computes them, with the network and the data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,4 +95,4 @@ class Pictures:
     known: bool = False
     clusters: Sequence[Cluster] = ()
     data: Sequence[tuple[str, str]] = ()
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()

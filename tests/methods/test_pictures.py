@@ -17,8 +17,9 @@ from distreid.data import ImageStore, pack, select
 from distreid.errors import UserError
 from distreid.launch import report
 from distreid.methods.clusters import purities, silhouettes
+from distreid.methods.crops import spread
 from distreid.methods.domains import TestSet, open_network
-from distreid.methods.pictures import sample, spread, take_pictures
+from distreid.methods.pictures import sample, take_pictures
 from distreid.report import Pictures, write_report
 from distreid.runtime import RunDirectory
 from tests.conftest import small_settings

@@ -28,7 +28,7 @@ def headline(page: Node) -> str:
 
 
 def rounds_table(page: Node) -> dict[str, dict[str, str]]:
-    head, *rows = page.all("section")[0].one("table").rows()
+    head, *rows = page.all("section")[0].all("table")[0].rows()
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
