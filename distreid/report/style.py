@@ -110,7 +110,8 @@ svg .cat-8 { fill: #84cc16; } svg .cat-9 { fill: #64748b; } svg .cat-10 { fill: 
 @media print {
   body { background: none; font-size: 10.5pt; }
   main { max-width: none; padding: 0; }
-  .figures { grid-template-columns: 1fr 1fr; }
+  .figures, .panels { grid-template-columns: 1fr 1fr; }
+  .panels > svg { break-inside: avoid; }
   .scroll, details .scroll { overflow: visible; max-height: none; }
   .rounds th, .rounds td { padding: .3rem .3rem; font-size: 8.5pt; }
   .data, nav, details:not([open]) { display: none; }
