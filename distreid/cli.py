@@ -99,8 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--eps", type=float, help="fixed eps in place of --p")
     label.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 
-    report = verb("report", _report, "Write a run's report.html.")
-    report.add_argument("run", metavar="RUN")
+    report = verb("report", _report, "Write a run's report.html; of several runs, one page that compares them.")
+    report.add_argument("runs", metavar="RUN", nargs="+")
+    report.add_argument("--out", metavar="PAGE.html", help="(default: RUN/report.html, or comparison.html beside the first run)")
 
     bench = verb("bench", _bench, "Measure this machine.")
     bench.add_argument("what", choices=["labels", "score", "train"])
@@ -202,7 +203,7 @@ def _label(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from distreid.launch import report
 
-    print(report(Path(options.run)))
+    print(report([Path(run) for run in options.runs], Path(options.out) if options.out else None))
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from distreid.methods.domains import Network, open_network
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
+from distreid.methods.pictures import take_pictures
 from distreid.methods.protocols import Reporter
-from distreid.report import write_report
+from distreid.report import write_comparison, write_report
 from distreid.runtime import Precision, RunDirectory
 from distreid.terminal import TerminalReporter, bar, result_table
 
@@ -35,18 +37,27 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     run.create(to_yaml(config), resume=resume)
     reporter = TerminalReporter()
     try:
-        reporter.note(f"source {_described(networks[0])}\ntarget {_described(networks[1])}\nrun    {run.path}")
+        reporter.note(f"source {networks[0]}\ntarget {networks[1]}\nrun    {run.path}")
         result = _train(config, networks, run, reporter)
     finally:
         reporter.close()
     print(result_table(result))
-    print(f"report: {report(run.path)}")
+    print(f"report: {report([run.path])}")
     return result
 
 
-def report(run: Path) -> Path:
-    """Write a run's page, which shows first what differs from the defaults."""
-    return write_report(run, defaults=to_dict(Config()))
+def report(runs: list[Path], out: Path | None = None) -> Path:
+    """Write a run's page, with pictures where its data can be opened; or of several runs one page that compares them."""
+    if len(runs) > 1:
+        return write_comparison(runs, out or runs[0].parent / "comparison.html")
+    pictures = None
+    if RunDirectory(runs[0]).config.exists():  # else write_report says what is wrong
+        try:
+            with bar("pictures") as progress:
+                pictures = take_pictures(runs[0], progress=progress)
+        except UserError as error:
+            print(f"the report has no pictures: {error}", file=sys.stderr)
+    return write_report(runs[0], out=out, defaults=to_dict(Config()), pictures=pictures)
 
 
 def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
@@ -78,14 +89,6 @@ def _with_absolute_paths(config: Config) -> Config:
     if config.model.weights not in ("imagenet", "none"):
         config.model.weights = str(Path(config.model.weights).resolve())
     return config
-
-
-def _described(network: Network) -> str:
-    identities = f" of {network.identities:,} identities" if network.labels is not None else ", unlabelled"
-    test = (
-        f"{network.test.queries:,} queries, {len(network.test.images) - network.test.queries:,} gallery" if network.test else "none"
-    )
-    return f"{network.name}: {len(network.train):,} images{identities}; test: {test}"
 
 
 def evaluate(checkpoint: Path, data: str | None, format: str, *, flip: bool) -> dict[str, Any]:

@@ -47,8 +47,15 @@ def test_train_report_and_evaluate(packed_pair: tuple[Path, Path], tmp_path: Pat
     assert "precision at hits" in capsys.readouterr().out
 
     assert "already holds a run" in fails(capsys, "train", config, "adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=1")
+    capsys.readouterr()
     main(["report", str(tmp_path / "run")])
-    assert capsys.readouterr().out.strip().endswith("report.html")
+    told = capsys.readouterr()
+    assert told.out.strip().endswith("report.html") and "no pictures" not in told.err
+    main(["report", str(tmp_path / "run"), str(tmp_path / "run")])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "comparison.html")
+    main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "page.html")])
+    assert (tmp_path / "page.html").stat().st_size > 100_000
+    assert "nowhere is not a run" in fails(capsys, "report", str(tmp_path / "nowhere"))
 
 
 def test_train_reads_folders_and_packs_them_once(

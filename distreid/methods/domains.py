@@ -36,6 +36,13 @@ class Network:
     test: TestSet | None
     content: str  # the packed file's hash and the selection; all workers must see the same
 
+    def __str__(self) -> str:
+        """What it holds, in a line."""
+        identities = f" of {self.identities:,} identities" if self.labels is not None else ", unlabelled"
+        gallery = len(self.test.images) - self.test.queries if self.test else 0
+        test = f"{self.test.queries:,} queries, {gallery:,} gallery" if self.test else "none"
+        return f"{self.name}: {len(self.train):,} images{identities}; test: {test}"
+
 
 def open_network(config: DomainConfig, *, labelled: bool, training: bool = True) -> Network:
     """Open a packed data set and select cameras and identities.

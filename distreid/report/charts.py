@@ -18,7 +18,7 @@ _LETTER = 7.2  # width of a letter, on average, in a wide font
 
 @dataclass(frozen=True)
 class Line:
-    """A named line. points: (x, y) by x; a y of None (or NaN) leaves a gap. tone: colour 1-4. dashed: a reference."""
+    """A named line. points: (x, y) by x; a y of None (or NaN) leaves a gap. tone: colour 1-8. dashed: a reference."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
@@ -107,7 +107,7 @@ def line_chart(
     parts += [_path(line, x, y) for line in lines]
     parts += [mark for line in lines if not line.dashed and len(line.points) <= _MARKED for mark in _marks(line, x, y, text)]
     parts += _end_names(named, right + 8, y)
-    return _svg(ident, title, description, HEIGHT, parts)
+    return svg(ident, title, description, HEIGHT, parts)
 
 
 def stacked_bars(
@@ -125,19 +125,19 @@ def stacked_bars(
     parts, cursor = [], 2.0
     for tone, name in enumerate(names, 1):
         parts.append(f'<rect class="fill-{tone}" x="{cursor:.1f}" y="6" width="10" height="10" rx="2"/>')
-        parts.append(_text(cursor + 15, 15, name))
+        parts.append(text_at(cursor + 15, 15, name))
         cursor += 15 + len(name) * _LETTER + 14
     for number, (label, values) in enumerate(bars):
         y, at = top + number * row, float(left)
-        parts.append(_text(left - 8, y + 13, label, "end"))
+        parts.append(text_at(left - 8, y + 13, label, "end"))
         for tone, (name, value) in enumerate(zip(names, values, strict=True), 1):
             if value > 0:
                 hover = escape(f"{label}, {name}: {text(value)}")
                 box = f'x="{at:.1f}" y="{y}" width="{value * scale:.1f}" height="16"'
                 parts.append(f'<rect class="fill-{tone} bar" {box}><title>{hover}</title></rect>')
             at += value * scale
-        parts.append(_text(at + 6, y + 13, text(sum(values)), kind="strong"))
-    return _svg(ident, title, description, top + len(bars) * row + 4, parts)
+        parts.append(text_at(at + 6, y + 13, text(sum(values)), kind="strong"))
+    return svg(ident, title, description, top + len(bars) * row + 4, parts)
 
 
 def histogram(ident: str, title: str, description: str, bins: Sequence[tuple[str, int]], *, x_label: str, y_label: str) -> str:
@@ -152,31 +152,33 @@ def histogram(ident: str, title: str, description: str, bins: Sequence[tuple[str
         box = f'x="{left + 2:.1f}" y="{top:.1f}" width="{width - 4:.1f}" height="{y.start - top:.1f}"'
         parts.append(f'<rect class="fill-1" {box}><title>{escape(f"{label}: {count}")}</title></rect>')
         if number % every == 0:
-            parts.append(_text(left + width / 2, HEIGHT - BOTTOM + 15, label, "middle", "faint"))
-    return _svg(ident, title, description, HEIGHT, parts)
+            parts.append(text_at(left + width / 2, HEIGHT - BOTTOM + 15, label, "middle", "faint"))
+    return svg(ident, title, description, HEIGHT, parts)
 
 
-def _svg(ident: str, title: str, description: str, height: float, parts: Iterable[str]) -> str:
+def svg(ident: str, title: str, description: str, height: float, parts: Iterable[str]) -> str:
+    """A drawing that is WIDTH wide, with its name and description for those who cannot see it; ident: unique on the page."""
     alternative = f'<title id="{ident}-t">{escape(title)}</title><desc id="{ident}-d">{escape(description)}</desc>'
     box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{ident}-t" aria-describedby="{ident}-d"'
     return f"<svg {box}>{alternative}{''.join(parts)}</svg>"
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> str:
+def text_at(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> str:
+    """Escaped text within a drawing; anchor: start, middle or end; kind: classes."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _axis_names(x_label: str, y_label: str, right: float) -> str:
-    return _text((LEFT + right) / 2, HEIGHT - 8, x_label, "middle", "faint") + _text(2, 11, y_label, kind="faint")
+    return text_at((LEFT + right) / 2, HEIGHT - 8, x_label, "middle", "faint") + text_at(2, 11, y_label, kind="faint")
 
 
 def _rows(y: Axis, right: float) -> list[str]:
     lines = [f'<path class="grid" d="M{LEFT} {y(tick):.1f}H{right:.1f}"/>' for tick in y.ticks]
-    return lines + [_text(LEFT - 7, y(tick) + 4, y.text(tick), "end", "faint") for tick in y.ticks]
+    return lines + [text_at(LEFT - 7, y(tick) + 4, y.text(tick), "end", "faint") for tick in y.ticks]
 
 
 def _columns(x: Axis) -> list[str]:
-    return [_text(x(tick), HEIGHT - BOTTOM + 15, x.text(tick), "middle", "faint") for tick in x.ticks]
+    return [text_at(x(tick), HEIGHT - BOTTOM + 15, x.text(tick), "middle", "faint") for tick in x.ticks]
 
 
 def _bands(bands: Sequence[Band], x: Axis) -> list[str]:
@@ -187,7 +189,7 @@ def _bands(bands: Sequence[Band], x: Axis) -> list[str]:
         box = f'x="{left:.1f}" y="{TOP}" width="{width:.1f}" height="{HEIGHT - BOTTOM - TOP}"'
         parts.append(f'<rect class="{tint}" {box}><title>{escape(band.name)}</title></rect>')
         fitting = [name for name in (band.name, band.name.split()[-1]) if len(name) * _LETTER < width]
-        parts += [_text(left + width / 2, TOP + 12, name, "middle", "faint") for name in fitting[:1]]
+        parts += [text_at(left + width / 2, TOP + 12, name, "middle", "faint") for name in fitting[:1]]
     return parts
 
 
@@ -225,7 +227,9 @@ def _end_names(lines: Sequence[Line], left: float, y: Axis, gap: float = 14) -> 
     for number in reversed(range(len(places))):
         places[number] = min(places[number], lowest)
         lowest = places[number] - gap
-    return [_text(left, place + 4, line.name, kind=f"name ink-{line.tone}") for place, (_, line) in zip(places, named, strict=True)]
+    return [
+        text_at(left, place + 4, line.name, kind=f"name ink-{line.tone}") for place, (_, line) in zip(places, named, strict=True)
+    ]
 
 
 def _finite(value: float | None) -> TypeGuard[float]:

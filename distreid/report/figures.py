@@ -1,23 +1,20 @@
-"""The report's figures: each a chart with its text alternative, a caption and its data as a table."""
+"""The report's figures of what the run directory holds: each a chart with its text alternative, a caption and its data."""
 
+import math
+from collections.abc import Sequence
 from functools import partial
-from html import escape
 from itertools import groupby, zip_longest
 from statistics import median
 
 from distreid.report.charts import Band, Line, histogram, line_chart, stacked_bars
-from distreid.report.read import Run
-from distreid.report.words import details, duration, number, percent, plural, table
+from distreid.report.figure import Column, figure, panels
+from distreid.report.read import Record, Run
+from distreid.report.words import duration, number, percent, plural
 
 STAGES = ("extract", "label", "train", "evaluate")  # of a round, in order
 TERMS = ("source", "target", "domain")  # L_cro_s, L_cro_t, L_DSP
 _BINS, _CMC_RANKS = 8, 20
-
-
-def figures(run: Run) -> list[str]:
-    """Those for which the run holds data."""
-    made = [accuracy(run), cmc(run), *labelling(run), sizes(run), losses(run), times(run)]
-    return [figure for figure in made if figure]
+_LOSS = partial(number, digits=4)
 
 
 def accuracy(run: Run) -> str:
@@ -40,11 +37,11 @@ def accuracy(run: Run) -> str:
     caption = "On the target's test set." + (" Round 0 and the dashed lines are direct transfer." if direct else "")
     rows = [("direct transfer", direct)] if direct else []
     rows += [(f"round {r['round']}", r) for r in measured]
-    data = table(["", "mAP", "Rank-1"], [(name, percent(m["mAP"]), percent(m["rank1"])) for name, m in rows])
     chart = line_chart(
         "accuracy", "Accuracy over rounds", said, lines, x_label="round", y_label="percent", text=lambda value: f"{value:.1f}"
     )
-    return _figure("Accuracy over rounds", caption, chart, data)
+    columns = [Column(""), Column("mAP", percent), Column("Rank-1", percent)]
+    return figure("accuracy", "Accuracy over rounds", caption, chart, columns, [(name, m["mAP"], m["rank1"]) for name, m in rows])
 
 
 def cmc(run: Run) -> str:
@@ -63,12 +60,12 @@ def cmc(run: Run) -> str:
         f"{name}: {percent(shares[0])} % at rank 1, {percent(shares[-1])} % at rank {len(shares)}" for name, shares in known.items()
     )
     said = "; ".join(ends).capitalize() + "."
-    rows = [[str(rank), *map(percent, at)] for rank, at in enumerate(zip_longest(*known.values()), 1)]
-    data = table(["rank", *known], rows)
     chart = line_chart(
-        "cmc", "CMC curve", said, lines, x_label="rank", y_label="percent of queries", text=lambda value: f"{value:.1f}"
+        "cmc", "CMC curve", said, lines, x_label="rank", y_label="percent of queries", text=lambda value: f"{value:.1f}", zero=False
     )
-    return _figure("CMC curve", "Queries whose first match stands at this rank or before.", chart, data)
+    columns = [Column("rank"), *(Column(name, percent) for name in known)]
+    rows = [(rank, *at) for rank, at in enumerate(zip_longest(*known.values()), 1)]
+    return figure("cmc", "CMC curve", "Queries whose first match stands at this rank or before.", chart, columns, rows)
 
 
 def labelling(run: Run) -> list[str]:
@@ -83,15 +80,22 @@ def labelling(run: Run) -> list[str]:
         ("eps", "eps", "DBSCAN's radius, in Jaccard distance.", 3, 4),
     ):
         values = [(r["round"], r[key]) for r in rounds]
-        written = [number(value, digits) for _, value in values]
-        data = table(["", title], [(f"round {at}", text) for (at, _), text in zip(values, written, strict=True)])
+        write = partial(number, digits=digits)
         name = f"{title} over rounds"
-        said = f"{title} by round: {', '.join(written)}."
+        said = f"{title} by round: {', '.join(write(value) for _, value in values)}."
         chart = line_chart(
-            key, name, said, [Line(key, values, tone)], x_label="round", y_label=key, zero=digits == 0, whole=digits == 0,
-            text=partial(number, digits=digits),
-        )  # fmt: skip
-        made.append(_figure(name, caption, chart, data))
+            key,
+            name,
+            said,
+            [Line(key, values, tone)],
+            x_label="round",
+            y_label=key,
+            zero=digits == 0,
+            whole=digits == 0,
+            text=write,
+        )
+        rows = [(f"round {at}", value) for at, value in values]
+        made.append(figure(key, name, caption, chart, [Column(""), Column(title, write)], rows))
     return made
 
 
@@ -109,41 +113,49 @@ def sizes(run: Run) -> str:
         bins.append((label, sum(start <= size <= stop for size in values)))
     said = f"{plural(len(values), 'cluster')} of {low} to {high} images; the median is {median(values):g}."
     chart = histogram("sizes", "Cluster sizes", said, bins, x_label="images in a cluster", y_label="clusters")
-    data = table(["images", "clusters"], [(label, str(count)) for label, count in bins])
-    return _figure("Cluster sizes", f"In the latest round: {said}", chart, data)
+    return figure(
+        "sizes", "Cluster sizes", f"In the latest round: {said}", chart, [Column("images"), Column("clusters", number)], bins
+    )
 
 
 def losses(run: Run) -> str:
-    """Every term over all epochs of the run, pre-training first."""
+    """Every term on an axis of its own; pre-training apart, since its loss is of another size."""
     if not run.epochs:
         return ""
+    before, after = ([line for line in run.epochs if (line["round"] > 0) == late] for late in (False, True))
     terms = [term for term in TERMS if any(term in line["loss"] for line in run.epochs)]
-    lines = []
-    for tone, term in enumerate(TERMS, 1):
-        points: list[tuple[float, float | None]] = []
-        for at, line in enumerate(run.epochs, 1):
-            if at > 1 and line["round"] != run.epochs[at - 2]["round"]:
-                points.append((at, None))  # another stage: another loss
-            points.append((at, line["loss"].get(term)))
-        if term in terms:
-            lines.append(Line(term, points, tone))
+    charts = [_loss("loss-pretraining", "source, pre-training", before, "source", 1)] if before else []
+    charts += [
+        _loss(f"loss-{term}", term, after, term, tone)
+        for tone, term in enumerate(TERMS, 1)
+        if any(term in line["loss"] for line in after)
+    ]
+    caption = "Means of each epoch, each term on its own axis. " + (
+        "Pre-training sees the source identities alone; in the rounds each term is its share of the total (Eq. 7)."
+    )
+    columns = [
+        Column("stage"), Column("epoch"), *(Column(term, _LOSS) for term in terms), Column("seconds", partial(number, digits=1)),
+    ]  # fmt: skip
+    rows = [(_stage(line["round"]), line["epoch"], *map(line["loss"].get, terms), line["seconds"]) for line in run.epochs]
+    return figure("losses", "Losses over epochs", caption, panels(*charts), columns, rows, wide=True)
+
+
+def _loss(ident: str, name: str, epochs: Sequence[Record], term: str, tone: int) -> str:
+    """One term over some epochs; the stages are bands where there are several, and the line breaks between them."""
+    points: list[tuple[float, float | None]] = []
     bands, at = [], 0
-    for stage, group in groupby(run.epochs, key=lambda line: line["round"]):
-        count = len(list(group))
-        bands.append(Band(_stage(stage), at + 0.5, at + count + 0.5))
-        at += count
-    ends = ", ".join(f"{term} {last:.3g}" for term, last in run.epochs[-1]["loss"].items())
-    said = f"{plural(len(run.epochs), 'epoch')} in {plural(len(bands), 'stage')}; the last epoch's means: {ends}."
-    caption = "Mean of an epoch. Pre-training sees the source identities alone; in the rounds each term is its share of the total."
-    rows = []
-    for line in run.epochs:
-        means = [f"{line['loss'][term]:.4f}" if term in line["loss"] else "–" for term in terms]
-        rows.append([_stage(line["round"]), str(line["epoch"]), *means, f"{line['lr']:.2e}", duration(line["seconds"])])
-    chart = line_chart(
-        "losses", "Losses over epochs", said, lines, x_label="epoch of the run", y_label="loss", bands=bands,
-        text=lambda value: f"{value:.3f}",
+    for stage, group in groupby(epochs, key=lambda line: line["round"]):
+        values = [line["loss"].get(term) for line in group]
+        points += [(at, None), *((at + k, value) for k, value in enumerate(values, 1))]
+        bands.append(Band(_stage(stage), at + 0.5, at + len(values) + 0.5))
+        at += len(values)
+    known = [value for _, value in points if value is not None]
+    said = f"{name}: {plural(len(epochs), 'epoch')}, from {known[0]:.3g} to {known[-1]:.3g}."
+    late = epochs[0]["round"] > 0
+    return line_chart(
+        ident, f"Loss: {name}", said, [Line(name, points, tone)], x_label="epoch after pre-training" if late else "epoch",
+        y_label=name, zero=False, text=lambda value: f"{value:.3f}", bands=bands if late else (),
     )  # fmt: skip
-    return _figure("Losses over epochs", caption, chart, table(["stage", "epoch", *terms, "learning rate", "time"], rows))
 
 
 def times(run: Run) -> str:
@@ -161,8 +173,29 @@ def times(run: Run) -> str:
     rates = [line["images_per_second"] for line in run.epochs if line.get("images_per_second")]
     caption = f"{said} Median throughput in training: {number(median(rates))} images/s." if rates else said
     chart = stacked_bars("times", "Time per stage", said, STAGES, bars, duration)
-    rows = [(label, *(number(value, 1) for value in values)) for label, values in bars]
-    return _figure("Time per stage", caption, chart, table(["", *(f"{stage} [s]" for stage in STAGES)], rows))
+    columns = [Column(""), *(Column(f"{stage} [s]", partial(number, digits=1)) for stage in STAGES)]
+    return figure("times", "Time per stage", caption, chart, columns, [(label, *values) for label, values in bars])
+
+
+def rates(run: Run) -> str:
+    """The backbone's learning rate."""
+    if not run.epochs:
+        return ""
+    exponent = math.floor(math.log10(max(line["lr"] for line in run.epochs) or 1.0))
+    unit = f"1e{exponent:+d}"  # or the ticks would not fit beside the axis
+    points = [(at, line["lr"] / 10.0**exponent) for at, line in enumerate(run.epochs, 1)]
+    said = f"From {_rate(run.epochs[0]['lr'])} to {_rate(run.epochs[-1]['lr'])} over {plural(len(points), 'epoch')}."
+    chart = line_chart(
+        "rates", "Learning rate", said, [Line(f"× {unit}", points, 4)], x_label="epoch of the run", y_label=f"× {unit}",
+        text=lambda value: f"{value:.2f} × {unit}",
+    )  # fmt: skip
+    rows = [(_stage(line["round"]), line["epoch"], line["lr"]) for line in run.epochs]
+    columns = [Column("stage"), Column("epoch"), Column("learning rate", _rate)]
+    return figure("rates", "Learning rate", "Of the backbone, in the last step of each epoch.", chart, columns, rows)
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2e}"
 
 
 def pretraining_seconds(run: Run) -> float:
@@ -171,8 +204,3 @@ def pretraining_seconds(run: Run) -> float:
 
 def _stage(number: int) -> str:
     return f"round {number}" if number else "pre-training"
-
-
-def _figure(title: str, caption: str, chart: str, data: str) -> str:
-    heading = f"<figcaption><strong>{escape(title)}</strong> {escape(caption)}</figcaption>"
-    return f"<figure>{heading}{chart}{details('Data', data, of=title)}</figure>"

@@ -1,40 +1,66 @@
-"""The page: headline, key figures, the table of rounds, the figures, the configuration."""
+"""The page: headline, key figures, the table of rounds, the figures, what was run."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from distreid.report.figures import STAGES, figures, pretraining_seconds
+from distreid.report import figures, gallery
+from distreid.report.figures import STAGES, pretraining_seconds
+from distreid.report.pictures import Pictures
 from distreid.report.read import Record, Run
 from distreid.report.style import STYLE
 from distreid.report.words import details, duration, number, percent, plural, setting, table
 
 # Nothing is loaded and nothing runs, whatever a data set's name may hold.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_FOOTER = "Made by distreid. The CSV links hold each figure's data unrounded, accuracies as fractions."
 _AP_NAMES = {"hits": "precision at hits", "trapezoid": "the official Market-1501 code's trapezoid rule"}
 
 
-def render(run: Run, defaults: Record | None = None) -> str:
+def render(run: Run, defaults: Record | None = None, pictures: Pictures | None = None) -> str:
     """The run as one HTML document without a script and without an external request.
 
     defaults: the configuration's defaults, nested; settings that differ from them are then shown first.
+    pictures: what needed the network and the data; None leaves those figures out.
     """
+    shown = pictures or Pictures(round=0)
+    model = f"round {shown.round}'s model" if shown.round else "the source model, before any round"
+    notes = [f"Taken with {model}."] if pictures else []
+    sections = [
+        ("Accuracy", f"{_rounds(run)}<p class=note>{escape(protocol(run))}</p>", [figures.accuracy(run), figures.cmc(run)]),
+        (
+            "Pictures",
+            _note([*notes, *shown.notes]),
+            [gallery.rank_lists(shown), gallery.attention(shown), gallery.embedding(shown)],
+        ),
+        ("Pseudo-labels", "", [*figures.labelling(run), figures.sizes(run), gallery.sheets(shown)]),
+        ("Training", "", [figures.losses(run), figures.times(run), figures.rates(run)]),
+        ("What was run", _environment(run, shown) + _configuration(run.config, defaults), []),
+    ]
+    kept = [(name, text, [made for made in drawn if made]) for name, text, drawn in sections]
+    kept = [(name, text, drawn) for name, text, drawn in kept if text or drawn]
+    links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, _, _ in kept)
     title = f"{run.source} → {run.target}"
     body = [
         f"<header><p class=kind>{escape(run.method.upper())} · seed {escape(str(run.seed))} · {escape(run.name)}</p>",
         f"<h1>{escape(title)}</h1><p class=headline>{escape(headline(run))}</p></header>",
         _tiles(run),
-        f"<section><h2>Rounds</h2>{_rounds(run)}<p class=note>{escape(protocol(run))}</p></section>",
+        f'<nav aria-label="Sections">{links}</nav>',
     ]
-    drawn = figures(run)
-    if drawn:
-        body.append(f"<section><h2>Figures</h2><div class=figures>{''.join(drawn)}</div></section>")
-    body.append(f"<section><h2>Configuration</h2>{_configuration(run.config, defaults)}</section>")
+    for name, text, drawn in kept:
+        grid = f"<div class=figures>{''.join(drawn)}</div>" if drawn else ""
+        body.append(f'<section id="{_anchor(name)}"><h2>{escape(name)}</h2>{text}{grid}</section>')
+    return document(f"{title} · {run.method.upper()}", "".join(body))
+
+
+def document(title: str, body: str) -> str:
+    """A whole page around its body, which is HTML."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)} · {escape(run.method.upper())}</title>'
-        f"<style>{STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
+        f"<style>{STYLE}</style></head><body><main>{body}<footer>{_FOOTER}</footer></main></body></html>\n"
     )
 
 
@@ -130,16 +156,46 @@ def _rounds(run: Run) -> str:
     return table(head, rows, kind="rounds final" if run.final else "rounds")
 
 
+def _environment(run: Run, shown: Pictures) -> str:
+    """Data, versions and machine."""
+    kept = run.environment
+    versions, machine = kept.get("versions") or {}, kept.get("machine") or {}
+    rows = list(shown.data)
+    if kept:
+        hardware = [str(machine.get("cpu", "")), plural(int(machine.get("cores") or 0), "core")]
+        hardware.append(f"{(machine.get('memory_bytes') or 0) / 2**30:.0f} GiB memory")
+        gpus = list(map(str, machine.get("gpus") or []))
+        cuda = f" (CUDA {machine['cuda']})" if machine.get("cuda") else ""
+        rows += [
+            ("started", str(kept.get("started", "")).replace("T", " ").replace("+00:00", " UTC")),
+            ("software", ", ".join(f"{name} {text}" for name, text in versions.items())),
+            *([("commit", str(kept["commit"]))] if kept.get("commit") else []),
+            ("machine", ", ".join([*hardware, str(machine.get("os", ""))])),
+            ("GPUs", (", ".join(f"{gpus.count(name)} × {name}" for name in dict.fromkeys(gpus)) + cuda) if gpus else "none"),
+        ]
+    if not kept:
+        rows.append(("software", "not recorded: the run began before distreid kept its versions and machine"))
+    return table(["", ""], rows, kind="settings machine")
+
+
+def _note(sentences: Sequence[str]) -> str:
+    return f"<p class=note>{escape(' '.join(sentences))}</p>" if sentences else ""
+
+
+def _anchor(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
 def _seconds(value: float | None) -> str:
     return number(value, 0 if value is not None and value >= 100 else 1)
 
 
 def _configuration(config: Record, defaults: Record | None) -> str:
-    every = _flat(config)
+    every = flat_settings(config)
     if defaults is None:
         rows = [(key, setting(value)) for key, value in every.items()]
         return details("All settings", table(["setting", "value"], rows, kind="settings"))
-    usual = _flat(defaults)
+    usual = flat_settings(defaults)
     changed = [(key, setting(value), setting(usual.get(key))) for key, value in every.items() if usual.get(key) != value]
     first = table(["setting", "value", "default"], changed, kind="settings")
     rest = [(key, setting(value)) for key, value in every.items() if usual.get(key) == value]
@@ -148,9 +204,9 @@ def _configuration(config: Record, defaults: Record | None) -> str:
     )
 
 
-def _flat(tree: Record, prefix: str = "") -> dict[str, Any]:
+def flat_settings(tree: Record, prefix: str = "") -> dict[str, Any]:
     """{'adapt': {'epochs': 3}} -> {'adapt.epochs': 3}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= flat_settings(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

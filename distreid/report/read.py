@@ -27,6 +27,7 @@ class Run:
     epochs: one line an epoch, in order; `round` 0 is pre-training.
     pretrained: whether pre-training and its measurement have ended.
     cluster_sizes: int64 [K], images in each cluster of the latest labels; None where there are none.
+    environment: versions and machine that it started with (`distreid.runtime.environment`); empty in runs of before it was kept.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Run:
     pretrained: bool
     finished: bool
     cluster_sizes: NDArray[np.int64] | None
+    environment: Record
 
     @property
     def measured(self) -> list[Record]:
@@ -52,7 +54,9 @@ class Run:
 
 
 def read_run(path: Path) -> Run:
-    """Reads `config.yaml`, `metrics.jsonl`, `result.json` and the latest `labels/round-XX.npz`; all but the first may lack.
+    """Reads `config.yaml`, `metrics.jsonl`, `result.json`, `environment.json` and the latest `labels/round-XX.npz`.
+
+    All but the first may lack.
 
     Raises UserError where the folder is no run, or where a file is damaged in a way that an interruption does not explain.
     """
@@ -64,7 +68,7 @@ def read_run(path: Path) -> Run:
     rounds = [ends[number] for number in sorted(ends) if number > 0]
     labelled = labels[-1] if labels and labels[-1]["round"] not in ends else None
 
-    result = _read_result(path / "result.json")
+    result = _read_object(path / "result.json", "delete it, and the report is made from metrics.jsonl")
     # A finished run that goes on for more rounds keeps its old result until it ends again.
     finished = bool(result) and len(result.get("rounds", [])) >= len(rounds) and labelled is None
     story = result if finished else {**ends.get(0, {}), "rounds": rounds}
@@ -84,6 +88,9 @@ def read_run(path: Path) -> Run:
         pretrained=finished or 0 in ends,
         finished=finished,
         cluster_sizes=_cluster_sizes(path / "labels", labels[-1]["round"]) if labels else None,
+        environment=_read_object(
+            path / "environment.json", "delete it, and the report is made without the versions and the machine"
+        ),
     )
 
 
@@ -119,17 +126,17 @@ def _read_metrics(file: Path) -> list[Record]:
     return lines
 
 
-def _read_result(file: Path) -> Record:
-    """Empty where the run has not ended."""
+def _read_object(file: Path, advice: str) -> Record:
+    """Empty where the file is not there (yet)."""
     if not file.exists():
         return {}
     try:
-        result = json.loads(_text(file))
+        found = json.loads(_text(file))
     except json.JSONDecodeError:
-        result = None
-    if not isinstance(result, dict):
-        raise UserError(f"{file}: not a JSON object; delete it, and the report is made from metrics.jsonl")
-    return result
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: not a JSON object; {advice}")
+    return found
 
 
 def _text(file: Path) -> str:

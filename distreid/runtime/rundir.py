@@ -1,4 +1,4 @@
-"""A run directory: config.yaml, metrics.jsonl, result.json, checkpoints/, labels/, report.html."""
+"""A run directory: config.yaml, environment.json, metrics.jsonl, result.json, checkpoints/, labels/, report.html."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import yaml
 
 from distreid.errors import UserError
 from distreid.files import atomic_write, writing
+from distreid.runtime.environment import environment
 from distreid.runtime.files import load_tensors, save_tensors, write_json
 
 
@@ -21,6 +22,7 @@ class RunDirectory:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
         self.checkpoints = self.path / "checkpoints"
@@ -49,6 +51,8 @@ class RunDirectory:
         with writing(self.path):
             for folder in (self.checkpoints, self.labels):
                 folder.mkdir(exist_ok=True)
+        if not self.environment.exists():  # a resumed run keeps what it started with
+            write_json(self.environment, environment())
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""

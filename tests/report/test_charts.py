@@ -3,7 +3,7 @@ import math
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distreid.report.charts import Band, Line, histogram, line_chart, make_axis, stacked_bars
@@ -12,6 +12,7 @@ from tests.report.document import Node, parse
 FINITE = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-3)
 
 
+@settings(deadline=None)  # a busy machine is no fault of the axis
 @given(st.lists(FINITE, min_size=1, max_size=9), st.booleans(), st.booleans(), st.booleans())
 def test_an_axis_holds_its_values_and_has_readable_ticks(values: list[float], zero: bool, whole: bool, fit: bool) -> None:
     axis = make_axis(values, 10, 110, zero=zero, whole=whole, fit=fit)

@@ -1,3 +1,6 @@
+import base64
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -11,7 +14,7 @@ from tests.report.runs import DEFAULTS, lines_of, result_of, whole_run, write_ru
 
 EVERY_FIGURE = {
     "Accuracy over rounds", "CMC curve", "Clusters over rounds", "Outliers over rounds", "eps over rounds", "Cluster sizes",
-    "Losses over epochs", "Time per stage",
+    "Losses over epochs", "Time per stage", "Learning rate",
 }  # fmt: skip
 
 
@@ -25,31 +28,46 @@ def headline(page: Node) -> str:
 
 
 def rounds_table(page: Node) -> dict[str, dict[str, str]]:
-    head, *rows = page.all("section")[0].one("table").rows()
+    head, *rows = page.all("section")[0].all("table")[0].rows()
     return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
 
 
 def check_page(page: Node) -> None:
     """What holds for every page: nothing from outside, every figure with its words and its data."""
+    identities = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
+    assert len(identities) == len(set(identities))
     assert not [node for tag in ("script", "iframe", "object", "embed", "base", "form") for node in page.all(tag)]
     for node in page.walk():
         for name, value in node.attributes.items():
             assert not name.startswith("on")
             if name in ("src", "href", "srcset", "xlink:href", "action", "poster", "data"):
                 assert value is not None
-                assert value.startswith("data:")
+                assert value.startswith("data:") or (name == "href" and value[1:] in identities)
             assert "://" not in (value or "")
     assert not re.search(r"url\(|@import|://", page.one("style").text)
-    identities = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
-    assert len(identities) == len(set(identities))
     for drawn in page.all("figure"):
-        svg = drawn.one("svg")
-        assert svg.attributes["role"] == "img"
-        for link, tag in (("aria-labelledby", "title"), ("aria-describedby", "desc")):
-            (words,) = [node for node in svg.all(tag) if node.attributes.get("id") == svg.attributes[link]]
-            assert words.text.strip()
-        assert len(drawn.one("details").one("table").rows()) > 1
+        pictures = drawn.all("svg") + drawn.all("img")
+        assert pictures
+        for svg in drawn.all("svg"):
+            assert svg.attributes["role"] == "img"
+            for link, tag in (("aria-labelledby", "title"), ("aria-describedby", "desc")):
+                (words,) = [node for node in svg.all(tag) if node.attributes.get("id") == svg.attributes[link]]
+                assert words.text.strip()
+        assert all((image.attributes["alt"] or "").strip() for image in drawn.all("img"))
+        assert len(csv_of(drawn)) > 1
+        for shown in drawn.all("details"):
+            assert len(shown.one("table").rows()) == len(csv_of(drawn))
         assert not re.search(r"\b(nan|None|inf)\b", drawn.text)
+
+
+def csv_of(drawn: Node) -> list[list[str]]:
+    """The figure's data file."""
+    (link,) = [node for node in drawn.all("a") if node.attributes.get("download")]
+    kind, _, content = (link.attributes["href"] or "").partition(",")
+    assert kind == "data:text/csv;charset=utf-8;base64"
+    rows = list(csv.reader(io.StringIO(base64.b64decode(content).decode())))
+    assert all(len(row) == len(rows[0]) for row in rows)
+    return rows
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
@@ -101,12 +119,15 @@ def test_the_figures_hold_the_data(tmp_path: Path) -> None:
     assert data("Outliers over rounds") == [[f"round {r['round']}", str(r["outliers"])] for r in rounds]
     assert data("Time per stage")[0] == ["pre-training", "0.0", "0.0", "7.5", "0.0"]
     assert data("Time per stage")[2] == ["round 2", "3.0", "0.5", "10.0", "1.5"]
-    assert data("Losses over epochs")[0][:5] == ["pre-training", "1", "4.0000", "–", "–"]
-    assert data("Losses over epochs")[4][:5] == ["round 1", "2", "0.1500", "0.8500", "0.0500"]
+    assert data("Losses over epochs")[0] == ["pre-training", "1", "4.0000", "–", "–", "2.5"]
+    assert data("Losses over epochs")[4] == ["round 1", "2", "0.1500", "0.8500", "0.0500", "2.5"]
+    assert csv_of(figure(page, "Losses over epochs"))[1] == ["pre-training", "1", "4.0", "", "", "2.5"]
+    assert float(csv_of(figure(page, "Accuracy over rounds"))[1][1]) == direct["mAP"]
     assert len(data("Losses over epochs")) == 3 + 3 * 2
     assert {(size, count) for size, count in data("Cluster sizes") if count != "0"} == {("4–5", "2"), ("12–13", "1")}
-    bands = [node.text for node in figure(page, "Losses over epochs").all("rect")]
-    assert bands == ["pre-training", "round 1", "round 2", "round 3"]
+    before, *terms = figure(page, "Losses over epochs").all("svg")
+    assert not before.all("rect") and len(terms) == 3
+    assert all([node.text for node in svg.all("rect")] == ["round 1", "round 2", "round 3"] for svg in terms)
     dashed = [n for n in figure(page, "Accuracy over rounds").all("path") if "dashed" in (n.attributes["class"] or "")]
     assert len(dashed) == 2
 
@@ -152,7 +173,7 @@ def test_a_half_written_last_line_is_ignored(tmp_path: Path, tail: str) -> None:
 def test_pre_training_only(tmp_path: Path) -> None:
     page = read(write_report(write_run(tmp_path / "r", lines_of(0))))
     check_page(page)
-    assert titles(page) == {"CMC curve", "Losses over epochs", "Time per stage"}
+    assert titles(page) == {"CMC curve", "Losses over epochs", "Time per stage", "Learning rate"}
     assert headline(page) == "Unfinished, 0 of 3 rounds done: direct transfer mAP 33.4."
     assert list(rounds_table(page)) == ["source, in domain", "direct transfer"]
 
@@ -229,8 +250,22 @@ def test_the_configuration_shows_first_what_differs(tmp_path: Path) -> None:
         ["target.data", "x/night.arrow", ""],
     ]
     assert sorted(same) == [["adapt.epochs", "260"], ["method", "daam"]]
-    every = read(write_report(run)).all("section")[-1].one("table").rows()[1:]
+    every = read(write_report(run)).all("section")[-1].one("details").one("table").rows()[1:]
     assert sorted(every) == sorted([*same, *(row[:2] for row in changed)])
+
+
+def test_versions_and_machine_are_shown(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    machine = {"os": "Linux 6", "cpu": "<Fast>", "cores": 8, "memory_bytes": 2**34, "gpus": ["H200", "H200"], "cuda": "13.0"}
+    kept = {"started": "2026-11-20T10:00:00+00:00", "versions": {"distreid": "0.1", "torch": "2.9"}, "machine": machine}
+    (run / "environment.json").write_text(json.dumps(kept))
+    page = read(write_report(run))
+    check_page(page)
+    rows = {row[0]: row[1] for row in page.all("section")[-1].all("table")[0].rows()[1:]}
+    assert rows == {
+        "started": "2026-11-20 10:00:00 UTC", "software": "distreid 0.1, torch 2.9",
+        "machine": "<Fast>, 8 cores, 16 GiB memory, Linux 6", "GPUs": "2 × H200 (CUDA 13.0)",
+    }  # fmt: skip
 
 
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
@@ -255,6 +290,7 @@ def broken(tmp_path: Path, name: str, text: str) -> Path:
         ("metrics.jsonl", "[1]\n", "metrics.jsonl, line 1: expected an object"),
         ("result.json", '{"method": ', "result.json: not a JSON object"),
         ("result.json", "[]", "result.json: not a JSON object"),
+        ("environment.json", "7", "environment.json: not a JSON object"),
         ("config.yaml", "a: [", "config.yaml: cannot be read"),
         ("config.yaml", "- a", "config.yaml: expected keys and values"),
     ],

@@ -1,0 +1,215 @@
+"""What a run's network sees, for its report: rank lists, attention, an embedding, clusters. Labels are looked at, as in any test.
+
+Costs at most about one evaluation of the target: without a GPU, large test sets are sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from distreid.config import Config
+from distreid.data.loader import View, plain_batches
+from distreid.errors import UserError
+from distreid.evaluation import Features, hit_ranks, per_query
+from distreid.methods.clusters import judge
+from distreid.methods.crops import crops, spread, store_of
+from distreid.methods.domains import Network, TestSet, open_network
+from distreid.methods.features import extract
+from distreid.methods.local import training_device
+from distreid.methods.networks import load_network
+from distreid.models import DAAMNet
+from distreid.report import Attended, Cloud, Pictures, RankList
+from distreid.runtime import Precision, RunDirectory, load_tensors
+
+Progress = Callable[[int, int], None]
+QUERIES, RANKED = 3, 10  # of each kind; images of a ranking
+OVERLAYS = 4  # images of each domain
+PEOPLE, EACH = 12, 20  # identities of the embedding, images of each at most
+CPU_IMAGES = 3000  # test images ranked without a GPU
+
+
+def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
+    """The pictures of a run's last finished round.
+
+    Raises:
+        UserError: no round has finished, or the target's data cannot be opened or are not what the run was trained on.
+    """
+    model, config, file = load_network(path)
+    number, run = int(file.stem.removeprefix("round-")), RunDirectory(path)
+    target = open_network(config.target, labelled=False)
+    if load_tensors(file)["content"][1] != target.content:
+        raise UserError(f"{config.target.data}: not the data that {path} was trained on")
+    notes = []
+    try:
+        source: Network | None = open_network(config.source, labelled=True)
+    except UserError as error:
+        source = None
+        notes.append(f"Nothing of the source is shown ({error}).")
+    lens = Lens(model, config)
+    clusters, labels = judge(run, target)
+    pictures = Pictures(
+        round=number,
+        attended=[
+            one for role, network in (("source", source), ("target", target)) if network for one in attend(lens, role, network)
+        ],
+        data=[(role, str(network)) for role, network in (("source", source), ("target", target)) if network],
+        **clusters,
+    )
+    if lens.model.attention is None:
+        notes.append("This variant of the network has no attention module, so there are no overlays.")
+    if target.test is not None:
+        try:
+            chosen, among = rank_lists(lens, target.test, progress)
+            pictures = replace(pictures, rank_lists=chosen, ranked_among=among)
+        except UserError as error:
+            notes.append(f"There are no rank lists: {error}.")
+    view, groups_N, kind = _to_embed(target, labels)
+    if len(view) > 5:
+        models = [("direct transfer", run.round_checkpoint(0))] if number and run.round_checkpoint(0).exists() else []
+        clouds = [embed(Lens(load_network(before)[0], config), name, view, groups_N) for name, before in models]
+        clouds.append(embed(lens, f"round {number}" if number else "direct transfer", view, groups_N))
+        pictures = replace(pictures, clouds=clouds, embedding_of=kind)
+    return replace(pictures, notes=notes)
+
+
+class Lens:
+    """A network with the run's way of using it."""
+
+    def __init__(self, model: DAAMNet, config: Config) -> None:
+        how = config.runtime
+        # Not where the run was trained, perhaps: a GPU that it demanded need not be here.
+        self.device = training_device("no" if how.gpu == "no" else "auto")
+        self.precision = Precision(how.precision, self.device, channels_last=how.channels_last)
+        self.precision.place(model)
+        self.model, self.config = model, config
+
+    def features(self, images: View, progress: Progress | None = None) -> np.ndarray:
+        """float32 [n, c]."""
+        return extract(
+            self.model,
+            images,
+            slice(0, len(images)),
+            height=self.config.input.height,
+            width=self.config.input.width,
+            batch=self.config.evaluate.batch_size,
+            precision=self.precision,
+            flip=self.config.evaluate.flip,
+            progress=None if progress is None else lambda done: progress(done, len(images)),
+        )
+
+    def attention(self, images: View) -> tuple[np.ndarray, np.ndarray | None]:
+        """The branches' shares of the activation at each place, float32 [n, h, w]; see :class:`distreid.report.Attended`."""
+        model, how = self.model.eval(), self.config.input
+        assert model.attention is not None
+        batches = plain_batches(images, slice(0, len(images)), len(images), how.height, how.width, self.device)
+        with torch.inference_mode(), self.precision.autocast():
+            f_Bchw = model.backbone(self.precision.layout(next(iter(batches))))
+            weight_Bchw = f_Bchw.float().abs()  # not every backbone ends in a ReLU
+            weight_Bchw = weight_Bchw / weight_Bchw.sum(1, keepdim=True).clamp_min(1e-12)
+            a_Bchw = model.attention(f_Bchw).float()
+            b_Bchw = 1 - a_Bchw if model.specific_attention is None else model.specific_attention(f_Bchw).float()
+            shared, specific = ((part * weight_Bchw).sum(1).cpu().numpy() for part in (a_Bchw, b_Bchw))
+        return shared, None if model.domain_head is None else specific
+
+
+def attend(lens: Lens, role: str, network: Network) -> list[Attended]:
+    """A few of a domain's training images, at even steps."""
+    if lens.model.attention is None:
+        return []
+    index = spread(np.arange(len(network.train)), OVERLAYS)
+    view = View(network.train.store, network.train.rows[index])
+    shared, specific = lens.attention(view)
+    return [
+        Attended(role, crop, shared[at], None if specific is None else specific[at])
+        for at, crop in enumerate(crops(view, np.arange(len(view))))
+    ]
+
+
+def rank_lists(lens: Lens, test: TestSet, progress: Progress | None = None) -> tuple[list[RankList], tuple[int, int]]:
+    """The queries with the best, median and worst AP, each of another person; gallery images ranked, and there are."""
+    everything = len(test.images)
+    query_index, gallery_index = sample(test, everything if lens.device.type == "cuda" else CPU_IMAGES)
+    index = np.concatenate([query_index, gallery_index])
+    features_nD = lens.features(View(test.images.store, test.images.rows[index]), progress)
+    every = Features(features_nD, test.pids[index], test.camids[index])
+    query, gallery = every.take(np.arange(len(query_index))), every.take(np.arange(len(query_index), len(index)))
+    each = per_query(hit_ranks(query, gallery, device=lens.device))
+    found = np.flatnonzero(each.positives > 0)
+    worst_first = found[np.argsort(each.ap_hits[found], kind="stable")]
+    middle = worst_first[np.argsort(np.abs(np.arange(len(worst_first)) - len(worst_first) // 2), kind="stable")]
+    chosen = []
+    for kind, order in (("best", worst_first[::-1]), ("median", middle), ("worst", worst_first)):
+        _, first = np.unique(query.pids[order], return_index=True)
+        for q in order[np.sort(first)[:QUERIES]]:
+            nearest, similarity = ranking(query.take(np.array([q])), gallery, RANKED)
+            chosen.append(
+                RankList(
+                    kind=kind,
+                    query=crops(test.images, query_index[[q]])[0],
+                    ap=float(each.ap_hits[q]),
+                    positives=int(each.positives[q]),
+                    first_hit=int(each.first_hit[q]),
+                    ranked=list(zip(crops(test.images, gallery_index[nearest]), similarity.tolist(), strict=True)),
+                )
+            )
+    return chosen, (len(gallery_index), everything - test.queries)
+
+
+def ranking(query: Features, gallery: Features, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first gallery rows of one query by cosine, ties by row, and their similarities; the protocol's images left out."""
+    same_camera = (gallery.camids == query.camids) & (query.camids != -1)
+    counted = np.flatnonzero((gallery.pids != -1) & ~((gallery.pids == query.pids) & same_camera))
+    unit_D = query.features[0].astype(np.float64)
+    unit_D /= max(float(np.linalg.norm(unit_D)), 1e-12)
+    scores = []
+    for start in range(0, len(counted), 4096):
+        block_BD = gallery.features[counted[start : start + 4096]].astype(np.float64)
+        scores.append(block_BD @ unit_D / np.maximum(np.linalg.norm(block_BD, axis=1), 1e-12))
+    score_G = np.concatenate(scores)
+    first = np.argsort(-score_G, kind="stable")[:count]
+    return counted[first], score_G[first]
+
+
+def sample(test: TestSet, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and gallery images to rank, as indices of the test set: all, or about ``limit``, with every match of each query."""
+    queries, gallery = np.arange(test.queries), np.arange(test.queries, len(test.images))
+    if len(test.images) <= limit:
+        return queries, gallery
+    queries = spread(queries, limit // 10)
+    wanted = np.isin(test.pids[gallery], test.pids[queries])
+    others = spread(gallery[~wanted], max(0, limit - len(queries) - int(wanted.sum())))
+    return queries, np.sort(np.concatenate([gallery[wanted], others]))
+
+
+def _to_embed(target: Network, labels_N: np.ndarray | None) -> tuple[View, np.ndarray, str]:
+    """Test images of some identities seen by several cameras; without a test set, training images of some clusters."""
+    if target.test is not None:
+        images, groups, kind = target.test.images, target.test.pids, "identity"
+        seen = {int(pid): np.unique(target.test.camids[groups == pid]) for pid in np.unique(groups[: target.test.queries])}
+        usable = [pid for pid, cameras in seen.items() if len(cameras) > 1] or list(seen)
+    elif labels_N is not None:
+        images, groups, kind = target.train, labels_N, "cluster"
+        usable = np.unique(labels_N[labels_N >= 0]).tolist()
+    else:
+        return View(target.train.store, np.zeros(0, np.int64)), np.zeros(0, np.int64), ""
+    chosen = spread(np.array(usable), PEOPLE)
+    index = np.concatenate([spread(np.flatnonzero(groups == group), EACH) for group in chosen])
+    return View(images.store, images.rows[index]), groups[index], kind
+
+
+def embed(lens: Lens, name: str, view: View, groups_N: np.ndarray) -> Cloud:
+    """t-SNE (van der Maaten & Hinton 2008) of L2-normalised features."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    features_ND = lens.features(view)
+    features_ND /= np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
+    perplexity = min(20.0, (len(features_ND) - 1) / 3)
+    with threadpool_limits(1):  # a few hundred points: more threads only wait for each other
+        xy_N2 = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(features_ND)
+    return Cloud(name, xy_N2, groups_N, store_of(view).camids[view.rows])
