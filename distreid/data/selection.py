@@ -65,7 +65,7 @@ def select(
         kept &= np.isin(store.camids, _known_cameras(store, cameras))
     if train.any() and not (train & kept).any():
         raise UserError(f"{store.path}: no training image of these identities in cameras {_listed(cameras or ())}; choose others")
-    domain = Domain(*(_split(store, kept & rows) for rows in (train, query, gallery)), protocol)
+    domain = Domain(_split(store, kept & train), _split(store, kept & query), _split(store, kept & gallery), protocol)
     if protocol.test_pids and len(np.unique(np.concatenate([domain.query.camids, domain.gallery.camids]))) < 2:
         nobody = _split(store, np.zeros(len(store), dtype=bool))
         domain = Domain(domain.train, nobody, nobody)  # one camera is left: nothing to be looked up in another
@@ -158,5 +158,5 @@ def _hold_out(store: ImageStore, domain: Domain, count: int) -> Domain:
             queries[[seen[0] for seen in by_camera if len(seen) > 1]] = True
     if not queries.any():
         raise UserError(f"{store.path}: none of the {count} held-out identities was seen by two selected cameras; hold out more")
-    masks = (~tested, queries, tested & ~queries)
-    return Domain(*(Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in masks))
+    parts = [Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in (~tested, queries, tested & ~queries)]
+    return Domain(*parts, protocol=SINGLE_QUERY)

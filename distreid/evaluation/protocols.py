@@ -122,10 +122,10 @@ def single_shot(
     Shot j of split i draws from the generator [seed, i, j].
     """
     kept = np.flatnonzero(gallery.pids != JUNK)
-    everyone = np.unique(gallery.pids[kept])
+    everyone = np.union1d(query.pids, gallery.pids)
     trials = []
-    for split, pids in enumerate(test_pids if len(test_pids) else [everyone]):
-        queried = np.flatnonzero(np.isin(query.pids, pids)) if len(test_pids) else np.arange(len(query))
+    for split, pids in enumerate([np.asarray(own) for own in test_pids] if len(test_pids) else [everyone]):
+        queried = np.flatnonzero(np.isin(query.pids, pids))
         shown = kept[np.isin(gallery.pids[kept], pids)]
         for shot in range(shots):
             rng = np.random.default_rng([seed, split, shot])
@@ -193,10 +193,20 @@ def over_splits(trials: Sequence[Trial], ap: AP = "hits") -> SplitMetrics:
         shots = len({trial.shot for trial in own})
         searched = sum(trial.hits.gallery * len(trial.rows) for trial in own) / len(first)
         sizes.append([len(first) / shots, (first == 0).sum() / shots, searched])
-    deviation = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros_like(curves[0])
+    ap_hits, ap_trapezoid, inp = np.mean(figures, axis=0).tolist()
+    queries, without, gallery = np.mean(sizes, axis=0).tolist()
     return SplitMetrics(
-        ap, *np.mean(figures, axis=0).tolist(), np.mean(curves, axis=0), deviation, len(curves), *np.mean(sizes, axis=0).tolist()
-    )  # fmt: skip
+        ap=ap,
+        mAP_hits=ap_hits,
+        mAP_trapezoid=ap_trapezoid,
+        mINP=inp,
+        cmc=np.mean(curves, axis=0),
+        cmc_std=np.std(curves, axis=0, ddof=1) if len(curves) > 1 else np.zeros_like(curves[0]),
+        splits=len(curves),
+        queries=queries,
+        queries_without_positive=without,
+        gallery=gallery,
+    )
 
 
 def _joined(each: Sequence[PerQuery], name: str) -> NDArray[np.float64]:

@@ -47,7 +47,8 @@ def load_network(path: Path) -> tuple[DAAMNet, Config, Path]:
 
 def trained_on(file: Path) -> list[tuple[str, str]]:
     """What the checkpoint's model has seen: the packed file's hash and the selection, of the source and of the target."""
-    return [tuple(content.split(" ", 1)) for content in load_tensors(file).get("content", [])]
+    contents = (content.partition(" ") for content in load_tensors(file).get("content", []))
+    return [(digest, selection) for digest, _, selection in contents]
 
 
 def last_round(run: Path) -> Path:

@@ -1,5 +1,6 @@
 """CUHK03's original file: what is read, in what order, and what is refused. The fixture is written by h5py as MATLAB would."""
 
+import sys
 from pathlib import Path
 
 import h5py
@@ -101,3 +102,9 @@ def test_a_spoiled_image_is_named(tmp_path: Path) -> None:
         cells[0, 1] = spoiled.ref
     with pytest.raises(UserError, match=r"1 of 28 images cannot be decoded: cuhk-03\.mat/labeled/1_002_1_01\.png \(not an RGB"):
         pack(tmp_path, tmp_path / "c.arrow", format="cuhk03")
+
+
+def test_without_h5py_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuhk03_mat(tmp_path / "cuhk-03.mat")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    refused(tmp_path, "needs h5py: pip install 'distreid[cuhk03]'", format="cuhk03")
