@@ -158,5 +158,7 @@ def _hold_out(store: ImageStore, domain: Domain, count: int) -> Domain:
             queries[[seen[0] for seen in by_camera if len(seen) > 1]] = True
     if not queries.any():
         raise UserError(f"{store.path}: none of the {count} held-out identities was seen by two selected cameras; hold out more")
-    parts = [Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in (~tested, queries, tested & ~queries)]
-    return Domain(*parts, protocol=SINGLE_QUERY)
+    left, query, gallery = (
+        Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in (~tested, queries, tested & ~queries)
+    )
+    return Domain(left, query, gallery)

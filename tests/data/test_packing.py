@@ -150,7 +150,7 @@ def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monk
     root, out = small_market(tmp_path / "m"), tmp_path / "out" / "m.arrow"
     expected = packed(root, tmp_path / "straight.arrow").path.read_bytes()
     out.parent.mkdir()
-    assert subprocess.run([sys.executable, "-c", KILLED, root, out], timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run([sys.executable, "-c", KILLED, root, out], timeout=280).returncode == -signal.SIGKILL
     assert not out.exists() and len(Verified(out)) == 20
     (half_written,) = out.parent.glob(".m.arrow.*.tmp")
     os.utime(half_written, (0, 0))  # long ago: of a pack that is at work no more
