@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("src", metavar="SRC", help="the data set's folder")
     pack.add_argument("out", metavar="OUT.arrow")
     pack.add_argument(
-        "--format", required=True, help="market1501, dukemtmc, msmt17, cuhk03, prid2011, or folder (unlabelled images)"
+        "--format",
+        required=True,
+        help="market1501, dukemtmc, msmt17, cuhk03, cuhk03-detected, prid2011, or folder (unlabelled images)",
     )
     pack.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be decoded")
 
@@ -77,17 +79,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("overrides", nargs="*", metavar="key=value")
     train.add_argument("--resume", action="store_true", help="continue the run in the output directory")
 
-    evaluate = verb("evaluate", _evaluate, "Test a run or a checkpoint on a data set's query and gallery.")
+    evaluate = verb("evaluate", _evaluate, "Test a run or a checkpoint by the data set's protocol.")
     evaluate.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT")
     evaluate.add_argument("--data", help="packed file, or the data set's folder (default: the run's own target)")
     evaluate.add_argument("--format", default="market1501", help="when --data is a folder (default: %(default)s)")
     evaluate.add_argument("--flip", action="store_true", help="average the features of an image and its mirror image")
-    evaluate.add_argument("--json", action="store_true")
+    _add_scoring(evaluate)
 
     score = verb("score", _score, "CMC and mAP of anybody's features (arrays features [n,d], pids, camids).")
     score.add_argument("query", metavar="QUERY.npz")
     score.add_argument("gallery", metavar="GALLERY.npz")
-    score.add_argument("--json", action="store_true")
+    score.add_argument(
+        "--protocol",
+        choices=["single_query", "single_shot", "cross_camera"],
+        help="single_shot as for CUHK03, cross_camera as for PRID2011; the identities of each split in QUERY.npz as test_pids "
+        "[splits, identities] (default: QUERY.npz's protocol, if it has one, or single_query)",
+    )
+    score.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    _add_scoring(score)
 
     label = verb("label", _label, "Pseudo-labels of anybody's features.")
     label.add_argument("features", metavar="FEATURES.npy")
@@ -109,6 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--dim", type=int, default=2048)
     bench.add_argument("--json", action="store_true")
     return parser
+
+
+def _add_scoring(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--rerank", action="store_true", help="k-reciprocal re-ranking, in which queries see each other")
+    command.add_argument("--per-query", metavar="FILE.parquet", type=Path, help="also write every query's own figures")
+    command.add_argument("--json", action="store_true")
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -164,13 +179,29 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from distreid.launch import evaluate
 
-    _print_metrics(evaluate(Path(options.checkpoint), options.data, options.format, flip=options.flip), options.json)
+    metrics = evaluate(
+        Path(options.checkpoint),
+        options.data,
+        options.format,
+        flip=options.flip,
+        rerank=options.rerank,
+        per_query=options.per_query,
+    )
+    _print_metrics(metrics, options.json)
 
 
 def _score(options: argparse.Namespace) -> None:
-    from distreid.evaluation import load_npz, rank
+    from distreid.launch import score
 
-    _print_metrics(rank(load_npz(options.query), load_npz(options.gallery)).as_dict(), options.json)
+    metrics = score(
+        Path(options.query),
+        Path(options.gallery),
+        protocol=options.protocol,
+        rerank=options.rerank,
+        per_query=options.per_query,
+        device=options.device,
+    )
+    _print_metrics(metrics, options.json)
 
 
 def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:

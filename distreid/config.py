@@ -29,6 +29,7 @@ class DomainConfig:
     cameras: list[int] | None = None  # keep only these cameras (the data set's own numbers); all when empty
     identities: list[int] | None = None  # [start, stop) over the sorted training identities; all when empty
     holdout: int | None = None  # sets without query and gallery: the last n identities become the test set
+    split: int | None = None  # CUHK03 (classic) and PRID2011: which random split; when empty, training takes the first
 
 
 @dataclass

@@ -85,22 +85,58 @@ def percent(fraction: float | None) -> str:
 
 
 def metrics_text(metrics: dict[str, Any]) -> str:
-    """Accuracy as a person reads it, in percent, with what it was measured on."""
-    lines = [
-        f"mAP     {percent(metrics['mAP']):>5}   (average precision by {_AP_NAMES[metrics['ap']]})",
-        *(
-            f"{name:<7} {percent(metrics[key]):>5}"
-            for name, key in (("Rank-1", "rank1"), ("Rank-5", "rank5"), ("Rank-10", "rank10"))
-        ),
-        f"mINP    {percent(metrics['mINP']):>5}",
-        f"{metrics['queries']:,} queries against {metrics['gallery']:,} gallery images",
-    ]
-    if metrics["queries_without_positive"]:
-        lines.append(f"{metrics['queries_without_positive']:,} queries have no match in the gallery and are left out of the means")
+    """Accuracy as a person reads it, in percent, with the protocol it was measured by and what it was measured on."""
+    if metrics["protocol"] == "single_query":
+        lines = _single_query_lines(metrics)
+    elif metrics["protocol"] == "single_shot":
+        lines = _split_lines(metrics, "single gallery shot: one image of each identity, from another camera than the query's")
+    else:
+        lines = _split_lines(metrics, "query images looked up in the other camera")
+        lines += ["", *_split_lines(metrics["reverse"], "the other direction")]
+    if metrics.get("flip"):
+        lines.append("features averaged over each image and its mirror image")
+    if metrics.get("reranked"):
+        lines.append("k-reciprocal re-ranking: queries see each other, so this is no single-query figure")
     return "\n".join(lines)
 
 
 _AP_NAMES = {"hits": "precision at hits", "trapezoid": "the official trapezoid"}
+_RANKS = (1, 5, 10, 20)
+
+
+def _single_query_lines(metrics: dict[str, Any]) -> list[str]:
+    other = "trapezoid" if metrics["ap"] == "hits" else "hits"
+    lines = [
+        f"mAP     {percent(metrics['mAP']):>5}   (average precision by {_AP_NAMES[metrics['ap']]}; "
+        f"{percent(metrics[f'mAP_{other}'])} by {_AP_NAMES[other]})",
+        *(f"{f'Rank-{rank}':<7} {percent(metrics[f'rank{rank}']):>5}" for rank in _RANKS),
+        f"mINP    {percent(metrics['mINP']):>5}",
+        f"{metrics['queries']:,} queries against {metrics['gallery']:,} gallery images",
+    ]
+    if metrics["junk"]:
+        lines.append(f"{metrics['junk']:,} junk images (pid -1) left out of the gallery")
+    if metrics["queries_without_positive"]:
+        lines.append(f"{metrics['queries_without_positive']:,} queries have no match in the gallery and are left out of the means")
+    return lines
+
+
+def _split_lines(metrics: dict[str, Any], title: str) -> list[str]:
+    splits = metrics["splits"]
+    lines = [
+        title,
+        *(
+            f"{f'Rank-{rank}':<7} {percent(metrics[f'rank{rank}']):>5}"
+            + (f" ± {percent(metrics[f'rank{rank}_std'])}" if splits > 1 else "")
+            for rank in _RANKS
+        ),
+        f"mean{' ± standard deviation' if splits > 1 else ''} over {splits} split{'s' if splits > 1 else ''}; "
+        f"{metrics['queries']:,.0f} queries against {metrics['gallery']:,.0f} gallery images each",
+    ]
+    if metrics["queries_without_positive"]:
+        lines.append(
+            f"{metrics['queries_without_positive']:,.1f} queries a split have no match in the gallery and are left out of the means"
+        )
+    return lines
 
 
 def result_table(result: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ def describe(store: ImageStore) -> dict[str, Any]:
         "width": _spread(store.sizes_N2[:, 0]),
         "height": _spread(store.sizes_N2[:, 1]),
         "splits": {split: _describe_split(store, split) for split in SPLITS if (store.splits == split).any()},
+        "protocol": {"name": store.protocol.name, "splits": len(store.protocol.test_pids)},
         "notes": list(store.summary.notes),
     }
 

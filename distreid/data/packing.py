@@ -1,16 +1,25 @@
-"""From an image folder to one Arrow file: every image is decoded once to be sure of it, then stored as it was on disk."""
+"""From an image folder to one Arrow file: every image is decoded once to be sure of it, then stored as it was on disk.
 
+A pack that was interrupted, or that found bad images, leaves a list of the images that it decoded beside its output (see
+`verified`): the next one reads their bytes again but does not decode them again, and ends with the same file.
+"""
+
+import glob
 import hashlib
 import io
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
@@ -19,6 +28,7 @@ from distreid.data.readers import read_dataset
 from distreid.data.readers.files import plural, sample
 from distreid.data.records import SPLITS, Dataset, Record
 from distreid.data.store import SCHEMA, SUMMARY_KEY, ImageStore, StoreSummary
+from distreid.data.verified import Verified
 from distreid.errors import UserError
 from distreid.files import atomic_write
 
@@ -61,20 +71,31 @@ def pack(
 ) -> PackSummary:
     """Packs the data set in folder ``src`` into the file ``out``, which `ImageStore.open` reads.
 
-    Every image is fully decoded, in ``workers`` threads (default: one a core). The file appears whole or not at all.
-    Raises `UserError` for what the reader finds wrong, for images that cannot be decoded (unless ``skip_bad``), for an ``out`` that
-    holds something else (unless ``overwrite``) and when the disk is full.
+    Every image is fully decoded, in ``workers`` threads (default: one a core). The file appears whole or not at all; after an
+    interruption, call again to go on. Raises `UserError` for what the reader finds wrong, for images that cannot be decoded (unless
+    ``skip_bad``), for an ``out`` that holds something else (unless ``overwrite``) and when the disk is full.
     """
     out = Path(out)
     dataset = read_dataset(src, format)
     if out.is_file() and not overwrite:
         _existing_hash(out)
+    _sweep(out)
+    verified = Verified(out)
     with atomic_write(out) as file:
-        summary, bad = _write(file, dataset, skip_bad, workers or os.cpu_count() or 1, progress)
+        summary, bad = _write(file, dataset, verified, skip_bad, workers or os.cpu_count() or 1, progress)
         if out.is_file() and not overwrite and _existing_hash(out) != summary.content_hash:
             raise UserError(f"{out}: already holds another data set; choose another name or remove the file first")
+    verified.forget()
     images = len(dataset.records) - len(bad)
     return PackSummary(out, summary.name, images, out.stat().st_size, summary.content_hash, bad, summary.notes)
+
+
+def _sweep(out: Path) -> None:
+    """Removes what killed packs left half-written beside ``out``; one that is still at work has written in the last ten minutes."""
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > 600:
+                path.unlink()
 
 
 def _existing_hash(out: Path) -> str:
@@ -87,54 +108,68 @@ def _existing_hash(out: Path) -> str:
 
 @dataclass(slots=True)
 class _Copies:
-    """Images that are byte for byte another one, and how many of those carry another identity."""
+    """Images that are byte for byte another one; how many of them carry another identity, or are both trained and tested on."""
 
-    pids: dict[bytes, int] = field(default_factory=dict)
+    first: dict[bytes, Record] = field(default_factory=dict)
     found: int = 0
     conflicting: int = 0
+    leaking: int = 0
 
-    def add(self, digest: bytes, pid: int) -> None:
-        if digest in self.pids:
-            self.found += 1
-            self.conflicting += self.pids[digest] != pid
-        else:
-            self.pids[digest] = pid
+    def add(self, digest: bytes, record: Record) -> None:
+        first = self.first.setdefault(digest, record)
+        if first is record:
+            return
+        self.found += 1
+        if (first.split == "train") != (record.split == "train"):
+            self.leaking += 1
+        else:  # the two sides may number different people alike (MSMT17)
+            self.conflicting += first.pid != record.pid
 
     def notes(self) -> tuple[str, ...]:
         if not self.found:
             return ()
+        warning = "warning: " if self.conflicting or self.leaking else ""
         conflict = f", {self.conflicting:,} of them with another identity" if self.conflicting else ""
-        return (f"{plural(self.found, 'image')} byte for byte the same as another{conflict}",)
+        leak = f", {self.leaking:,} of them both trained and tested on" if self.leaking else ""
+        return (f"{warning}{plural(self.found, 'image')} byte for byte the same as another{conflict}{leak}",)
 
 
 def _write(
-    file: BinaryIO, dataset: Dataset, skip_bad: bool, workers: int, progress: Callable[[int, int], None] | None
+    file: BinaryIO,
+    dataset: Dataset,
+    verified: Verified,
+    skip_bad: bool,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[StoreSummary, tuple[str, ...]]:
     """Writes all good images and, last, the summary. After the first bad one it goes on only to find the others."""
     content, copies = hashlib.sha256(), _Copies()
     bad: list[str] = []
     done, total = 0, len(dataset.records)
     writer = pa.ipc.new_file(file, SCHEMA)
+    check = partial(_check, dataset=dataset, verified=verified)
     with ThreadPoolExecutor(workers, thread_name_prefix="pack") as threads:
         for records in _batches(dataset.records):
             good: list[_Checked] = []
-            for record, result in zip(records, threads.map(partial(_check, root=dataset.root), records), strict=True):
+            for record, result in zip(records, threads.map(check, records), strict=True):
                 if isinstance(result, str):
                     bad.append(f"{_name(record, dataset.root)} ({result})")
                     continue
                 good.append(result)
-                copies.add(result.digest, record.pid)
+                copies.add(result.digest, record)
                 content.update(result.digest + struct.pack("<iib", record.pid, record.camid, SPLITS.index(record.split)))
+            verified.add((image.digest, image.width, image.height) for image in good)
             if skip_bad or not bad:
                 writer.write_batch(_to_arrow(good))
             done += len(records)
             if progress is not None:
                 progress(done, total)
     _judge(bad, dataset, skip_bad)
+    if dataset.protocol.test_pids:
+        content.update(repr(dataset.protocol.test_pids).encode())
     left_out = (f"{plural(len(bad), 'bad image')} left out: {sample(bad)}",) if bad else ()
-    summary = StoreSummary(
-        dataset.name, dataset.format, content.hexdigest(), __version__, dataset.notes + left_out + copies.notes()
-    )
+    notes = dataset.notes + left_out + copies.notes()
+    summary = StoreSummary(dataset.name, dataset.format, content.hexdigest(), __version__, notes, dataset.protocol)
     writer.write_batch(_to_arrow([]), {SUMMARY_KEY: summary.to_json()})
     writer.close()
     return summary, tuple(bad)
@@ -161,22 +196,40 @@ def _name(record: Record, root: Path) -> str:
     return record.path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
-def _check(record: Record, root: Path) -> _Checked | str:
-    """Reads and fully decodes one image; the reason, in words, if that fails."""
+def _check(record: Record, dataset: Dataset, verified: Verified) -> _Checked | str:
+    """Reads one image and, unless an earlier pack did, fully decodes it; the reason, in words, if that fails."""
+    name = _name(record, dataset.root)
+    if dataset.pixels is not None:
+        return _check_pixels(record, name, dataset.pixels)
     try:
         data = record.path.read_bytes()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if not data:
         return "empty file"
-    try:
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-    except UnidentifiedImageError:
-        return "not an image"
-    except Exception as error:  # decoders of hostile or broken files raise about anything
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
     digest = hashlib.sha256(data).digest()
-    return _Checked(record, _name(record, root), data, digest, image.width, image.height)
+    size = verified.size(digest)
+    if size is None:
+        try:
+            size = Image.open(io.BytesIO(data)).convert("RGB").size
+        except UnidentifiedImageError:
+            return "not an image"
+        except Exception as error:  # decoders of hostile or broken files raise about anything
+            return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return _Checked(record, name, data, digest, *size)
+
+
+def _check_pixels(record: Record, name: str, pixels: Callable[[Record], npt.NDArray[np.uint8]]) -> _Checked | str:
+    """An image that is no file of its own is stored as PNG, without loss; its digest is that of the pixels, on every machine."""
+    try:
+        image_HWC = np.ascontiguousarray(pixels(record))
+    except Exception as error:  # as above
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    encoded = io.BytesIO()
+    Image.fromarray(image_HWC).save(encoded, format="PNG", compress_level=1)
+    height, width, _ = image_HWC.shape
+    digest = hashlib.sha256(struct.pack("<ii", height, width) + image_HWC.tobytes()).digest()
+    return _Checked(record, name, encoded.getvalue(), digest, width, height)
 
 
 def _to_arrow(rows: Sequence[_Checked]) -> pa.RecordBatch:

@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from distreid.data.readers.files import plural
-from distreid.data.records import UNKNOWN
+from distreid.data.records import SINGLE_QUERY, UNKNOWN, Protocol
 from distreid.data.store import ImageStore
 from distreid.errors import UserError
 
 Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """The three splits of one camera network, as selected."""
+    """The three splits of one camera network, as selected, and how its queries are to be looked up.
+
+    Under the protocol ``single_shot`` query and gallery are the same images; under ``cross_camera`` they are two cameras, and each
+    protocol's ``test_pids`` say which of the identities a split tests.
+    """
 
     train: Split
     query: Split
     gallery: Split
+    protocol: Protocol = SINGLE_QUERY
 
 
 def select(
@@ -41,24 +47,51 @@ def select(
     cameras: Sequence[int] | None = None,
     identities: tuple[int, int] | None = None,
     holdout: int | None = None,
+    split: int | None = None,
 ) -> Domain:
     """Picks the rows of a run.
 
     ``cameras`` keeps these cameras in all splits. ``identities=(start, stop)`` keeps a half-open range of the training identities,
     counted over *all* of them in sorted order, whatever the cameras: ranges that do not overlap share nobody. ``holdout=n`` makes
-    the last n selected identities a test set (see `_hold_out`) of a store that has no query and gallery of its own.
+    the last n selected identities a test set (see `_hold_out`) of a store that has no query and gallery of its own. ``split``
+    chooses one of a store's random splits, from 0; without it all of them are tested on and nobody is left to train on.
     Raises `UserError` for a camera, range or number that the store does not have.
     """
+    train, query, gallery, protocol = _roles(store, split)
     kept = np.ones(len(store), dtype=bool)
-    train = store.splits == "train"
     if identities is not None:
-        kept &= ~train | np.isin(store.pids, _identity_range(store, identities))
+        kept &= ~train | np.isin(store.pids, _identity_range(store, store.pids[train], identities))
     if cameras is not None:
         kept &= np.isin(store.camids, _known_cameras(store, cameras))
     if train.any() and not (train & kept).any():
         raise UserError(f"{store.path}: no training image of these identities in cameras {_listed(cameras or ())}; choose others")
-    domain = Domain(*(_split(store, kept & (store.splits == split)) for split in ("train", "query", "gallery")))
+    domain = Domain(_split(store, kept & train), _split(store, kept & query), _split(store, kept & gallery), protocol)
+    if protocol.test_pids and len(np.unique(np.concatenate([domain.query.camids, domain.gallery.camids]))) < 2:
+        nobody = _split(store, np.zeros(len(store), dtype=bool))
+        domain = Domain(domain.train, nobody, nobody)  # one camera is left: nothing to be looked up in another
     return domain if holdout is None else _hold_out(store, domain, holdout)
+
+
+def _roles(store: ImageStore, split: int | None) -> tuple[Mask, Mask, Mask, Protocol]:
+    """Which rows may be trained on, queried and searched in; under what protocol."""
+    protocol = store.protocol
+    if not protocol.test_pids:
+        if split is not None:
+            raise UserError(f"{store.path}: its test set is fixed, there are no random splits to choose from; remove 'split'")
+        train, query, gallery = (store.splits == name for name in ("train", "query", "gallery"))
+        return train, query, gallery, protocol
+    if split is not None and not 0 <= split < len(protocol.test_pids):
+        raise UserError(f"{store.path}: no split {split}; it has splits 0 to {len(protocol.test_pids) - 1}")
+    chosen = protocol.test_pids if split is None else (protocol.test_pids[split],)
+    protocol = Protocol(protocol.name, chosen)
+    tested = np.isin(store.pids, np.unique(np.concatenate(chosen)))
+    if protocol.name == "single_shot":
+        return ~tested & (split is not None), tested, tested, protocol
+    cameras = np.unique(store.camids)
+    views = [store.camids == camid for camid in cameras]
+    shared = np.isin(store.pids, np.intersect1d(store.pids[views[0]], store.pids[views[-1]]))
+    train = shared & ~tested & (split is not None)
+    return train, views[0] & ~train, views[-1] & ~train, protocol
 
 
 def relabel(pids: Integers) -> tuple[Integers, int]:
@@ -67,7 +100,7 @@ def relabel(pids: Integers) -> tuple[Integers, int]:
     return labels.astype(np.int64), len(known)
 
 
-def _split(store: ImageStore, mask: npt.NDArray[np.bool_]) -> Split:
+def _split(store: ImageStore, mask: Mask) -> Split:
     rows = np.flatnonzero(mask)
     return Split(rows, store.pids[rows], store.camids[rows])
 
@@ -87,8 +120,8 @@ def _known_cameras(store: ImageStore, cameras: Sequence[int]) -> Sequence[int]:
     return cameras
 
 
-def _identity_range(store: ImageStore, identities: tuple[int, int]) -> Integers:
-    known = np.unique(store.pids[store.splits == "train"])
+def _identity_range(store: ImageStore, trained: Integers, identities: tuple[int, int]) -> Integers:
+    known = np.unique(trained)
     if UNKNOWN in known:
         raise UserError(f"{store.path}: its identities are unknown, so none can be selected; remove 'identities'")
     start, stop = identities
@@ -125,5 +158,7 @@ def _hold_out(store: ImageStore, domain: Domain, count: int) -> Domain:
             queries[[seen[0] for seen in by_camera if len(seen) > 1]] = True
     if not queries.any():
         raise UserError(f"{store.path}: none of the {count} held-out identities was seen by two selected cameras; hold out more")
-    masks = (~tested, queries, tested & ~queries)
-    return Domain(*(Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in masks))
+    left, query, gallery = (
+        Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in (~tested, queries, tested & ~queries)
+    )
+    return Domain(left, query, gallery)

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from distreid.data.records import SINGLE_QUERY, Protocol
 from distreid.errors import UserError
 
 SCHEMA = pa.schema(
@@ -41,13 +42,18 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 @dataclass(frozen=True, slots=True)
 class StoreSummary:
-    """What a store says about itself. ``content_hash`` is sha256 over every row's image bytes, pid, camid and split, in order."""
+    """What a store says about itself.
+
+    ``content_hash`` is sha256 over every row's image bytes (its pixels, where it was no file of its own), pid, camid and split, in
+    order, and over the random splits of a protocol that has them.
+    """
 
     name: str
     format: str
     content_hash: str
     version: str
     notes: tuple[str, ...]
+    protocol: Protocol = SINGLE_QUERY
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -55,14 +61,16 @@ class StoreSummary:
     @classmethod
     def from_json(cls, text: bytes) -> "StoreSummary":
         fields = json.loads(text)
-        return cls(**{**fields, "notes": tuple(fields["notes"])})
+        # Files packed before there were protocols are tested by single queries.
+        protocol = Protocol.from_fields(fields["protocol"]) if "protocol" in fields else SINGLE_QUERY
+        return cls(**{**fields, "notes": tuple(fields["notes"]), "protocol": protocol})
 
 
 class ImageStore:
     """A packed data set, opened for reading.
 
     ``paths`` and ``splits`` are str arrays [N], ``pids`` and ``camids`` int64 [N], ``sizes_N2`` int32 width and height in pixels.
-    Rows are ordered by split (train, query, gallery, spare) and path. Sending a store to another process sends its path and
+    Rows are ordered by split (train, query, gallery, spare, test) and path. Sending a store to another process sends its path and
     settings only: each process maps the file itself. Make one with `ImageStore.open`.
     """
 
@@ -116,6 +124,10 @@ class ImageStore:
     @property
     def content_hash(self) -> str:
         return self.summary.content_hash
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.summary.protocol
 
     def decode(self, row: int | np.integer[Any]) -> Image.Image:
         """The image in RGB, in its own size."""

@@ -63,23 +63,43 @@ def load_npz(path: str | Path) -> Features:
     Raises UserError, naming the file, where it is missing, truncated, no .npz, lacks an array or holds bad values.
     """
     path = Path(path)
+    arrays = _read_npz(path, _KEYS)
+    missing = [key for key in _KEYS if key not in arrays]
+    if missing:
+        with np.load(path, allow_pickle=False) as archive:
+            raise UserError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}")
+    try:
+        return Features(**arrays)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def load_protocol(path: str | Path) -> tuple[str, list[list[int]]]:
+    """What an .npz of query features may carry beside them: `protocol`, a text, and `test_pids`, int [splits, identities].
+
+    Returns "single_query" and no splits where it carries none. Raises UserError, naming the file, for arrays of another kind.
+    """
+    path = Path(path)
+    arrays = _read_npz(path, ("protocol", "test_pids"))
+    name, test_pids = arrays.get("protocol", np.array("single_query")), arrays.get("test_pids", np.empty((0, 0), int))
+    if name.shape or name.dtype.kind != "U":
+        raise UserError(f"{path}: protocol must be one text, not {name.dtype} {list(name.shape)}")
+    if test_pids.ndim != 2 or test_pids.dtype.kind not in "iu":
+        raise UserError(f"{path}: test_pids must be integers [splits, identities], not {test_pids.dtype} {list(test_pids.shape)}")
+    return str(name), test_pids.tolist()
+
+
+def _read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """Those of the arrays that the file holds."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected an .npz with {', '.join(_KEYS)}")
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: not an .npz (truncated, or another format); write it with numpy.savez")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in _KEYS if key not in archive.files]
-            if missing:
-                there = ", ".join(archive.files) or "nothing"
-                raise UserError(f"{path}: lacks {', '.join(missing)}; it holds {there}")
-            arrays = [archive[key] for key in _KEYS]
+            return {key: archive[key] for key in keys if key in archive.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not a readable .npz (damaged, or not plain numbers): {error}") from error
-    try:
-        return Features(*arrays)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _labels(name: str, values: Any, images: int) -> NDArray[np.int64]:

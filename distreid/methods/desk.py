@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
 from distreid.config import LabelsConfig
-from distreid.evaluation import Features, rank
+from distreid.evaluation import Features, Measured, hit_ranks, measure
+from distreid.evaluation.protocols import Ranker
 from distreid.labels import make_pseudo_labels
 from distreid.methods.domains import TestSet
 from distreid.methods.protocols import RoundLabels
@@ -16,13 +19,13 @@ class LocalDesk:
     """Implements :class:`distreid.methods.protocols.Desk` for features that are whole.
 
     Args:
-        tests: pids, camids and number of queries of each test set, by name.
+        tests: by name.
         device: where ``labels.device: auto`` works.
     """
 
     def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet], device: torch.device) -> None:
         self._labels = labels
-        self._tests = {name: (test.pids, test.camids, test.queries) for name, test in tests.items()}
+        self._tests = tests
         self._device = device.type if labels.device == "auto" else labels.device
 
     def label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
@@ -40,10 +43,10 @@ class LocalDesk:
         return RoundLabels(pseudo, features_ND, {"quality": pseudo.quality, "stats": pseudo.stats})
 
     def score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:
-        pids, camids, queries = self._tests[test]
-        metrics = rank(
-            Features(features_nD[:queries], pids[:queries], camids[:queries]),
-            Features(features_nD[queries:], pids[queries:], camids[queries:]),
-            device=self._device,
-        )
-        return metrics.as_dict()
+        return measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
+
+
+def measure_test_set(test: TestSet, features_nD: np.ndarray, ranker: Ranker) -> Measured:
+    """Tests features of a test set's images by its own protocol."""
+    query, gallery = (Features(features_nD[side], test.pids[side], test.camids[side]) for side in test.sides)
+    return measure(query, gallery, test.protocol.name, test.protocol.test_pids, ranker=ranker)

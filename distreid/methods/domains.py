@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from distreid.config import DomainConfig
-from distreid.data import ImageStore, relabel, select
+from distreid.data import Domain, ImageStore, relabel, select
 from distreid.data.loader import View
+from distreid.data.records import SINGLE_QUERY, Protocol
 from distreid.errors import UserError
 
 MAX_DECODERS = 8  # threads: enough for one GPU, and a worker has as many threads as cores
@@ -17,12 +18,28 @@ MAX_DECODERS = 8  # threads: enough for one GPU, and a worker has as many thread
 
 @dataclass(frozen=True)
 class TestSet:
-    """Query images, then gallery images. pids, camids: int64 [queries + gallery]."""
+    """Query images, then gallery images; where each is both (CUHK03), they stand there once. pids, camids: int64 [images]."""
 
     images: View
     pids: np.ndarray
     camids: np.ndarray
     queries: int
+    protocol: Protocol = SINGLE_QUERY
+
+    @property
+    def sides(self) -> tuple[slice, slice]:
+        """Where the query images stand, and the gallery's."""
+        shared = self.queries == len(self.pids)
+        return slice(0, self.queries), slice(0 if shared else self.queries, len(self.pids))
+
+    def __str__(self) -> str:
+        """What it holds, in a few words."""
+        query, gallery = (side.stop - side.start for side in self.sides)
+        if self.protocol.name == "single_shot":
+            return f"{query:,} images of {len(np.unique(self.pids)):,} identities, one gallery image each"
+        if self.protocol.name == "cross_camera":
+            return f"cameras of {query:,} and {gallery:,} images"
+        return f"{query:,} queries, {gallery:,} gallery"
 
 
 @dataclass(frozen=True)
@@ -39,9 +56,7 @@ class Network:
     def __str__(self) -> str:
         """What it holds, in a line."""
         identities = f" of {self.identities:,} identities" if self.labels is not None else ", unlabelled"
-        gallery = len(self.test.images) - self.test.queries if self.test else 0
-        test = f"{self.test.queries:,} queries, {gallery:,} gallery" if self.test else "none"
-        return f"{self.name}: {len(self.train):,} images{identities}; test: {test}"
+        return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or 'none'}"
 
 
 def open_network(config: DomainConfig, *, labelled: bool, training: bool = True) -> Network:
@@ -49,11 +64,15 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True)
 
     Args:
         labelled: whether training may see the identities: the source's, never the target's.
-        training: whether training images are needed.
+        training: whether training images are needed. Where a set has random splits, training takes the first unless told another,
+            testing takes all.
     """
     store = ImageStore.open(config.data, threads=min(MAX_DECODERS, torch.get_num_threads()))
     identities = (config.identities[0], config.identities[1]) if config.identities is not None else None
-    domain = select(store, cameras=config.cameras, identities=identities, holdout=config.holdout)
+    split = config.split
+    if split is None and training and store.protocol.test_pids:
+        split = 0
+    domain = select(store, cameras=config.cameras, identities=identities, holdout=config.holdout, split=split)
     if training and not len(domain.train.rows):
         raise UserError(f"{config.data}: no training image is left after the selection of cameras and identities")
     labels, count = None, 0
@@ -63,13 +82,16 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True)
         labels, count = relabel(domain.train.pids)
         if count < 2:
             raise UserError(f"{config.data}: a source with {count} identity cannot be trained on; at least 2 are needed")
-    test = None
-    if len(domain.query.rows) and len(domain.gallery.rows):
-        test = TestSet(
-            View(store, np.concatenate([domain.query.rows, domain.gallery.rows])),
-            np.concatenate([domain.query.pids, domain.gallery.pids]),
-            np.concatenate([domain.query.camids, domain.gallery.camids]),
-            len(domain.query.rows),
-        )
-    selection = f"{config.cameras} {config.identities} {config.holdout}"
-    return Network(store.name, View(store, domain.train.rows), labels, count, test, f"{store.content_hash} {selection}")
+    selection = f"{config.cameras} {config.identities} {config.holdout}" + ("" if split is None else f" {split}")
+    return Network(
+        store.name, View(store, domain.train.rows), labels, count, _test_set(store, domain), f"{store.content_hash} {selection}"
+    )
+
+
+def _test_set(store: ImageStore, domain: Domain) -> TestSet | None:
+    query, gallery = domain.query, domain.gallery
+    if not len(query) or not len(gallery):
+        return None
+    sides = [query] if np.array_equal(query.rows, gallery.rows) else [query, gallery]
+    rows, pids, camids = (np.concatenate([getattr(side, name) for side in sides]) for name in ("rows", "pids", "camids"))
+    return TestSet(View(store, rows), pids, camids, len(query), domain.protocol)

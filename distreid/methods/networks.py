@@ -45,6 +45,12 @@ def load_network(path: Path) -> tuple[DAAMNet, Config, Path]:
     return model.eval(), config, file
 
 
+def trained_on(file: Path) -> list[tuple[str, str]]:
+    """What the checkpoint's model has seen: the packed file's hash and the selection, of the source and of the target."""
+    contents = (content.partition(" ") for content in load_tensors(file).get("content", []))
+    return [(digest, selection) for digest, _, selection in contents]
+
+
 def last_round(run: Path) -> Path:
     """The weights at the end of a run's last finished round."""
     files = sorted(RunDirectory(run).checkpoints.glob("round-*.pt"))

@@ -157,7 +157,7 @@ def rank_lists(lens: Lens, test: TestSet, progress: Progress | None = None) -> t
                     ranked=list(zip(crops(test.images, gallery_index[nearest]), similarity.tolist(), strict=True)),
                 )
             )
-    return chosen, (len(gallery_index), everything - test.queries)
+    return chosen, (len(gallery_index), test.sides[1].stop - test.sides[1].start)
 
 
 def ranking(query: Features, gallery: Features, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +177,7 @@ def ranking(query: Features, gallery: Features, count: int) -> tuple[np.ndarray,
 
 def sample(test: TestSet, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Queries and gallery images to rank, as indices of the test set: all, or about ``limit``, with every match of each query."""
-    queries, gallery = np.arange(test.queries), np.arange(test.queries, len(test.images))
+    queries, gallery = (np.arange(len(test.images))[side] for side in test.sides)
     if len(test.images) <= limit:
         return queries, gallery
     queries = spread(queries, limit // 10)

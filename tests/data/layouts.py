@@ -45,3 +45,49 @@ def small_market(root: Path) -> Path:
 def packed(root: Path, out: Path, format: str = "market1501") -> ImageStore:
     pack(root, out, format=format, workers=1)
     return ImageStore.open(out)
+
+
+def prid(root: Path, shared: int = 4, only_a: int = 1, only_b: int = 3) -> Path:
+    """People 1 .. shared in both cameras, the next in A only, the last in B only."""
+    people = {
+        "cam_a": range(1, 1 + shared + only_a),
+        "cam_b": [*range(1, 1 + shared), *range(1 + shared + only_a, 1 + shared + only_a + only_b)],
+    }
+    for camera, pids in people.items():
+        for pid in pids:
+            noise(root / "single_shot" / camera / f"person_{pid:04d}.png")
+    return root
+
+
+def cuhk03_mat(path: Path, people: tuple[int, ...] = (6, 4), testsets: int = 3, tested: int = 4, seed: int = 0) -> Path:
+    """``cuhk-03.mat`` as MATLAB 7.3 writes it: cells are HDF5 references, axes are reversed, an empty cell holds its size.
+
+    Everybody has images 1, 2 and 6 of both kinds of boxes; the first person of each pair has no second view, and detected boxes
+    lack image 2. The images are small noise, 3 × width × height as stored.
+    """
+    import h5py
+
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w", userblock_size=512) as file:
+        refs = file.create_group("#refs#")
+
+        def store(name: str, value: np.ndarray) -> h5py.Reference:
+            return refs.create_dataset(name, data=value).ref
+
+        empty = store("empty", np.zeros(2, np.uint64))
+        refs["empty"].attrs["MATLAB_empty"] = np.uint8(1)
+        for kind, columns in (("labeled", (0, 1, 5)), ("detected", (0, 5))):
+            pairs = []
+            for pair, count in enumerate(people):
+                images = np.full((10, count), empty, dtype=h5py.ref_dtype)
+                for person in range(count):
+                    for column in columns if person else columns[:-1]:
+                        pixels = rng.integers(0, 256, (3, 8 + person, 16 + column), dtype=np.uint8)
+                        images[column, person] = store(f"{kind}{pair}_{person}_{column}", pixels)
+                pairs.append(refs.create_dataset(f"{kind}{pair}", data=images, dtype=h5py.ref_dtype).ref)
+            file.create_dataset(kind, data=np.array([pairs], dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
+        everyone = [(pair + 1, person + 1) for pair, count in enumerate(people) for person in range(count)]
+        lists = [store(f"testset{number}", rng.permutation(everyone)[:tested].T.astype(float)) for number in range(testsets)]
+        file.create_dataset("testsets", data=np.array([lists], dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
+    return path

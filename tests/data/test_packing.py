@@ -3,7 +3,10 @@
 import hashlib
 import os
 import resource
+import signal
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +17,25 @@ from distreid.data import packing
 from distreid.data.packing import pack
 from distreid.data.readers import read_dataset
 from distreid.data.store import ImageStore
+from distreid.data.verified import Verified
 from distreid.errors import UserError
 from tests.data.layouts import market, market_name, noise, packed, small_market
 
 
 def refused(src: Path, out: Path, *words: str, **settings: bool) -> None:
     """Packing stops with one line that holds all the words, and leaves the output's folder as it was."""
-    before = sorted(out.parent.iterdir())
+    before = seen(out.parent)
     with pytest.raises(UserError) as error:
         pack(src, out, format="folder", **settings)
     message = str(error.value)
     assert "\n" not in message
     assert [word for word in words if word not in message] == [], message
-    assert sorted(out.parent.iterdir()) == before
+    assert seen(out.parent) == before
+
+
+def seen(folder: Path) -> list[str]:
+    """What is in a folder, but for the hidden list of images that need not be decoded again."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".verified")
 
 
 def test_every_record_is_stored_in_order(tmp_path: Path) -> None:
@@ -118,7 +127,67 @@ def test_identical_images_are_noted(tmp_path: Path) -> None:
     for name in (market_name(2, 1, 2), market_name(3, 1, 2)):
         (folder / name).write_bytes((folder / market_name(2, 1, 1)).read_bytes())
     notes = pack(root, tmp_path / "m.arrow", format="market1501").notes
-    assert "2 images byte for byte the same as another, 1 of them with another identity" in notes
+    assert "warning: 2 images byte for byte the same as another, 1 of them with another identity" in notes
+    root = small_market(tmp_path / "leak")
+    trained = next((root / "bounding_box_train").iterdir())
+    noise(root / "bounding_box_test" / market_name(3, 1, 999)).write_bytes(trained.read_bytes())
+    notes = pack(root, tmp_path / "leak.arrow", format="market1501").notes
+    assert "warning: 1 image byte for byte the same as another, 1 of them both trained and tested on" in notes
+
+
+KILLED = """
+import os, signal, sys
+from distreid.data import packing
+packing.BATCH = 5
+def progress(done, total):
+    if done >= 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+packing.pack(sys.argv[1], sys.argv[2], format="market1501", workers=1, progress=progress)
+"""
+
+
+def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, out = small_market(tmp_path / "m"), tmp_path / "out" / "m.arrow"
+    expected = packed(root, tmp_path / "straight.arrow").path.read_bytes()
+    out.parent.mkdir()
+    assert subprocess.run([sys.executable, "-c", KILLED, root, out], timeout=280).returncode == -signal.SIGKILL
+    assert not out.exists() and len(Verified(out)) == 20
+    (half_written,) = out.parent.glob(".m.arrow.*.tmp")
+    os.utime(half_written, (0, 0))  # long ago: of a pack that is at work no more
+    decoded = []
+    opened = Image.open
+    monkeypatch.setattr(packing.Image, "open", lambda file: decoded.append(file) or opened(file))
+    pack(root, out, format="market1501", workers=1)
+    assert len(decoded) == 34 - 20, "only what the killed pack had not verified"
+    assert out.read_bytes() == expected
+    assert [path.name for path in out.parent.iterdir()] == ["m.arrow"], "nothing is left of the killed one"
+
+
+def test_images_that_were_mended_are_decoded_again(tmp_path: Path) -> None:
+    root, out = small_market(tmp_path / "m"), tmp_path / "m.arrow"
+    victim = sorted((root / "query").iterdir())[0]
+    good = victim.read_bytes()
+    victim.write_bytes(good[:200])
+    with pytest.raises(UserError, match="1 of 34 images cannot be decoded"):
+        pack(root, out, format="market1501")
+    assert len(Verified(out)) == 33
+    with pytest.raises(UserError, match="1 of 34 images cannot be decoded"):
+        pack(root, out, format="market1501")
+    victim.write_bytes(good)
+    assert pack(root, out, format="market1501").images == 34
+    assert not len(Verified(out))
+
+
+def test_a_torn_list_of_verified_images_is_mended(tmp_path: Path) -> None:
+    verified = Verified(tmp_path / "x.arrow")
+    verified.add([(bytes([number]) * 32, number, 2 * number) for number in (1, 2)])
+    with (tmp_path / ".x.arrow.verified").open("ab") as file:
+        file.write(b"torn")
+    again = Verified(tmp_path / "x.arrow")
+    again.add([(b"3" * 32, 3, 6)])
+    assert [Verified(tmp_path / "x.arrow").size(digest) for digest in (b"\1" * 32, b"\2" * 32, b"3" * 32, b"4" * 32)] == [
+        (1, 2), (2, 4), (3, 6), None,
+    ]  # fmt: skip
 
 
 def test_another_file_is_not_overwritten_by_accident(tmp_path: Path) -> None:

@@ -68,8 +68,10 @@ def test_a_full_set_is_as_published(tmp_path: Path) -> None:
     folder = tmp_path / "bounding_box_train"
     folder.mkdir()
     for number in range(12_936):
-        (folder / market_name(1 + number % 751, 1, number)).touch()
-    assert "train: 12,936 images of 751 identities, as published" in read_dataset(tmp_path, "market1501").notes
+        (folder / market_name(1 + number % 751, 1 + number % 6, number)).touch()
+    notes = read_dataset(tmp_path, "market1501").notes
+    assert "train: 12,936 images of 751 identities, as published" in notes
+    assert not [note for note in notes if note.startswith("warning")]
 
 
 def test_files_left_by_systems_are_ignored_silently_and_others_are_counted(tmp_path: Path) -> None:
@@ -164,9 +166,46 @@ def test_cuhk03_np(tmp_path: Path, folder: str, published: str) -> None:
     refused(tmp_path, f"did you mean {root}?", format="cuhk03")
 
 
-def test_cuhk03_classic_says_that_it_is_not_there(tmp_path: Path) -> None:
-    (tmp_path / "cuhk-03.mat").touch()
-    refused(tmp_path, "cuhk-03.mat", "not supported yet", format="cuhk03")
+def test_cuhk03_np_versions_are_told_apart(tmp_path: Path) -> None:
+    """By their counts: detected has 7,365 training and 5,332 gallery images, labeled 7,368 and 5,328."""
+
+    def make(folder: str, train: int, gallery: int) -> Path:
+        root = tmp_path / folder
+        for place, images, first, people in (
+            ("bounding_box_train", train, 1, 767),
+            ("query", 1400, 801, 700),
+            ("bounding_box_test", gallery, 801, 700),
+        ):
+            (root / place).mkdir(parents=True)
+            for i in range(images):
+                (root / place / f"{first + i % people:04d}_c{1 + (i // people + (place == 'query')) % 2}_{i}.png").touch()
+        return root
+
+    refused(make("labeled", 7_365, 5_328), "train has the 7,365 images of detected", "mixed", format="cuhk03")
+    root = make("np", 7_365, 5_332)
+    refused(root, "holds the images of detected, not of labeled", format="cuhk03")
+    assert "train: 7,365 images of 767 identities, as published" in read_dataset(root, "cuhk03-detected").notes
+    refused(tmp_path / "labeled", "give the folder detected beside it", format="cuhk03-detected")
+
+
+def test_what_a_nearly_whole_set_lacks_is_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "bounding_box_train"
+    folder.mkdir()
+    for number in range(12_936 - 20):
+        (folder / market_name(1 + number % 751, 1 + number % 5, number)).touch()
+    notes = read_dataset(tmp_path, "market1501").notes
+    assert notes[0] == (
+        "warning: train: 12,916 images of 751 identities (Market-1501 as published: 12,936 of 751; 20 images missing)"
+    )
+    assert "warning: no image of camera 6; Market-1501 has cameras 1 to 6, finish the download" in notes
+
+
+def test_queries_without_a_match_are_counted(tmp_path: Path) -> None:
+    root = market(small_market(tmp_path), query=[market_name(5, 1, 1), market_name(6, 1, 1)], gallery=[market_name(5, 1, 9)])
+    warning = next(note for note in read_dataset(root, "market1501").notes if note.startswith("warning"))
+    assert "2 queries without a gallery image of the same identity under another camera (0005_c1" in warning
+    root = market(tmp_path / "one", query=[market_name(5, 1, 1)], gallery=[market_name(5, 1, 9)])
+    assert "warning: no query has a gallery image" in read_dataset(root, "market1501").notes[-1]
 
 
 @pytest.mark.parametrize("layout", [market1501.LAYOUT, dukemtmc.LAYOUT, cuhk03.LABELED])

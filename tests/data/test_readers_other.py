@@ -1,13 +1,14 @@
 """Plain folders, MSMT17's lists and PRID2011."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from distreid.data.readers import read_dataset
 from distreid.data.records import UNKNOWN
-from tests.data.layouts import noise
+from tests.data.layouts import noise, prid
 from tests.data.test_readers_market import refused
 
 
@@ -111,23 +112,35 @@ def test_msmt17_lists_without_images(tmp_path: Path) -> None:
     refused(tmp_path, "lists but no images", format="msmt17")
 
 
-def prid(root: Path) -> Path:
-    """People 1-4 in both cameras, 5 in A only, 6-8 in B only."""
-    for camera, people in (("cam_a", (1, 2, 3, 4, 5)), ("cam_b", (1, 2, 3, 4, 6, 7, 8))):
-        for pid in people:
-            noise(root / "single_shot" / camera / f"person_{pid:04d}.png")
-    return root
-
-
 def test_prid2011(tmp_path: Path) -> None:
     dataset = read_dataset(prid(tmp_path), "prid2011")
+    tested = dataset.protocol.test_pids[0]
+    trained = sorted({1, 2, 3, 4} - set(tested))
     assert [(record.split, record.camid, record.pid) for record in dataset.records] == [
-        *(("train", camid, pid) for camid in (1, 2) for pid in (1, 2)),
-        *(("query", 1, pid) for pid in (3, 4)),
-        *(("gallery", 2, pid) for pid in (3, 4, 6, 7, 8)),
+        *(("train", camid, pid) for camid in (1, 2) for pid in trained),
+        *(("query", 1, pid) for pid in tested),
+        *(("gallery", 2, pid) for pid in (*tested, 6, 7, 8)),
         ("spare", 1, 5),
     ]
-    assert dataset.notes[0] == "cam_a: 5 images (PRID2011 as published: 385)"
+    assert dataset.notes[0] == "cam_a: 5 images of 5 identities (PRID2011 as published: 385 of 385)"
+
+
+def test_prid2011_at_full_size(tmp_path: Path) -> None:
+    root = tmp_path / "prid_2011"
+    for camera, pids in (("cam_a", range(1, 386)), ("cam_b", [*range(1, 201), *range(386, 935)])):
+        (root / "single_shot" / camera).mkdir(parents=True)
+        for pid in pids:
+            (root / "single_shot" / camera / f"person_{pid:04d}.png").touch()
+    dataset = read_dataset(root, "prid2011")
+    assert [note for note in dataset.notes if "as published" in note and ":" in note] == list(dataset.notes)
+    assert dataset.notes[1] == "cam_b: 749 images of 749 identities, as published"
+    counts = Counter(record.split for record in dataset.records)
+    assert counts == {"train": 200, "query": 100, "gallery": 649, "spare": 185}
+    protocol = dataset.protocol
+    assert (protocol.name, len(protocol.test_pids), {len(set(pids)) for pids in protocol.test_pids}) == ("cross_camera", 10, {100})
+    assert len(set(protocol.test_pids)) == 10 and max(max(pids) for pids in protocol.test_pids) <= 200
+    (root / "single_shot" / "cam_b" / "person_0934.png").unlink()
+    assert read_dataset(root, "prid2011").notes[1].startswith("warning: cam_b: 748 images of 748 identities")
 
 
 def test_prid2011_bad_input(tmp_path: Path) -> None:
@@ -140,3 +153,45 @@ def test_prid2011_bad_input(tmp_path: Path) -> None:
     refused(root, str(camera), "1 file name not", "somebody.png", format="prid2011")
     camera.rename(root / "single_shot" / "cam_c")
     refused(root, str(camera), "needs both cameras", format="prid2011")
+
+
+def test_msmt17_at_full_size(tmp_path: Path) -> None:
+    """126,441 names, as many images; the reader opens none."""
+    root = tmp_path / "MSMT17_V1"
+    sizes = {"list_train.txt": (30_248, 1_041), "list_val.txt": (2_373, 1_041), "list_query.txt": (11_659, 3_060)}
+    for number, (name, (images, people)) in enumerate((sizes | {"list_gallery.txt": (82_161, 3_060)}).items()):
+        folder = root / ("train" if number < 2 else "test")
+        lines = [
+            f"{i % people:04d}/{i % people:04d}_{i:05d}_{1 + i // people % 15:02d}_{number}_0.jpg {i % people}"
+            for i in range(images)
+        ]
+        for person in range(people):
+            (folder / f"{person:04d}").mkdir(parents=True, exist_ok=True)
+        for line in lines:
+            os.close(os.open(folder / line.split()[0], os.O_CREAT))
+        (root / name).write_text("\n".join(lines))
+    dataset = read_dataset(root, "msmt17")
+    assert dataset.notes == (
+        "train: 32,621 images of 1,041 identities, as published",
+        "query: 11,659 images of 3,060 identities, as published",
+        "gallery: 82,161 images of 3,060 identities, as published",
+    )
+    lines = (root / "list_query.txt").read_text().splitlines()
+    (root / "list_query.txt").write_text("\n".join(lines[:-9]))
+    note = read_dataset(root, "msmt17").notes[2]
+    assert note == "warning: query: 11,650 images of 3,060 identities (MSMT17 as published: 11,659 of 3,060; 9 images missing)"
+
+
+def test_msmt17_queries_without_a_match_are_counted(tmp_path: Path) -> None:
+    root = msmt(tmp_path)
+    for name, lines in {
+        "list_query.txt": ["0001/0001_000_03_0113morning_0001_0.jpg 1", *MSMT_LISTS["list_query.txt"]],
+        "list_gallery.txt": ["0001/0001_001_03_0113noon_0001_0.jpg 1", *MSMT_LISTS["list_gallery.txt"]],
+    }.items():
+        noise(root / "test" / lines[0].split()[0])
+        (root / name).write_text("\n".join(lines))
+    warning = next(note for note in read_dataset(root, "msmt17").notes if "without" in note)
+    assert warning == (
+        "warning: 1 query without a gallery image of the same identity under another camera "
+        "(0001_000_03_0113morning_0001_0.jpg), left out of all means"
+    )

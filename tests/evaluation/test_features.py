@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distreid.errors import UserError
-from distreid.evaluation import Features, load_npz
+from distreid.evaluation import Features, load_npz, load_protocol
 from tests.evaluation.sets import draw
 
 PIDS, CAMIDS = np.arange(4), np.ones(4, int)
@@ -101,3 +101,14 @@ def test_bad_files(tmp_path: Path) -> None:
     assert "not a readable .npz" in message(write(tmp_path / "pickled.npz", pids=np.array([{}] * 4, object)))
     assert "pids has shape" in message(write(tmp_path / "short.npz", pids=PIDS[:2]))
     assert "collapsed" in message(write(tmp_path / "flat.npz", features=np.ones((4, 2))))
+
+
+def test_a_file_may_carry_its_protocol(tmp_path: Path) -> None:
+    assert load_protocol(write(tmp_path / "plain.npz")) == ("single_query", [])
+    carried = write(tmp_path / "prid.npz", protocol=np.array("cross_camera"), test_pids=np.array([[1, 2], [2, 3]]))
+    assert load_protocol(carried) == ("cross_camera", [[1, 2], [2, 3]])
+    assert load_npz(carried).pids.tolist() == PIDS.tolist()
+    with pytest.raises(UserError, match=r"bad\.npz: test_pids must be integers \[splits, identities\], not float64 \[2\]"):
+        load_protocol(write(tmp_path / "bad.npz", test_pids=np.array([0.5, 1])))
+    with pytest.raises(UserError, match="protocol must be one text"):
+        load_protocol(write(tmp_path / "bad.npz", protocol=np.array([1, 2])))

@@ -1,8 +1,24 @@
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from distreid.errors import UserError
-from distreid.evaluation import Features, bench_score, random_identities, single_shot
+from distreid.evaluation import (
+    Features,
+    bench_score,
+    hit_ranks,
+    measure,
+    over_splits,
+    per_query,
+    random_identities,
+    reranked_hits,
+    single_shot,
+    write_per_query,
+)
+from tests.evaluation.sets import draw
 
 
 def faces(identities: int, shots: int, camera: int, noise: float, seed: int) -> Features:
@@ -16,77 +32,135 @@ def join(a: Features, b: Features) -> Features:
     return Features(*(np.concatenate([getattr(s, k) for s in (a, b)]) for k in ("features", "pids", "camids")))
 
 
-def naive_cmc(query: Features, gallery: Features) -> np.ndarray:
-    """One positive a query at most: the share of queries whose positive has fewer than r images before it."""
+def naive_ranks(query: Features, gallery: Features) -> np.ndarray:
+    """One positive a query at most: one more than the images before it."""
     similar = query.features @ (gallery.features / np.linalg.norm(gallery.features, axis=1, keepdims=True)).T
     own = np.array([row[gallery.pids == pid][0] for row, pid in zip(similar, query.pids, strict=True)])
-    ranks = 1 + (similar > own[:, None]).sum(1)
+    return 1 + (similar > own[:, None]).sum(1)
+
+
+def cmc(ranks: np.ndarray) -> np.ndarray:
     return np.array([(ranks <= r).mean() for r in range(1, 51)])
 
 
 def test_single_shot_draws_one_image_an_identity() -> None:
-    query, gallery = faces(30, 3, 1, 1.0, 0), faces(30, 4, 2, 1.0, 1)
-    result = single_shot(query, gallery, splits=6, seed=3)
-    assert (result.splits, result.queries, result.gallery, result.queries_without_positive) == (6, 90, 30, 0)
-    curves = []
-    for split in range(6):
-        order = np.random.default_rng([3, split]).permutation(len(gallery))
-        chosen = [order[np.flatnonzero(gallery.pids[order] == pid)[0]] for pid in range(30)]
-        curves.append(naive_cmc(query, gallery.take(np.array(chosen))))
+    """The classic CUHK03 evaluation, spelled out: both views query, each identity of a split is shown once, by the other view."""
+    both = join(faces(40, 3, 1, 1.0, 0), faces(40, 4, 2, 1.0, 1))
+    splits = [np.random.default_rng(split).permutation(40)[:25].tolist() for split in range(4)]
+    trials = single_shot(both, both, splits, shots=3, seed=3)
+    result = over_splits(trials)
+    assert (result.splits, result.queries, result.gallery, result.queries_without_positive) == (4, 25 * 7, 25, 0)
+    curves, reciprocal = [], []
+    for split, pids in enumerate(splits):
+        ranks = []
+        for shot in range(3):
+            rng = np.random.default_rng([3, split, shot])
+            for camera in (1, 2):
+                order = rng.permutation(np.flatnonzero(np.isin(both.pids, pids) & (both.camids != camera)))
+                chosen = [order[both.pids[order] == pid][0] for pid in pids]
+                ranks.append(
+                    naive_ranks(both.take(np.isin(both.pids, pids) & (both.camids == camera)), both.take(np.array(chosen)))
+                )
+        curves.append(cmc(np.concatenate(ranks)))
+        reciprocal.append((1 / np.concatenate(ranks)).mean())
     np.testing.assert_allclose(result.cmc, np.mean(curves, axis=0), atol=1e-12)
     np.testing.assert_allclose(result.cmc_std, np.std(curves, axis=0, ddof=1), atol=1e-12)
-    assert result.cmc_std[0] > 0
+    np.testing.assert_allclose([result.mAP, result.mINP], np.mean(reciprocal), atol=1e-12)
+    assert 0 < result.cmc[0] < 0.9 and result.cmc_std[0] > 0
     assert result.as_dict()["rank1_std"] == result.cmc_std[0]
 
 
-def test_single_shot_matches_across_cameras_only() -> None:
-    """Both cameras on both sides: a query's own camera would hold the very same image, at rank 1 always."""
-    both = join(faces(20, 2, 1, 2.0, 0), faces(20, 2, 2, 2.0, 0))
-    mixed = single_shot(both, both, splits=3)
-    assert mixed.gallery == 20
-    assert mixed.queries_without_positive == 0
-    assert mixed.cmc[0] < 0.9
-    with pytest.raises(UserError, match="another camera than 1"):
-        single_shot(faces(20, 2, 1, 2.0, 0), faces(20, 2, 1, 2.0, 1))
-
-
-def test_single_shot_leaves_junk_out() -> None:
+def test_single_shot_without_lists_tests_everybody() -> None:
     query, gallery = faces(10, 2, 1, 0.5, 0), faces(10, 2, 2, 0.5, 1)
     junk = Features(query.features, np.full(len(query), -1), np.full(len(query), 2))
-    assert single_shot(query, join(gallery, junk), splits=4).gallery == 10
+    result = over_splits(single_shot(query, join(gallery, junk)))
+    assert (result.splits, result.gallery, result.queries) == (1, 10, 20)
+    with pytest.raises(UserError, match="another camera than 1"):
+        single_shot(query, faces(10, 2, 1, 0.5, 1))
 
 
-def test_prid_galleries_hold_649_of_749() -> None:
-    query = faces(385, 1, 1, 0.8, 0)
-    view = faces(749, 1, 2, 0.8, 1)
-    pids = np.where(view.pids < 200, view.pids, view.pids + 1000)  # 200 people are seen by both cameras
-    gallery = Features(view.features, pids, view.camids)
-    result = random_identities(query, gallery, seed=5)
-    assert (result.splits, result.queries, result.gallery, result.queries_without_positive) == (10, 100, 649, 0)
-    curves = []
-    for split in range(10):
-        order = np.random.default_rng([5, split]).permutation(200)
-        test, train = order[:100], order[100:]
-        curves.append(naive_cmc(query.take(test), gallery.take(~np.isin(pids, train))))
-    np.testing.assert_allclose(result.cmc, np.mean(curves, axis=0), atol=1e-12)
-    assert 0 < result.cmc[0] < 1
-    assert random_identities(query, gallery, seed=5).as_dict() == result.as_dict()
-    assert random_identities(query, gallery, seed=6).cmc.tolist() != result.cmc.tolist()
-    assert random_identities(gallery, query).gallery == 385 - 100  # the other direction
+def test_single_shot_counts_people_of_one_view() -> None:
+    both = join(faces(12, 1, 1, 0.5, 0), faces(10, 1, 2, 0.5, 1))
+    result = measure(both, both, "single_shot", [list(range(12))]).metrics
+    assert (result["queries"], result["queries_without_positive"]) == (22, 2)
+    assert result["rank1"] <= 1
+
+
+def prid(seed: int = 0) -> tuple[Features, Features, np.ndarray]:
+    """Cameras A (385 people) and B (749), of whom people 0 to 199 are the same."""
+    view = faces(749, 1, 2, 0.8, seed + 1)
+    pids = np.where(view.pids < 200, view.pids, view.pids + 1000)
+    return faces(385, 1, 1, 0.8, seed), Features(view.features, pids, view.camids), pids
+
+
+def test_prid_galleries_hold_649_and_285() -> None:
+    query, gallery, pids = prid()
+    splits = [sorted(np.random.default_rng([5, split]).permutation(200)[:100].tolist()) for split in range(10)]
+    measured = measure(query, gallery, "cross_camera", splits)
+    result, reverse = measured.metrics, measured.metrics["reverse"]
+    assert (result["splits"], result["queries"], result["gallery"], result["queries_without_positive"]) == (10, 100, 649, 0)
+    assert (reverse["splits"], reverse["queries"], reverse["gallery"]) == (10, 100, 285)
+    forth, back = [], []
+    for test in splits:
+        train = np.setdiff1d(np.arange(200), test)
+        forth.append(cmc(naive_ranks(query.take(np.array(test)), gallery.take(~np.isin(pids, train)))))
+        back.append(cmc(naive_ranks(gallery.take(np.array(test)), query.take(~np.isin(query.pids, train)))))
+    np.testing.assert_allclose(result["cmc"], np.mean(forth, axis=0), atol=1e-12)
+    np.testing.assert_allclose(reverse["cmc"], np.mean(back, axis=0), atol=1e-12)
+    assert 0 < result["rank1"] < 1
+    drawn = over_splits(random_identities(query, gallery, seed=5))
+    np.testing.assert_allclose(drawn.cmc, result["cmc"], atol=1e-12)
+    assert over_splits(random_identities(query, gallery, seed=6)).cmc.tolist() != drawn.cmc.tolist()
+
+
+def test_reranking_goes_with_every_protocol() -> None:
+    query, gallery, _ = prid()
+    plain = measure(query, gallery, "cross_camera", [list(range(100))]).metrics
+    reranked = measure(query, gallery, "cross_camera", [list(range(100))], ranker=partial(reranked_hits, lambda_value=1.0)).metrics
+    np.testing.assert_allclose(reranked["cmc"], plain["cmc"], atol=1e-12)
+    both = join(faces(30, 3, 1, 1.0, 0), faces(30, 4, 2, 1.0, 1))
+    plain = measure(both, both, "single_shot", [list(range(30))]).metrics
+    assert measure(both, both, "single_shot", [list(range(30))], ranker=reranked_hits).metrics["rank1"] > plain["rank1"]
 
 
 def test_bad_splits() -> None:
     query, gallery = faces(50, 1, 1, 0.5, 0), faces(50, 1, 2, 0.5, 1)
+    with pytest.raises(UserError, match="unknown protocol 'triple_query'; choose one of single_query"):
+        measure(query, gallery, "triple_query")
     with pytest.raises(UserError, match="share 50 identities, but a split needs 100"):
         random_identities(query, gallery)
-    with pytest.raises(UserError, match="splits must be at least 1"):
-        single_shot(query, gallery, splits=0)
+    with pytest.raises(UserError, match="split 1: query and gallery share none of its 2 test identities"):
+        random_identities(query, gallery, [[1, 2], [97, 98]])
+    with pytest.raises(UserError, match="no random splits"):
+        over_splits(single_shot(query, gallery, shots=0))
     strangers = Features(gallery.features, gallery.pids + 99, gallery.camids)
     with pytest.raises(UserError, match="no query with a positive"):
-        single_shot(query, strangers)
+        measure(query, strangers, "single_shot")
     one_camera = Features(gallery.features, gallery.pids, query.camids)
     with pytest.raises(UserError, match="no query with a positive"):
-        random_identities(query, one_camera, test_identities=20)
+        measure(query, one_camera, "cross_camera", [list(range(20))])
+
+
+def test_per_query_tables_hold_every_ranking(tmp_path: Path) -> None:
+    query, gallery = draw(1)
+    measured = measure(query, gallery)
+    pids, camids = np.concatenate([query.pids, gallery.pids]), np.concatenate([query.camids, gallery.camids])
+    write_per_query(tmp_path / "q.parquet", measured.trials, {"pid": pids, "camid": camids})
+    table, each = parquet.read_table(tmp_path / "q.parquet"), per_query(hit_ranks(query, gallery))
+    assert table["pid"].to_pylist() == query.pids.tolist() and table["camid"].to_pylist() == query.camids.tolist()
+    assert table["image"].to_pylist() == list(range(60)) and set(table["gallery"].to_pylist()) == {measured.metrics["gallery"]}
+    assert table["first_hit"].to_pylist() == [rank or None for rank in each.first_hit.tolist()]
+    assert table["ap_hits"].null_count == measured.metrics["queries_without_positive"] > 0
+    known = [value for value in table["ap_hits"].to_pylist() if value is not None]
+    assert np.mean(known) == pytest.approx(measured.metrics["mAP"], abs=1e-15)
+
+    query, gallery, pids = prid()
+    measured = measure(query, gallery, "cross_camera", [list(range(100)), list(range(50, 150))])
+    write_per_query(tmp_path / "p.parquet", measured.trials, {"pid": np.concatenate([query.pids, pids])})
+    table = parquet.read_table(tmp_path / "p.parquet")
+    assert table["split"].to_pylist() == [0] * 100 + [1] * 100 + [0] * 100 + [1] * 100
+    assert table["pid"].to_pylist() == 2 * [*range(100), *range(50, 150)], "the second half are camera B's images"
+    assert min(table["image"].to_pylist()[200:]) == len(query)
 
 
 def test_bench_reports_what_it_ran() -> None:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from distreid.errors import UserError
 from distreid.evaluation import Features, hit_ranks, reranked_hits, summarise
@@ -91,3 +92,11 @@ def test_progress_and_bad_settings() -> None:
     for settings in ({"k1": 0}, {"k1": 10_000}, {"k2": 0}, {"k1": 4, "k2": 6}, {"lambda_value": 1.5}):
         with pytest.raises(UserError, match="re-ranking"):
             reranked_hits(query, gallery, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+def test_cuda_gives_the_same_ranks() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    query, gallery = clusters(5)
+    np.testing.assert_array_equal(reranked_hits(query, gallery, device="cuda").ranks, reranked_hits(query, gallery).ranks)

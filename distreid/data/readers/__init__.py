@@ -11,7 +11,8 @@ READERS: dict[str, Callable[[Path], Dataset]] = {
     "market1501": market1501.read,
     "dukemtmc": dukemtmc.read,
     "msmt17": msmt17.read,
-    "cuhk03": cuhk03.read,
+    "cuhk03": cuhk03.read_labeled,
+    "cuhk03-detected": cuhk03.read_detected,
     "prid2011": prid2011.read,
     "folder": folder.read,
 }

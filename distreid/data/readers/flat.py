@@ -7,18 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distreid.data.readers.files import find_root, flat_images, plural, sample
+from distreid.data.readers.published import Published, camera_note, compare, is_nearly, lonely_queries
 from distreid.data.records import DISTRACTOR, UNKNOWN, Dataset, Record
 from distreid.errors import UserError
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What the authors say a split holds: every image file, and the identities that are people looked for."""
-
-    images: int
-    identities: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +23,8 @@ class FlatLayout:
     name: re.Pattern[str]
     example: str
     published: Mapping[str, Published]
+    """Of each split: all image files, and the identities that are people looked for."""
+    cameras: int
     has_junk: bool
     """Whether pid -1 (detector boxes to ignore) and 0 (distractors) have Market-1501's meaning."""
 
@@ -43,6 +38,7 @@ def read_flat(root: Path, layout: FlatLayout) -> Dataset:
     find_root(root, list(FOLDERS.values()), layout.title)
     records: list[Record] = []
     notes: list[str] = []
+    whole = False
     for split, folder_name in FOLDERS.items():
         folder = root / folder_name
         if not folder.is_dir():
@@ -50,7 +46,9 @@ def read_flat(root: Path, layout: FlatLayout) -> Dataset:
             continue
         paths, others = flat_images(folder)
         found = _parse(paths, split, folder, layout)
-        notes.append(_against_published(found, split, layout))
+        here = _count(found, layout)
+        notes.append(compare(split, here, layout.published[split], layout.title))
+        whole |= is_nearly(here, layout.published[split])
         kept, dropped = _drop(found, layout)
         if not kept:
             raise UserError(f"{folder}: only junk and distractors, nobody to {'train on' if split == 'train' else 'look for'}")
@@ -60,6 +58,8 @@ def read_flat(root: Path, layout: FlatLayout) -> Dataset:
         records += kept
     _check_duplicates(records, root)
     _check_overlap(records, root)
+    notes += camera_note(records, layout.cameras, layout.title) if whole else []
+    notes += lonely_queries(records)
     return Dataset(root.resolve().name, layout.format, root, tuple(records), tuple(notes))
 
 
@@ -94,14 +94,9 @@ def _drop(found: list[Record], layout: FlatLayout) -> tuple[list[Record], list[s
     return kept, [line for line in lines if line]
 
 
-def _against_published(found: list[Record], split: str, layout: FlatLayout) -> str:
+def _count(found: list[Record], layout: FlatLayout) -> Published:
     distractor = DISTRACTOR if layout.has_junk else UNKNOWN
-    here = Published(len(found), len({record.pid for record in found if record.pid > distractor}))
-    counts = f"{split}: {plural(here.images, 'image')} of {plural(here.identities, 'identity')}"
-    published = layout.published[split]
-    if here == published:
-        return f"{counts}, as published"
-    return f"{counts} ({layout.title} as published: {published.images:,} of {published.identities:,})"
+    return Published(len(found), len({record.pid for record in found if record.pid > distractor}))
 
 
 def _check_duplicates(records: list[Record], root: Path) -> None:

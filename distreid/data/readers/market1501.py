@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from distreid.data.readers.flat import FlatLayout, Published, read_flat
+from distreid.data.readers.flat import FlatLayout, read_flat
+from distreid.data.readers.published import Published
 from distreid.data.records import Dataset
 
 # The gallery's 19,732 images are 13,115 of 750 people, 2,798 distractors (0000) and 3,819 junk boxes (-1).
@@ -13,6 +14,7 @@ LAYOUT = FlatLayout(
     name=re.compile(r"(?P<pid>-1|\d{1,9})_c(?P<camid>\d{1,4})s\d+_\d+_\d+\."),
     example="0002_c1s1_000451_03.jpg",
     published={"train": Published(12_936, 751), "query": Published(3_368, 750), "gallery": Published(19_732, 750)},
+    cameras=6,
     has_junk=True,
 )
 

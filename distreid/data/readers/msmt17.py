@@ -9,12 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 from distreid.data.readers.files import find_root, is_image, plural, sample, walk_files
+from distreid.data.readers.published import Published, camera_note, compare, counted, is_nearly, lonely_queries
 from distreid.data.records import Dataset, Record
 from distreid.errors import UserError
 
 VERSIONS = {"V1": {"train": "train", "test": "test"}, "V2": {"train": "mask_train_v2", "test": "mask_test_v2"}}
 LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query", "list_gallery.txt": "gallery"}
-PUBLISHED = {"train": (32_621, 1_041), "query": (11_659, 3_060), "gallery": (82_161, 3_060)}
+PUBLISHED = {"train": Published(32_621, 1_041), "query": Published(11_659, 3_060), "gallery": Published(82_161, 3_060)}
+CAMERAS = 15
 LINE = re.compile(r"(?P<path>(?:[^/].*/)?\d+_\d+_(?P<camid>\d{1,4})_[^/]+?)\s+(?P<pid>\d{1,9})")
 
 
@@ -36,7 +38,11 @@ def read(root: Path) -> Dataset:
     _check_files(records, root, [root / folder for folder in folders.values()], notes)
     order = list(PUBLISHED)
     records.sort(key=lambda record: (order.index(record.split), record.path.as_posix()))
-    notes += _against_published(records)
+    here = counted(records, PUBLISHED)
+    notes += [compare(split, here[split], PUBLISHED[split], "MSMT17") for split in PUBLISHED]
+    if any(is_nearly(here[split], PUBLISHED[split]) for split in PUBLISHED):
+        notes += camera_note(records, CAMERAS, "MSMT17")
+    notes += lonely_queries(records)
     return Dataset(root.resolve().name, "msmt17", root, tuple(records), tuple(notes))
 
 
@@ -79,13 +85,3 @@ def _check_files(records: list[Record], root: Path, folders: list[Path], notes: 
         )
     if len(on_disk) > len(listed):
         notes.append(f"{plural(len(on_disk) - len(listed), 'image')} in no list ignored")
-
-
-def _against_published(records: list[Record]) -> list[str]:
-    notes = []
-    for split, (images, identities) in PUBLISHED.items():
-        pids = [record.pid for record in records if record.split == split]
-        here = (len(pids), len(set(pids)))
-        compared = "as published" if here == (images, identities) else f"MSMT17 as published: {images:,} of {identities:,}"
-        notes.append(f"{split}: {plural(here[0], 'image')} of {plural(here[1], 'identity')} ({compared})")
-    return notes

@@ -1,19 +1,23 @@
 """PRID2011 (Hirzer et al., SCIA 2011), single-shot: one image a person and camera.
 
 200 people were seen by both cameras, 185 more by A only and 549 more by B only. The benchmark draws 100 of the 200 for testing, ten
-times over, and looks each up among B's other 649 people. The split read here is one such draw, the simplest: the first
-100 of the 200 train; the others are queried from A in the gallery of B. A's remaining people are ``spare``.
+times over, and looks each up in one camera among the other's people: A in B has a gallery of 649, B in A one of 285. The rest of
+the 200 train. Its draws were not published; these are made with fixed seeds and recorded in the packed file.
 """
 
 import re
 from pathlib import Path
 
+import numpy as np
+
 from distreid.data.readers.files import find_root, flat_images, plural, sample
-from distreid.data.records import SPLITS, Dataset, Record
+from distreid.data.readers.published import Published, compare
+from distreid.data.records import SPLITS, Dataset, Protocol, Record
 from distreid.errors import UserError
 
 CAMERAS = {"cam_a": 1, "cam_b": 2}
-PUBLISHED = {"cam_a": 385, "cam_b": 749}
+PUBLISHED = {"cam_a": Published(385, 385), "cam_b": Published(749, 749)}
+SHARED, TRIALS = 200, 10
 NAME = re.compile(r"person_(?P<pid>\d{1,9})\.")
 
 
@@ -28,20 +32,30 @@ def read(root: Path) -> Dataset:
             raise UserError(f"{folder}: no such folder; PRID2011 needs both cameras, finish the download")
         people[camera] = _people(folder)
         count = len(people[camera])
-        compared = "as published" if count == published else f"PRID2011 as published: {published}"
-        notes.append(f"{camera}: {plural(count, 'image')} ({compared})")
+        notes.append(compare(camera, Published(count, count), published, "PRID2011"))
     shared = sorted(people["cam_a"].keys() & people["cam_b"].keys())
     if len(shared) < 4:
         raise UserError(f"{root}: {plural(len(shared), 'person')} seen by both cameras, too few to train and test")
-    trained, queried = set(shared[: len(shared) // 2]), set(shared[len(shared) // 2 :])
-    notes.append(f"{len(shared)} people seen by both cameras: the first {len(trained)} train, the others are queried from A in B")
+    test_pids = _draws(shared)
+    compared = "as published" if len(shared) == SHARED else f"PRID2011 as published: {SHARED}"
+    notes.append(
+        f"{len(shared)} people seen by both cameras ({compared}): {len(test_pids[0])} of them drawn for testing, {TRIALS} times; "
+        "the splits shown are the first draw's"
+    )
+    trained = set(shared) - set(test_pids[0])
     records = [
-        Record(path, pid, CAMERAS[camera], _split(camera, pid, trained, queried))
+        Record(path, pid, CAMERAS[camera], _split(camera, pid, trained, set(test_pids[0])))
         for camera, images in people.items()
         for pid, path in images.items()
     ]
     records.sort(key=lambda record: (SPLITS.index(record.split), record.path.as_posix()))
-    return Dataset(root.resolve().name, "prid2011", root, tuple(records), tuple(notes))
+    return Dataset(root.resolve().name, "prid2011", root, tuple(records), tuple(notes), Protocol("cross_camera", test_pids))
+
+
+def _draws(shared: list[int]) -> tuple[tuple[int, ...], ...]:
+    """Half of the people for each trial."""
+    orders = [np.random.default_rng([2011, trial]).permutation(shared) for trial in range(TRIALS)]
+    return tuple(tuple(sorted(order[: len(shared) // 2].tolist())) for order in orders)
 
 
 def _people(folder: Path) -> dict[int, Path]:
