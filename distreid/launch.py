@@ -8,8 +8,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
+from distreid.data.loader import View
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
 from distreid.methods.domains import Network, open_network
@@ -17,6 +20,8 @@ from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.methods.protocols import Reporter
+from distreid.models import DAAMNet
+from distreid.progress import Progress
 from distreid.report import write_report
 from distreid.runtime import Precision, RunDirectory
 from distreid.terminal import TerminalReporter, bar, result_table
@@ -31,14 +36,11 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
         )
-    run = RunDirectory(config.output)
+    run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
     run.create(to_yaml(config), resume=resume)
-    reporter = TerminalReporter()
-    try:
+    with Progress(run.path, TerminalReporter()) as reporter:
         reporter.note(f"source {_described(networks[0])}\ntarget {_described(networks[1])}\nrun    {run.path}")
         result = _train(config, networks, run, reporter)
-    finally:
-        reporter.close()
     print(result_table(result))
     print(f"report: {report(run.path)}")
     return result
@@ -97,21 +99,25 @@ def evaluate(checkpoint: Path, data: str | None, format: str, *, flip: bool) -> 
     test = network.test
     if test is None:
         raise UserError(f"{data or config.target.data}: has no query and gallery to test on")
-    device = training_device(config.runtime.gpu)
-    precision = Precision(config.runtime.precision, device, channels_last=config.runtime.channels_last)
+    features_nD = network_features(model, config, test.images, flip=flip or config.evaluate.flip)
+    return LocalDesk(config.labels, {"test": test}, training_device(config.runtime.gpu)).score("evaluate", "test", features_nD)
+
+
+def network_features(model: DAAMNet, config: Config, images: View, *, flip: bool) -> np.ndarray:
+    """f_sh of every image, float32 [n, c], on this machine's device and in the run's precision; a bar shows how far it is."""
+    precision = Precision(config.runtime.precision, training_device(config.runtime.gpu), channels_last=config.runtime.channels_last)
     with bar("features") as progress:
-        features_nD = extract(
+        return extract(
             precision.place(model),  # type: ignore[arg-type]
-            test.images,
-            slice(0, len(test.images)),
+            images,
+            slice(0, len(images)),
             height=config.input.height,
             width=config.input.width,
             batch=config.evaluate.batch_size,
             precision=precision,
-            flip=flip or config.evaluate.flip,
-            progress=lambda done: progress(done, len(test.images)),
+            flip=flip,
+            progress=lambda done: progress(done, len(images)),
         )
-    return LocalDesk(config.labels, {"test": test}, device).score("evaluate", "test", features_nD)
 
 
 def packed(domain: DomainConfig) -> DomainConfig:
