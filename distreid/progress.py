@@ -42,17 +42,20 @@ class Progress:
         }
 
     def stage(self, title: str, total: int, done: int = 0) -> None:
-        self._shown.stage(title, total, done)
+        with self._lock:
+            self._shown.stage(title, total, done)
         self._set(stage={"title": title, "total": total, "first": done, "done": done, "started": time.time()}, figures={})
 
     def advance(self, done: int, figures: dict[str, float]) -> None:
-        self._shown.advance(done, figures)
+        with self._lock:
+            self._shown.advance(done, figures)
         stage = self._state["stage"]
         if stage is not None:
             self._set(stage={**stage, "done": done}, figures=figures)
 
     def note(self, text: str) -> None:
-        self._shown.note(text)
+        with self._lock:
+            self._shown.note(text)
         self._set(stage=None, figures={})
 
     def measure(self, losses: dict[str, float], images_per_second: float) -> None:
@@ -63,9 +66,9 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._shown.close()
         self._stop.set()
         self._thread.join()
+        self._shown.close()
         if kind is None:
             self._set(state="finished", stage=None)
         elif kind is KeyboardInterrupt:
@@ -85,6 +88,8 @@ class Progress:
             if self._news or time.monotonic() - written > HEARTBEAT:
                 self._write()
                 written = time.monotonic()
+            with self._lock:
+                self._shown.tick()
             self._stop.wait(EVERY)
 
     def _write(self) -> None:

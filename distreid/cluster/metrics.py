@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import ray
 import torch
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from distreid.errors import UserError
 from distreid.files import atomic_write
 from distreid.methods.protocols import RoundLabels
 
@@ -106,7 +107,7 @@ def advertised(run: Path) -> Iterator[None]:
     number = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:8]
     file = ray_folder() / f"prom_metrics_{run.name}_{number}.json"  # a resumed run replaces what it left when it was killed
     targets = [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in ray.nodes() if node["Alive"]]
-    with atomic_write(file) as stream:
+    with suppress(UserError), atomic_write(file) as stream:  # a run does not end because nobody can watch it
         stream.write(json.dumps([{"labels": {"job": "ray"}, "targets": targets}]).encode())
     try:
         yield
