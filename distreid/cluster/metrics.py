@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,35 @@ from distreid.files import atomic_write
 from distreid.methods.protocols import RoundLabels
 
 STEP_SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]
+REPEAT = 1.0  # seconds; Ray exports at most once a second
+
+
+class Gauges:
+    """Gauges of one process that stay until they change.
+
+    Ray passes a gauge's value on once and lets it vanish two export intervals later, so a thread sets the last values again and again.
+
+    Args:
+        own: labels of every series.
+        texts: name of each gauge, without ``distreid_``, to its description and its further labels.
+    """
+
+    def __init__(self, own: dict[str, str], texts: dict[str, tuple[str, ...]]) -> None:
+        self._gauges = {
+            name: Gauge(f"distreid_{name}", text, (*own, *labels)).set_default_tags(own) for name, (text, *labels) in texts.items()
+        }
+        self._last: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        threading.Thread(target=self._repeat, daemon=True).start()
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        self._last[name, tuple(labels.items())] = value
+        self._gauges[name].set(value, labels)
+
+    def _repeat(self) -> None:
+        while True:
+            time.sleep(REPEAT)
+            for (name, labels), value in self._last.copy().items():
+                self._gauges[name].set(value, dict(labels))
 
 
 class WorkerMetrics:
@@ -32,16 +62,17 @@ class WorkerMetrics:
 
     def __init__(self, run: str, rank: int) -> None:
         own = {"run": run, "rank": str(rank)}
-
-        def gauge(name: str, text: str, *tags: str) -> Any:
-            return Gauge(f"distreid_{name}", text, ("run", "rank", *tags)).set_default_tags(own)
-
-        self._speed = gauge("images_per_second", "Training images a second of this worker, mean of the epoch so far")
-        self._loss = gauge("loss", "A term of the loss: mean over the workers and the epoch so far", "term")
-        self._not_finite = gauge("loss_not_finite", "1 when the last loss was NaN or infinite, else 0")
-        self._stage_seconds = gauge("stage_seconds", "How long the stage took when it was last finished", "stage")
-        self._memory = gauge("gpu_memory_bytes", "Peak of the memory that tensors took on this worker's GPU; 0 without one")
-        self._progress = Counter("distreid_progress", "Steps, stages and notes so far", ("run", "rank")).set_default_tags(own)
+        self._gauges = Gauges(
+            own,
+            {
+                "images_per_second": ("Training images a second of this worker, mean of the epoch so far",),
+                "loss": ("A term of the loss: mean over the workers and the epoch so far", "term"),
+                "loss_not_finite": ("1 when the last loss was NaN or infinite, else 0",),
+                "stage_seconds": ("How long the stage took when it was last finished", "stage"),
+                "gpu_memory_bytes": ("Peak of the memory that tensors took on this worker's GPU; 0 without one",),
+            },
+        )
+        self._progress = Counter("distreid_progress", "Steps, batches and stages so far", ("run", "rank")).set_default_tags(own)
         self._step_seconds = Histogram(
             "distreid_step_seconds", "Seconds of a training step, or of a batch of features", STEP_SECONDS, ("run", "rank", "stage")
         ).set_default_tags(own)
@@ -50,7 +81,7 @@ class WorkerMetrics:
     def stage(self, title: str) -> None:
         now = time.perf_counter()
         if self._stage:
-            self._stage_seconds.set(now - self._stage_began, {"stage": self._stage})
+            self._gauges.set("stage_seconds", now - self._stage_began, stage=self._stage)
         # Without the number of the round: a label with ever new values would make ever new series.
         self._stage, self._stage_began, self._last = title.split(",")[0], now, now
         self._progress.inc()
@@ -62,40 +93,42 @@ class WorkerMetrics:
         self._progress.inc()
 
     def measure(self, losses: dict[str, float], images_per_second: float) -> None:
-        self._speed.set(images_per_second)
+        self._gauges.set("images_per_second", images_per_second)
         for term, value in losses.items():
-            self._loss.set(value, {"term": term})
-        self._not_finite.set(float(not all(map(math.isfinite, losses.values()))))
-        self._memory.set(torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
+            self._gauges.set("loss", value, term=term)
+        self._gauges.set("loss_not_finite", float(not all(map(math.isfinite, losses.values()))))
+        self._gauges.set("gpu_memory_bytes", torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
 
 
 class DeskMetrics:
     """What the labelling actor records."""
 
     def __init__(self, run: str) -> None:
-        def gauge(name: str, text: str, *tags: str) -> Any:
-            return Gauge(f"distreid_{name}", text, ("run", *tags)).set_default_tags({"run": run})
-
-        self._clusters = gauge("clusters", "Clusters of the last labelling")
-        self._outliers = gauge("outliers", "Target images outside every cluster")
-        self._images = gauge("target_images", "Target images that were labelled")
-        self._eps = gauge("eps", "DBSCAN's eps of the last labelling")
-        self._seconds = gauge("desk_seconds", "How long the actor took for the last labelling or scoring", "work")
-        self._map = gauge("map", "mAP on a test set, 0 to 1", "test")
-        self._rank1 = gauge("rank1", "Rank-1 on a test set, 0 to 1", "test")
+        self._gauges = Gauges(
+            {"run": run},
+            {
+                "clusters": ("Clusters of the last labelling",),
+                "outliers": ("Target images outside every cluster",),
+                "target_images": ("Target images that were labelled",),
+                "eps": ("DBSCAN's eps of the last labelling",),
+                "desk_seconds": ("How long the actor took for the last labelling or scoring", "work"),
+                "map": ("mAP on a test set, 0 to 1", "test"),
+                "rank1": ("Rank-1 on a test set, 0 to 1", "test"),
+            },
+        )
 
     def labelled(self, labels: RoundLabels, seconds: float) -> None:
         pseudo = labels.pseudo
-        self._clusters.set(len(pseudo.centers))
-        self._outliers.set(int((pseudo.labels < 0).sum()))
-        self._images.set(len(pseudo.labels))
-        self._eps.set(pseudo.eps)
-        self._seconds.set(seconds, {"work": "label"})
+        self._gauges.set("clusters", len(pseudo.centers))
+        self._gauges.set("outliers", int((pseudo.labels < 0).sum()))
+        self._gauges.set("target_images", len(pseudo.labels))
+        self._gauges.set("eps", pseudo.eps)
+        self._gauges.set("desk_seconds", seconds, work="label")
 
     def scored(self, test: str, metrics: dict[str, float], seconds: float) -> None:
-        self._map.set(metrics["mAP"], {"test": test})
-        self._rank1.set(metrics["rank1"], {"test": test})
-        self._seconds.set(seconds, {"work": "score"})
+        self._gauges.set("map", metrics["mAP"], test=test)
+        self._gauges.set("rank1", metrics["rank1"], test=test)
+        self._gauges.set("desk_seconds", seconds, work="score")
 
 
 @contextmanager
