@@ -25,7 +25,14 @@ def _q(name: str, rest: str = "") -> str:
 
 
 PANELS = [
-    Panel("mAP", "percentunit", {f"max by (run, test) ({_q('map')})": "{{run}}, {{test}}"}, "Last scoring of each test set."),
+    Panel(
+        "Accuracy", "percentunit",
+        {
+            f"max by (run, test) ({_q('map')})": "mAP, {{run}}, {{test}}",
+            f"max by (run, test) ({_q('rank1')})": "Rank-1, {{run}}, {{test}}",
+        },
+        "Of the last scoring of each test set.",
+    ),
     Panel("Clusters", "short", {_q("clusters"): "{{run}}"}, "Of the last labelling. Fewer and fewer: identities are merged."),
     Panel(
         "Outliers", "percentunit", {f"{_q('outliers')} / {_q('target_images')}": "{{run}}"},

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import ray
 import torch
@@ -32,7 +31,7 @@ REPEAT = 1.0  # seconds; Ray exports at most once a second
 class Gauges:
     """Gauges of one process that stay until they change.
 
-    Ray passes a gauge's value on once and lets it vanish two export intervals later, so a thread sets the last values again and again.
+    Ray passes a gauge's value on once and lets it vanish two export intervals later, so a thread sets the last values again.
 
     Args:
         own: labels of every series.
