@@ -108,9 +108,27 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--eps", type=float, help="fixed eps in place of --p")
     label.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 
+    export = verb("export", _export, "Write the matching network for other programs: safetensors or ONNX, checked against PyTorch.")
+    export.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT")
+    export.add_argument("out", metavar="OUT.safetensors|OUT.onnx")
+
+    embed = verb("embed", _embed, "Features of any folder or packed set, for `distreid score` and `distreid label`.")
+    embed.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT")
+    embed.add_argument("--data", required=True, metavar="FOLDER_OR_ARROW")
+    embed.add_argument("--out", required=True, metavar="FEATURES.npz", help=".npz: with pids, camids, paths; .npy: features alone")
+    embed.add_argument("--format", default="folder", help="how to read a folder: see `distreid pack --help` (default: %(default)s)")
+    embed.add_argument("--split", help="only this one: train, query, gallery or spare")
+    embed.add_argument("--flip", action="store_true", help="average the features of an image and its mirror image")
+
     report = verb("report", _report, "Write a run's report.html; of several runs, one page that compares them.")
     report.add_argument("runs", metavar="RUN", nargs="+")
     report.add_argument("--out", metavar="PAGE.html", help="(default: RUN/report.html, or comparison.html beside the first run)")
+
+    status = verb("status", _status, "Where a run stands: its step, the time left, the figures so far.")
+    status.add_argument("run", metavar="RUN")
+
+    runs = verb("runs", _runs, "List the runs in a folder.")
+    runs.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="default: %(default)s")
 
     bench = verb("bench", _bench, "Measure this machine.")
     bench.add_argument("what", choices=["labels", "score", "train"])
@@ -177,7 +195,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from distreid.launch import evaluate
+    from distreid.accuracy import evaluate
 
     metrics = evaluate(
         Path(options.checkpoint),
@@ -191,7 +209,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from distreid.launch import score
+    from distreid.accuracy import score
 
     metrics = score(
         Path(options.query),
@@ -231,10 +249,45 @@ def _label(options: argparse.Namespace) -> None:
     print(f"labels: {options.out}")
 
 
+def _export(options: argparse.Namespace) -> None:
+    from distreid.export import export
+
+    done = export(Path(options.checkpoint), Path(options.out))
+    print(f"{done.path}: {done.size / 1e6:,.1f} MB, images -> {done.channels} features, of {done.checkpoint}")
+    print(f"checked: features differ from PyTorch's by {done.difference:.0e} of the largest")
+
+
+def _embed(options: argparse.Namespace) -> None:
+    from distreid.embed import embed
+
+    done = embed(
+        Path(options.checkpoint),
+        options.data,
+        Path(options.out),
+        format=options.format,
+        split=options.split,
+        flip=options.flip,
+    )
+    splits = ", ".join(f"{count:,} {name}" for name, count in done.splits.items())
+    print(f"{done.path}: {done.images:,} images ({splits}), {done.channels} features each, by {done.checkpoint}")
+
+
 def _report(options: argparse.Namespace) -> None:
     from distreid.launch import report
 
     print(report([Path(run) for run in options.runs], Path(options.out) if options.out else None))
+
+
+def _status(options: argparse.Namespace) -> None:
+    from distreid.status import status
+
+    print(status(Path(options.run)))
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from distreid.status import runs
+
+    print(runs(Path(options.folder)))
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -135,6 +135,7 @@ class RuntimeConfig:
     compile: bool = False  # torch.compile
     max_failures: int = 3  # how often Ray restarts the workers after a fault before the run gives up
     label_gpus: float = 0.0  # share of a GPU for the labelling actor
+    tensorboard: bool = False  # also write event files for TensorBoard to the run directory (extra: tensorboard)
 
 
 @dataclass

@@ -6,26 +6,18 @@ import dataclasses
 import hashlib
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
-from distreid.data import ImageStore, pack
+from distreid.data import pack
 from distreid.errors import UserError
-from distreid.evaluation import hit_ranks, load_npz, load_protocol, measure, reranked_hits, write_per_query
-from distreid.methods.desk import measure_test_set
 from distreid.methods.domains import Network, open_network
-from distreid.methods.features import extract
-from distreid.methods.local import training_device
-from distreid.methods.networks import load_network, trained_on
 from distreid.methods.pictures import take_pictures
 from distreid.methods.protocols import Reporter
+from distreid.progress import Progress
 from distreid.report import write_comparison, write_report
-from distreid.runtime import Precision, RunDirectory
+from distreid.runtime import RunDirectory
 from distreid.terminal import TerminalReporter, bar, result_table
 
 
@@ -38,14 +30,11 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
         )
-    run = RunDirectory(config.output)
+    run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
     run.create(to_yaml(config), resume=resume)
-    reporter = TerminalReporter()
-    try:
+    with Progress(run.path, TerminalReporter()) as reporter:
         reporter.note(f"source {networks[0]}\ntarget {networks[1]}\nrun    {run.path}")
         result = _train(config, networks, run, reporter)
-    finally:
-        reporter.close()
     print(result_table(result))
     print(f"report: {report([run.path])}")
     return result
@@ -94,80 +83,6 @@ def _with_absolute_paths(config: Config) -> Config:
     if config.model.weights not in ("imagenet", "none"):
         config.model.weights = str(Path(config.model.weights).resolve())
     return config
-
-
-def evaluate(
-    checkpoint: Path, data: str | None, format: str, *, flip: bool = False, rerank: bool = False, per_query: Path | None = None
-) -> dict[str, Any]:
-    """Accuracy of a run (its last finished round) or a checkpoint by the data set's protocol.
-
-    Args:
-        data: None takes the run's own target and selection.
-        flip: average the features of each image and its mirror image.
-        per_query: also write each query's figures to this Parquet file.
-    """
-    model, config, file = load_network(checkpoint)
-    domain = packed(config.target if data is None else DomainConfig(data=data, format=format))
-    domain = dataclasses.replace(domain, split=_split_to_test(domain, file))
-    test = open_network(domain, labelled=False, training=False).test
-    if test is None:
-        raise UserError(f"{data or config.target.data}: has no query and gallery to test on")
-    device = training_device(config.runtime.gpu)
-    precision = Precision(config.runtime.precision, device, channels_last=config.runtime.channels_last)
-    with bar("features") as progress:
-        features_nD = extract(
-            precision.place(model),  # type: ignore[arg-type]
-            test.images,
-            slice(0, len(test.images)),
-            height=config.input.height,
-            width=config.input.width,
-            batch=config.evaluate.batch_size,
-            precision=precision,
-            flip=flip or config.evaluate.flip,
-            progress=lambda done: progress(done, len(test.images)),
-        )
-    measured = measure_test_set(test, features_nD, partial(reranked_hits if rerank else hit_ranks, device=device))
-    if per_query is not None:
-        paths = test.images.store.paths[test.images.rows]  # type: ignore[attr-defined]
-        write_per_query(per_query, measured.trials, {"path": paths, "pid": test.pids, "camid": test.camids})
-    return measured.metrics | {"flip": flip or config.evaluate.flip, "reranked": rerank}
-
-
-def _split_to_test(domain: DomainConfig, checkpoint: Path) -> int | None:
-    """The one random split whose test identities a model that trained on this very set has not seen; None: no such limit."""
-    store = ImageStore.open(domain.data)
-    if not store.protocol.test_pids:
-        return domain.split
-    seen = {int(selection.split()[-1]) for content, selection in trained_on(checkpoint) if content == store.content_hash}
-    if len(seen) > 1:
-        raise UserError(f"{domain.data}: the model was trained on splits {sorted(seen)} of it, which leave nobody to test on")
-    if seen and domain.split is not None and domain.split not in seen:
-        raise UserError(
-            f"{domain.data}: the model was trained on split {min(seen)} of it; it cannot be tested on split {domain.split}"
-        )
-    return min(seen) if seen else domain.split
-
-
-def score(
-    query: Path,
-    gallery: Path,
-    *,
-    protocol: str | None = None,
-    rerank: bool = False,
-    per_query: Path | None = None,
-    device: str = "auto",
-) -> dict[str, Any]:
-    """CMC and mAP of anybody's features, by the protocol that the query file carries, or another one."""
-    sides = load_npz(query), load_npz(gallery)
-    carried, test_pids = load_protocol(query)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    ranker = partial(reranked_hits if rerank else hit_ranks, device=device)
-    measured = measure(*sides, protocol or carried, test_pids, ranker=ranker)
-    if per_query is not None:
-        images = {"pid": np.concatenate([side.pids for side in sides]), "camid": np.concatenate([side.camids for side in sides])}
-        write_per_query(per_query, measured.trials, images)
-    return measured.metrics | {"reranked": rerank}
 
 
 def packed(domain: DomainConfig) -> DomainConfig:

@@ -14,16 +14,16 @@ LINE_EVERY = 60.0  # seconds between lines about one step, where there is no ter
 
 
 class TerminalReporter:
-    """Implements :class:`distreid.methods.protocols.Reporter` on standard error."""
+    """Shows what a :class:`distreid.methods.protocols.Reporter` is told, on standard error."""
 
     def __init__(self) -> None:
         self._tty = sys.stderr.isatty()
         self._bar: tqdm | None = None
-        self._title, self._total, self._started, self._printed = "", 0, 0.0, 0.0
+        self._title, self._total, self._first, self._started, self._printed = "", 0, 0, 0.0, 0.0
 
     def stage(self, title: str, total: int, done: int = 0) -> None:
         self.close()
-        self._title, self._total = title, total
+        self._title, self._total, self._first = title, total, done
         self._started = self._printed = time.perf_counter()
         if self._tty:
             self._bar = tqdm(
@@ -32,9 +32,9 @@ class TerminalReporter:
                 desc=f"  {title:<34}",
                 leave=False,
                 dynamic_ncols=True,
-                bar_format="{desc}{percentage:3.0f}% {bar:24} {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+                bar_format="{desc}{percentage:3.0f}% {bar:16} {n_fmt}/{total_fmt}, {remaining} left{postfix}"
                 if total
-                else "{desc}…",
+                else "{desc}{elapsed}",
             )
 
     def advance(self, done: int, figures: dict[str, float]) -> None:
@@ -43,8 +43,14 @@ class TerminalReporter:
             self._bar.update(done - self._bar.n)
         elif not self._tty and time.perf_counter() - self._printed > LINE_EVERY:
             self._printed = time.perf_counter()
+            left = (self._printed - self._started) / max(1, done - self._first) * (self._total - done)
             shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
-            print(f"  {self._title}: {done:,} of {self._total:,}{shown}", file=sys.stderr, flush=True)
+            print(f"  {self._title}: {done:,} of {self._total:,}, {left / 60:.0f} min left{shown}", file=sys.stderr, flush=True)
+
+    def tick(self) -> None:
+        """Draw the bar again, so that its clock goes on while nothing advances."""
+        if self._bar is not None:
+            self._bar.refresh()
 
     def note(self, text: str) -> None:
         self.close()

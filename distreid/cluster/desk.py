@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from distreid.cluster.metrics import DeskMetrics
 from distreid.config import LabelsConfig
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
@@ -32,21 +34,34 @@ class DeskActor:
     """Wraps a :class:`LocalDesk`. Shards and answers travel through the object store: an answer is put there once, and each
     node's workers map the same copy."""
 
-    def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet]) -> None:
+    def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet], run: str) -> None:
         import torch
 
         torch.set_num_threads(os.cpu_count() or 1)  # Ray gives an actor one thread; the workers are idle while it works
         # Ray does not hide a node's GPUs from an actor that reserved none.
         reserved = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
         self._desk = LocalDesk(labels, tests, torch.device("cuda" if reserved else "cpu"))
+        self._metrics = DeskMetrics(run)
         self._occasions: dict[str, _Occasion] = {}
 
     async def label(self, key: str, rank: int, world: int, shard: list[Any], eps: float | None) -> list[Any]:
         """``shard`` and the answer are object references in a list, so that Ray passes them on without copying."""
-        return await self._gather(key, rank, world, shard, lambda features_ND: self._desk.label(key, features_ND, eps))
+        return await self._gather(key, rank, world, shard, lambda features_ND: self._label(key, features_ND, eps))
 
     async def score(self, key: str, rank: int, world: int, shard: list[Any], test: str) -> list[Any]:
-        return await self._gather(key, rank, world, shard, lambda features_nD: self._desk.score(key, test, features_nD))
+        return await self._gather(key, rank, world, shard, lambda features_nD: self._score(key, test, features_nD))
+
+    def _label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
+        started = time.perf_counter()
+        labels = self._desk.label(key, features_ND, eps)
+        self._metrics.labelled(labels, time.perf_counter() - started)
+        return labels
+
+    def _score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:
+        started = time.perf_counter()
+        metrics = self._desk.score(key, test, features_nD)
+        self._metrics.scored(test, metrics, time.perf_counter() - started)
+        return metrics
 
     async def _gather(self, key: str, rank: int, world: int, shard: list[Any], compute: Callable[[np.ndarray], Any]) -> list[Any]:
         occasion = self._occasions.setdefault(key, _Occasion())

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from distreid.cluster.metrics import WorkerMetrics
 from distreid.methods.protocols import Reporter
 
 INTERVAL = 0.3  # seconds between looks; a worker sends no more often than that
@@ -36,18 +37,23 @@ class MonitorActor:
 
 
 class RemoteReporter:
-    """Implements Reporter in the leading worker; the others' is silent."""
+    """Implements Reporter in a worker. Each records live metrics; only the leading one tells the driver."""
 
-    def __init__(self, monitor: Any, leads: bool) -> None:
-        self._monitor, self._leads, self._sent = monitor, leads, 0.0
+    def __init__(self, monitor: Any, leads: bool, metrics: WorkerMetrics) -> None:
+        self._monitor, self._leads, self._metrics, self._sent = monitor, leads, metrics, 0.0
 
     def stage(self, title: str, total: int, done: int = 0) -> None:
+        self._metrics.stage(title)
         self._send("stage", title, total, done)
 
     def advance(self, done: int, figures: dict[str, float]) -> None:
+        self._metrics.advance()
         if time.monotonic() - self._sent > INTERVAL:
             self._sent = time.monotonic()
             self._send("advance", done, figures)
+
+    def measure(self, losses: dict[str, float], images_per_second: float) -> None:
+        self._metrics.measure(losses, images_per_second)
 
     def note(self, text: str) -> None:
         self._send("note", text)

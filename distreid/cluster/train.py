@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import os
 import uuid
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,7 +18,9 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 
+from distreid.cluster import cluster_is_given
 from distreid.cluster.desk import DeskActor, RemoteDesk
+from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import UserError
@@ -42,7 +46,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
         f"{' and a GPU' if use_gpu else ''}"
     )
     monitor = MonitorActor.remote()
-    desk = DeskActor.options(num_gpus=how.label_gpus).remote(config.labels, test_sets(source, target))
+    desk = DeskActor.options(num_gpus=how.label_gpus).remote(config.labels, test_sets(source, target), run.path.name)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
@@ -50,7 +54,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
         scaling_config=ScalingConfig(num_workers=how.workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
         run_config=RunConfig(name="ray", storage_path=str(run.path), failure_config=FailureConfig(max_failures=how.max_failures)),
     )
-    with Watch(monitor, reporter):
+    with Watch(monitor, reporter), contextlib.nullcontext() if cluster_is_given() else advertised(run.path):
         try:
             trainer.fit()
         except SystemExit:  # how Ray's own handler of Ctrl-C ends a run
@@ -99,7 +103,7 @@ def start_ray(workers: int) -> None:
     quiet: dict[str, Any] = {} if verbose else {"log_to_driver": False, "logging_level": logging.ERROR}
     if not verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
-    if os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+    if cluster_is_given():
         ray.init(**quiet)
     else:
         ray.init("local", num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, **quiet)
@@ -132,8 +136,8 @@ def _worker(setup: dict[str, Any]) -> None:
             source,
             target,
             RemoteDesk(setup["desk"], rank, world, attempt),
-            RunDirectory(config.output),
-            RemoteReporter(monitor, team.leads),
+            RunDirectory(config.output, tensorboard=config.runtime.tensorboard),
+            RemoteReporter(monitor, team.leads, WorkerMetrics(Path(config.output).name, rank)),
         )
         daam.run()
     except UserError as error:

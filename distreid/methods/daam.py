@@ -237,7 +237,10 @@ class DAAM:
                 engine.step(sum(terms.values(), torch.zeros((), device=self.team.device)))
                 meter.add(terms)
                 if (step + 1) % CHECK_EVERY == 0 or step + 1 == len(batches):
-                    self.check_losses(meter.mean(), epoch)
+                    losses = meter.mean()
+                    speed = (step + 1) * len(batch.index_B) / (time.perf_counter() - started)
+                    self.reporter.measure(losses, speed)
+                    self.check_losses(losses, epoch)
                     figures["loss"] = sum(meter.mean_seen.values())
                 self.reporter.advance(epoch * len(batches) + step + 1, {**figures, "epoch": epoch + 1})
             self.team.average_buffers(self.model)

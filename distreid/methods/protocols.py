@@ -52,6 +52,10 @@ class Reporter(Protocol):
         """``done`` units of the current step are finished; figures are shown beside it."""
         ...
 
+    def measure(self, losses: dict[str, float], images_per_second: float) -> None:
+        """For dashboards: the loss terms' means over the processes, and the training images a second of this process."""
+        ...
+
     def note(self, text: str) -> None:
         """A line that stays."""
         ...

@@ -1,4 +1,4 @@
-"""A run directory: config.yaml, environment.json, metrics.jsonl, result.json, checkpoints/, labels/, report.html."""
+"""A run directory: config.yaml, environment.json, metrics.jsonl, progress.json, result.json, checkpoints/, labels/, report.html."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from distreid.errors import UserError
 from distreid.files import atomic_write, writing
 from distreid.runtime.environment import environment
 from distreid.runtime.files import load_tensors, save_tensors, write_json
+from distreid.runtime.tensorboard import Board
 
 
 class RunDirectory:
-    """Where one run lives. Only the leading process writes; every file but metrics.jsonl is replaced atomically."""
+    """Where one run lives. Only the leading process writes; every file but metrics.jsonl is replaced atomically.
 
-    def __init__(self, path: Path | str) -> None:
+    Args:
+        tensorboard: also write metrics.jsonl's lines as event files.
+    """
+
+    def __init__(self, path: Path | str, *, tensorboard: bool = False) -> None:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
@@ -28,6 +33,8 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.labels = self.path / "labels"
         self.last = self.checkpoints / "last.pt"
+        self._wants_board = tensorboard
+        self._board: Board | None = None
 
     def create(self, config_yaml: str, *, resume: bool) -> None:
         """Make the directory, or check that a resumed run has the same configuration.
@@ -60,15 +67,19 @@ class RunDirectory:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if self._board is not None:
+            self._board.add(record)
 
     def metrics_size(self) -> int:
         return self.metrics.stat().st_size if self.metrics.exists() else 0
 
     def truncate_metrics(self, size: int) -> None:
-        """Forget lines that a killed run wrote after its last checkpoint."""
+        """Forget lines that a killed run wrote after its last checkpoint; what begins or continues to write comes by here."""
         if self.metrics_size() > size:
             with writing(self.metrics):
                 os.truncate(self.metrics, size)
+        if self._wants_board:
+            self._board = Board(self.path / "tensorboard", self.metrics)
 
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.result, result)
@@ -116,7 +127,7 @@ class RunDirectory:
 # What may differ between a run and its continuation: where things lie (the data's content is checked), who computes, how far.
 MAY_CHANGE = {
     "output", "source.data", "target.data", "pretrain.checkpoint", "model.weights", "adapt.rounds",
-    "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus",
+    "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus", "runtime.tensorboard",
 }  # fmt: skip
 
 

@@ -39,6 +39,9 @@ class Silent:
     def advance(self, done: int, figures: dict[str, float]) -> None:
         self._count()
 
+    def measure(self, losses: dict[str, float], images_per_second: float) -> None:
+        pass
+
     def note(self, text: str) -> None:
         self._count()
 

@@ -1,0 +1,105 @@
+"""Accuracy by a data set's protocol: of a run or a checkpoint, and of anybody's features."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from distreid.config import Config, DomainConfig
+from distreid.data import ImageStore
+from distreid.data.loader import View
+from distreid.errors import UserError
+from distreid.evaluation import hit_ranks, load_npz, load_protocol, measure, reranked_hits, write_per_query
+from distreid.launch import packed
+from distreid.methods.desk import measure_test_set
+from distreid.methods.domains import open_network
+from distreid.methods.features import extract
+from distreid.methods.local import training_device
+from distreid.methods.networks import load_network, trained_on
+from distreid.models import DAAMNet
+from distreid.runtime import Precision
+from distreid.terminal import bar
+
+
+def evaluate(
+    checkpoint: Path, data: str | None, format: str, *, flip: bool = False, rerank: bool = False, per_query: Path | None = None
+) -> dict[str, Any]:
+    """Accuracy of a run (its last finished round) or a checkpoint by the data set's protocol.
+
+    Args:
+        data: None takes the run's own target and selection.
+        flip: average the features of each image and its mirror image.
+        per_query: also write each query's figures to this Parquet file.
+    """
+    model, config, file = load_network(checkpoint)
+    domain = packed(config.target if data is None else DomainConfig(data=data, format=format))
+    domain = dataclasses.replace(domain, split=_split_to_test(domain, file))
+    test = open_network(domain, labelled=False, training=False).test
+    if test is None:
+        raise UserError(f"{data or config.target.data}: has no query and gallery to test on")
+    features_nD = network_features(model, config, test.images, flip=flip or config.evaluate.flip)
+    device = training_device(config.runtime.gpu)
+    measured = measure_test_set(test, features_nD, partial(reranked_hits if rerank else hit_ranks, device=device))
+    if per_query is not None:
+        paths = test.images.store.paths[test.images.rows]  # type: ignore[attr-defined]
+        write_per_query(per_query, measured.trials, {"path": paths, "pid": test.pids, "camid": test.camids})
+    return measured.metrics | {"flip": flip or config.evaluate.flip, "reranked": rerank}
+
+
+def network_features(model: DAAMNet, config: Config, images: View, *, flip: bool) -> np.ndarray:
+    """f_sh of every image, float32 [n, c], on this machine's device and in the run's precision; a bar shows how far it is."""
+    precision = Precision(config.runtime.precision, training_device(config.runtime.gpu), channels_last=config.runtime.channels_last)
+    with bar("features") as progress:
+        return extract(
+            precision.place(model),  # type: ignore[arg-type]
+            images,
+            slice(0, len(images)),
+            height=config.input.height,
+            width=config.input.width,
+            batch=config.evaluate.batch_size,
+            precision=precision,
+            flip=flip,
+            progress=lambda done: progress(done, len(images)),
+        )
+
+
+def _split_to_test(domain: DomainConfig, checkpoint: Path) -> int | None:
+    """The one random split whose test identities a model that trained on this very set has not seen; None: no such limit."""
+    store = ImageStore.open(domain.data)
+    if not store.protocol.test_pids:
+        return domain.split
+    seen = {int(selection.split()[-1]) for content, selection in trained_on(checkpoint) if content == store.content_hash}
+    if len(seen) > 1:
+        raise UserError(f"{domain.data}: the model was trained on splits {sorted(seen)} of it, which leave nobody to test on")
+    if seen and domain.split is not None and domain.split not in seen:
+        raise UserError(
+            f"{domain.data}: the model was trained on split {min(seen)} of it; it cannot be tested on split {domain.split}"
+        )
+    return min(seen) if seen else domain.split
+
+
+def score(
+    query: Path,
+    gallery: Path,
+    *,
+    protocol: str | None = None,
+    rerank: bool = False,
+    per_query: Path | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """CMC and mAP of anybody's features, by the protocol that the query file carries, or another one."""
+    sides = load_npz(query), load_npz(gallery)
+    carried, test_pids = load_protocol(query)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    ranker = partial(reranked_hits if rerank else hit_ranks, device=device)
+    measured = measure(*sides, protocol or carried, test_pids, ranker=ranker)
+    if per_query is not None:
+        images = {"pid": np.concatenate([side.pids for side in sides]), "camid": np.concatenate([side.camids for side in sides])}
+        write_per_query(per_query, measured.trials, images)
+    return measured.metrics | {"reranked": rerank}

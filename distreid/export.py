@@ -1,0 +1,149 @@
+"""The matching network (images in, f_sh out) as one file for other programs: safetensors or ONNX, checked against PyTorch."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distreid import __version__
+from distreid.config import Config, to_dict
+from distreid.data.transforms import normalize
+from distreid.errors import UserError
+from distreid.files import atomic_write
+from distreid.methods.networks import build_model, load_network
+from distreid.models import DAAMNet
+
+TOLERANCE = 1e-4  # of the largest feature: another runtime sums in another order
+HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # take no part in f_sh
+
+
+class MatchingNetwork(nn.Module):
+    """uint8 RGB images [B, 3, H, W] to f_sh, float32 [B, c]; the input's normalisation is part of it."""
+
+    def __init__(self, model: DAAMNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.model.features(normalize(x_BCHW))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and the largest difference from PyTorch as a part of the largest feature."""
+
+    path: Path
+    checkpoint: Path
+    size: int
+    channels: int
+    difference: float
+
+
+def export(checkpoint: Path, out: Path) -> Exported:
+    """Write the network of a run (its last finished round) or a checkpoint to ``out``, by its ending.
+
+    ``.safetensors`` holds the weights, named as in :class:`DAAMNet`; ``.onnx`` the graph with a free batch size. The metadata of
+    both say how to prepare an image. What other software makes of the file is compared with PyTorch before it appears.
+
+    Raises:
+        UserError: unknown ending, missing package, unreadable checkpoint, or features that differ from PyTorch's.
+    """
+    writers: dict[str, Callable[[DAAMNet, Config, dict[str, str]], tuple[bytes, float]]] = {
+        ".safetensors": _safetensors,
+        ".onnx": _onnx,
+    }
+    if out.suffix not in writers:
+        raise UserError(f"{out}: the ending says what to write: {' or '.join(writers)}")
+    model, config, file = load_network(checkpoint)
+    content, difference = writers[out.suffix](model, config, metadata(model, config, file))
+    if not difference <= TOLERANCE:
+        raise UserError(f"{out}: not written, for its features differ from PyTorch's by {difference:.1e} of the largest")
+    with atomic_write(out) as stream:
+        stream.write(content)
+    return Exported(out, file, len(content), model.backbone.channels, difference)
+
+
+def metadata(model: DAAMNet, config: Config, file: Path) -> dict[str, str]:
+    """What a stranger must know to use the file; every value is text, as both formats want it."""
+    height, width = config.input.height, config.input.width
+    return {
+        "distreid": __version__,
+        "checkpoint": file.name,
+        "method": config.method,
+        "input": f"images: uint8 RGB [batch, 3, {height}, {width}], 0 to 255, resized to {height} x {width} (height x width), "
+        "bilinear with antialiasing",
+        "normalisation": "part of the network: (x / 255 - mean) / deviation with mean 0.485, 0.456, 0.406 and deviation 0.229, "
+        "0.224, 0.225; weights alone (safetensors) need it done before the backbone",
+        "output": f"features: float32 [batch, {model.backbone.channels}], f_sh of Huang et al. (AAAI 2020), not normalised; "
+        "match by the Euclidean distance of L2-normalised features",
+        "model": json.dumps(to_dict(config)["model"]),
+    }
+
+
+def _safetensors(model: DAAMNet, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
+    try:
+        from safetensors.torch import load, save
+    except ImportError:
+        raise _missing("safetensors") from None
+    weights = {name: value.contiguous() for name, value in model.state_dict().items() if not name.startswith(HEADS)}
+    content = save(weights, metadata)
+    again = build_model(config, identities=1, weights=False)
+    unknown = again.load_state_dict(load(content), strict=False)
+    assert not unknown.unexpected_keys and all(name.startswith(HEADS) for name in unknown.missing_keys)
+    network = MatchingNetwork(again).eval()
+    return content, _difference(model, config, lambda x_BCHW: _features(network, x_BCHW))
+
+
+def _onnx(model: DAAMNet, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  what torch.onnx builds the graph with
+    except ImportError as error:
+        raise _missing(str(error.name)) from None
+    network = MatchingNetwork(model).eval()
+    example = torch.zeros(2, 3, config.input.height, config.input.width, dtype=torch.uint8)
+    program = torch.onnx.export(
+        network,
+        (example,),
+        input_names=["images"],
+        output_names=["features"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.model.metadata_props.update(metadata)
+    buffer = io.BytesIO()
+    program.save(buffer)
+    content = buffer.getvalue()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content, _difference(model, config, lambda x_BCHW: session.run(None, {"images": x_BCHW.numpy()})[0])
+
+
+def _difference(model: DAAMNet, config: Config, other: Callable[[Tensor], np.ndarray[Any, Any]]) -> float:
+    """Of ``other``'s features from the model's own, over batches of several sizes."""
+    network, worst = MatchingNetwork(model).eval(), 0.0
+    generator = torch.Generator().manual_seed(0)
+    for batch in (1, 3):
+        shape = (batch, 3, config.input.height, config.input.width)
+        x_BCHW = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        own_Bc = _features(network, x_BCHW)
+        worst = max(worst, float(np.abs(own_Bc - other(x_BCHW)).max() / np.abs(own_Bc).max()))
+    return worst
+
+
+def _features(network: MatchingNetwork, x_BCHW: Tensor) -> np.ndarray[Any, Any]:
+    with torch.inference_mode():
+        return network(x_BCHW).numpy()
+
+
+def _missing(package: str) -> UserError:
+    return UserError(f"export needs {package}, which is not installed: pip install 'distreid[export]'")

@@ -1,0 +1,122 @@
+"""`distreid status` and `distreid runs`: what run directories say, as text. Quick: needs neither torch nor ray."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from distreid.errors import UserError
+from distreid.progress import alive, read_progress
+from distreid.report.read import Run, read_run
+from distreid.report.words import duration
+from distreid.terminal import percent, result_table
+
+
+def status(path: Path) -> str:
+    """One run: its state, the step that it is in, the time that step needs yet, and its figures so far.
+
+    Raises:
+        UserError: the folder is no run, or its files are damaged.
+    """
+    run, progress = read_run(path), read_progress(path)
+    state = state_of(run, progress)
+    lines = [f"{path}: {state}{_since(state, progress)}"]
+    lines.append(f"  {run.method}, {run.source} → {run.target}, {_rounds(run)} rounds finished")
+    if progress is not None and state == "running":
+        lines.append(f"  {_step(progress)}")
+        means = [sum(figures["seconds"].values()) for figures in run.rounds if figures.get("seconds")]
+        if means:
+            lines.append(f"  a round takes {duration(sum(means) / len(means))}")
+    elif state == "stopped":
+        reason = "it ended without a word: killed, or the machine went down" if progress is not None else "no word of it since"
+        if progress is not None and progress["state"] != "running":
+            reason = progress.get("error") or "interrupted"
+        lines += [f"  {reason}", "  continue it with: distreid train CONFIG.yaml --resume"]
+    if run.direct_transfer or run.rounds:
+        lines += ["", result_table(_result(run))]
+    return "\n".join(lines)
+
+
+def runs(folder: Path) -> str:
+    """One line a run below ``folder``, by path."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name the one that your runs are in")
+    rows = [("run", "state", "method", "source → target", "rounds", "direct", "mAP")]
+    for path in _run_folders(folder):
+        name = str(path.relative_to(folder)) if path != folder else path.resolve().name
+        try:
+            run = read_run(path)
+        except UserError:
+            rows.append((name, "damaged", *[""] * 5))
+            continue
+        measured = run.measured[-1]["mAP"] if run.measured else None
+        direct = run.direct_transfer["mAP"] if run.direct_transfer else None
+        rows.append(
+            (
+                name,
+                state_of(run, read_progress(path)),
+                run.method,
+                f"{run.source} → {run.target}",
+                _rounds(run),
+                percent(direct),
+                percent(measured),
+            )
+        )
+    if len(rows) == 1:
+        raise UserError(f"{folder}: no run in it; a run is a folder that `distreid train` wrote to")
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    right = {4, 5, 6}
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def state_of(run: Run, progress: dict[str, Any] | None) -> str:
+    """running, finished or stopped."""
+    if progress is not None and alive(progress):
+        return "running"
+    return "finished" if run.finished else "stopped"
+
+
+def _since(state: str, progress: dict[str, Any] | None) -> str:
+    if progress is None:
+        return ""
+    if state == "running":
+        return f" for {duration(time.time() - progress['started'])}, process {progress['pid']} on {progress['host']}"
+    return f" {duration(time.time() - progress['updated'])} ago"
+
+
+def _step(progress: dict[str, Any]) -> str:
+    """The step under way, how far it is, and the time it needs at the speed so far."""
+    stage = progress["stage"]
+    if stage is None:
+        return "between two steps"
+    figures = "".join(f", {name} {value:.3g}" for name, value in progress["figures"].items())
+    elapsed, fresh = progress["updated"] - stage["started"], stage["done"] - stage["first"]
+    if not stage["total"] or fresh <= 0:
+        return f"{stage['title']}: for {duration(time.time() - stage['started'])}{figures}"
+    left = max(0.0, elapsed / fresh * (stage["total"] - stage["done"]) - (time.time() - progress["updated"]))
+    return f"{stage['title']}: {100 * stage['done'] / stage['total']:.0f}%, {duration(left)} left{figures}"
+
+
+def _rounds(run: Run) -> str:
+    return f"{len(run.rounds)}/{run.config.get('adapt', {}).get('rounds', '?')}"
+
+
+def _result(run: Run) -> dict[str, Any]:
+    return {"in_domain": run.in_domain, "direct_transfer": run.direct_transfer, "rounds": run.rounds, "final": run.final}
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    for path, folders, files in os.walk(folder):
+        folders.sort()
+        if "config.yaml" in files and {"checkpoints", "metrics.jsonl"} & {*folders, *files}:
+            folders.clear()  # what is in a run is its own
+            yield Path(path)
