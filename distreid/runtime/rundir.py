@@ -113,6 +113,7 @@ class RunDirectory:
 MAY_CHANGE = {
     "output", "source.data", "target.data", "pretrain.checkpoint", "model.weights", "adapt.rounds",
     "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus",
+    "runtime.min_workers", "runtime.strategy", "runtime.zero_stage", "runtime.accumulate",
 }  # fmt: skip
 
 

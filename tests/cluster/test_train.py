@@ -136,6 +136,20 @@ def workers_of(driver: int) -> list[int]:
     return [int(row[0]) for row in rows if len(row) == 3 and "RayTrainWorker" in row[2] and descends(int(row[0]))]
 
 
+def test_deepspeed_trains_a_round_as_ddp_does(undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
+    """From the same source model: ZeRO 2, the batch in two parts, the target head remade."""
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (extra: deepspeed)")
+    same = [f"pretrain.checkpoint={undisturbed / 'run'}", "adapt.rounds=1", "adapt.epochs=1", "model.batchnorm_group=4"]
+    finish(start(tmp_path, packed_pair, *same, name="ddp"))
+    zero = ["runtime.strategy=deepspeed", "runtime.zero_stage=2", "runtime.accumulate=2"]
+    finish(start(tmp_path, packed_pair, *same, *zero, name="zero"))
+    ddp, ours = lines(tmp_path, "ddp"), lines(tmp_path, "zero")
+    assert [line["event"] for line in ddp] == [line["event"] for line in ours] == ["round", "labels", "epoch", "round"]
+    assert ours[1]["clusters"] == ddp[1]["clusters"]
+    assert ours[2]["loss"] == pytest.approx(ddp[2]["loss"], rel=2e-3)
+    assert ours[3]["mAP"] == pytest.approx(ddp[3]["mAP"], abs=0.02)
+
+
 def test_a_mistake_found_by_the_actor_is_one_line_and_exit_code_2(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
     nothing = ["labels.eps=fixed", "labels.eps_value=0.00001", "labels.min_samples=50"]
     driver = start(tmp_path, packed_pair, "pretrain.epochs=1", *nothing)
