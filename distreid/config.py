@@ -138,6 +138,7 @@ class RuntimeConfig:
     compile: bool = False  # torch.compile
     max_failures: int = 3  # how often Ray restarts the workers after a fault before the run gives up
     label_gpus: float = 0.0  # share of a GPU for the labelling actor
+    feature_dtype: Literal["float32", "float16"] = "float32"  # as which the target's features travel and are kept
 
 
 @dataclass

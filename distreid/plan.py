@@ -188,7 +188,7 @@ def _extract(config: Config, size: Size, train: dict[str, Any] | None) -> float 
 
 
 def _feature_bytes(config: Config, images: int) -> float:
-    return 4.0 * images * _backbone(config)[3]
+    return (2.0 if config.runtime.feature_dtype == "float16" else 4.0) * images * _backbone(config)[3]
 
 
 def _move(config: Config, size: Size) -> float:
@@ -246,11 +246,12 @@ def _memory(config: Config, size: Size, labels: dict[str, Any] | None) -> list[t
     features = _feature_bytes(config, size.images)
     engine = None
     if labels is not None:
-        engine = 2 * features + max(0, labels["peak_bytes"] - labels["peak_bytes_before"]) * size.images / labels["n"]
+        work = labels["peak_bytes"] - labels["peak_bytes_before"]
+        engine = 4.0 * size.images * _backbone(config)[3] + work * size.images / labels["n"]
     return [
         ("GPU memory of a worker", model + values),
         ("memory of the labelling", engine),
-        ("object store, its node", 3 * features),
+        ("object store, its node", 2 * features),
         ("object store, other nodes", features),
     ]
 

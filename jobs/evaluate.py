@@ -1,6 +1,6 @@
 """`distreid evaluate` as the entry point of a Ray job: the same arguments, the same figures.
 
-ray job submit --working-dir . -- python jobs/evaluate.py RUN_OR_CHECKPOINT [--data X] [--json]
+ray job submit --runtime-env cluster_configs/runtime_env.yaml -- python jobs/evaluate.py RUN_OR_CHECKPOINT [--data X] [--json]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """`distreid train` as the entry point of a Ray job: the same arguments, the same run.
 
-ray job submit --working-dir . -- python jobs/train.py CONFIG.yaml [key=value ...] [--resume]
+ray job submit --runtime-env cluster_configs/runtime_env.yaml -- python jobs/train.py CONFIG.yaml [key=value ...] [--resume]
 """
 
 import sys

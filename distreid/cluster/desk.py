@@ -43,7 +43,14 @@ class DeskActor:
 
     async def label(self, key: str, rank: int, world: int, shard: list[Any], eps: float | None) -> list[Any]:
         """``shard`` and the answer are object references in a list, so that Ray passes them on without copying."""
-        return await self._gather(key, rank, world, shard, lambda features_ND: self._desk.label(key, features_ND, eps))
+
+        def compute(features_ND: np.ndarray) -> RoundLabels:
+            labels = self._desk.label(key, features_ND, eps)
+            # The shards and the answer lie in the object store together, until the last worker has its answer.
+            labels.figures["object_store_bytes"] = 2 * features_ND.nbytes + labels.pseudo.centers.nbytes
+            return labels
+
+        return await self._gather(key, rank, world, shard, compute)
 
     async def score(self, key: str, rank: int, world: int, shard: list[Any], test: str) -> list[Any]:
         return await self._gather(key, rank, world, shard, lambda features_nD: self._desk.score(key, test, features_nD))

@@ -120,6 +120,7 @@ class DAAM:
         seconds: dict[str, float] = {}
         with timed(seconds, "extract"):
             shard_nD = self.extract(self.target.train, "features of the target")
+            shard_nD = shard_nD.astype(self.config.runtime.feature_dtype, copy=False)
         how = self.config.labels
         eps = {"fixed": how.eps_value, "first_round": state.first_eps, "proportion": None}[how.eps]
         with timed(seconds, "label"):
@@ -199,7 +200,7 @@ class DAAM:
         if how.target == "lsr":
             return label_smoothing_loss(logits_TK, own_T, how.smoothing)
         weights_TK = soft_weights(
-            self.to_device(labels.features_ND[index_T]),
+            self.to_device(labels.features_ND[index_T]).float(),
             centers_KD,
             own_T,
             epsilon=how.epsilon,
@@ -257,6 +258,7 @@ class DAAM:
                 speed = {"images_per_second": images / elapsed, "seconds": elapsed, "workers": self.team.world}
                 self.run_directory.append({**record, **speed})
             self.checkpoint(engine)
+        engine.close()
 
     def check_losses(self, losses: dict[str, float], epoch: int) -> None:
         """The same verdict in every process, because the means are."""

@@ -156,6 +156,10 @@ class Engine:
         self._team.average_buffers(self._strategy.module, weight)
         self._strategy.gather()
 
+    def close(self) -> None:
+        """After the stage's last epoch."""
+        self._strategy.close()
+
     def optimizer_state(self) -> dict[str, Any]:
         """For a checkpoint, in one form for all strategies. All processes must call it."""
         return self._strategy.optimizer_state()

@@ -44,6 +44,10 @@ class Strategy(Protocol):
         """Bring weights and buffers of :attr:`module` into the model that the strategy was made with."""
         ...
 
+    def close(self) -> None:
+        """The stage is over: let go of what the strategy holds."""
+        ...
+
     def optimizer_state(self) -> dict[str, Any]:
         """Whole, in the form of torch's own ``Optimizer.state_dict``, whatever the strategy."""
         ...
@@ -97,6 +101,9 @@ class DDPStrategy:
 
     def gather(self) -> None:
         """Nothing to do: the module is the model."""
+
+    def close(self) -> None:
+        """Nothing to do."""
 
     def optimizer_state(self) -> dict[str, Any]:
         scaler = self._scaler.state_dict()

@@ -77,6 +77,9 @@ class ZeroStrategy:
             for buffer, trained in zip(self._model.buffers(), self.module.buffers(), strict=True):
                 buffer.copy_(trained)
 
+    def close(self) -> None:
+        self._engine.destroy()
+
     def _whole(self, parameter: nn.Parameter) -> Any:
         return self._deepspeed.zero.GatheredParameters([parameter], enabled=self._stage == 3)
 

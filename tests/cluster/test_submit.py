@@ -67,7 +67,7 @@ def head() -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def submit(address: str, environment: dict[str, str], *entry: str, list_only: bool = False) -> subprocess.CompletedProcess[str]:
-    what = ["list"] if list_only else ["submit", "--runtime-env", "jobs/runtime_env.yaml"]
+    what = ["list"] if list_only else ["submit", "--runtime-env", "cluster_configs/runtime_env.yaml"]
     command = [*RAY_COMMAND, "job", *what, "--address", address, *(() if list_only else ("--", *entry))]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
 

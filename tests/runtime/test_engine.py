@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from distreid.data.sampling import shard
 from distreid.errors import UserError
 from distreid.models import group_batchnorm
 from distreid.runtime import Engine, Precision, Team, learning_rate_factor
@@ -60,15 +61,20 @@ def _train(
     losses = []
     for step in range(first, first + steps):
         engine.learning_rate(0)
-        parts = [half.split(8 // world)[rank].chunk(accumulate) for half in (x[step], target[step])]
+        groups = shard(4, rank, world)
+        mine = slice(2 * groups.start, 2 * groups.stop)
+        parts = [half[mine].chunk(accumulate) for half in (x[step], target[step])]
+        weight = (mine.stop - mine.start) * world / 8
         for x_part, target_part in zip(*parts, strict=True):
             output = engine.forward(x_part).float()
-            loss = ((output - target_part) ** 2).mean()
+            loss = weight * ((output - target_part) ** 2).mean()
             engine.step(loss)
             losses.append(team.mean(loss.detach()) / accumulate)
-    engine.end_epoch()
+    engine.end_epoch(weight)
+    state = engine.optimizer_state()
+    engine.close()
     means = torch.stack(losses).view(steps, accumulate).sum(1)
-    return {"losses": means, "model": model.state_dict(), "optimizer": engine.optimizer_state(), "steps": first + steps}
+    return {"losses": means, "model": model.state_dict(), "optimizer": state, "steps": first + steps}
 
 
 def assert_same(one: dict[str, Any], two: dict[str, Any], rtol: float = 1e-4, atol: float = 1e-6) -> None:
@@ -88,6 +94,13 @@ def test_two_processes_compute_what_one_computes() -> None:
     for rank in two:
         assert_same(one, rank)
     assert all(torch.equal(value, two[1]["model"][name]) for name, value in two[0]["model"].items())
+
+
+def test_processes_that_share_a_batch_unequally_compute_the_same() -> None:
+    """Four BatchNorm groups on three workers, as after the loss of a node."""
+    one = _train(0, 1)
+    for rank in on_ranks(3, _train):
+        assert_same(one, rank)
 
 
 @pytest.mark.parametrize("world", [1, 2])
