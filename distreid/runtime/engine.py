@@ -35,8 +35,6 @@ class Precision:
     def __init__(self, name: str, device: torch.device, *, channels_last: bool = False, compile: bool = False) -> None:
         if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise UserError("runtime.precision=bf16: this GPU has no bf16; use fp16 or fp32")
-        if name == "fp16" and device.type == "cpu":
-            raise UserError("runtime.precision=fp16 is for GPUs; on CPUs use bf16 or fp32")
         self._device, self._channels_last, self.compile = device, channels_last, compile
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
@@ -89,6 +87,8 @@ class Engine:
         zero_stage: int | None = None,
         accumulate: int = 1,
     ) -> None:
+        if precision.dtype == torch.float16 and team.device.type == "cpu":
+            raise UserError("runtime.precision=fp16 trains on GPUs only; on CPUs use bf16 or fp32")
         trained = {id(p) for group in parameters for p in group["params"]}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in trained)

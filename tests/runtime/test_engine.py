@@ -159,6 +159,11 @@ def test_parameters_outside_the_stage_stay_as_they_are() -> None:
     assert torch.equal(_train(0, 1)["model"]["5.weight"], before)
 
 
+def test_fp16_is_for_gpus() -> None:
+    with pytest.raises(UserError, match=r"runtime\.precision=fp16"):
+        _train(0, 1, precision="fp16")
+
+
 def test_bf16_channels_last_runs_and_stays_close() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 1))
