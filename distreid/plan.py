@@ -122,18 +122,18 @@ def plan(config: Config, size: Size, figures: Figures) -> str:
         f"{size.images:,} target images with {dim:,} features each; {what}\n"
         f"{_count(size.workers, 'worker')}: {_count(size.nodes, 'node')} with {_count(size.gpus, 'GPU')} each"
     )
-    rows = [f"  {name:<28}{_duration(took):>16}" for name, took in _named(config, seconds)]
+    rows = [f"  {name:<30}{_duration(took):>21}" for name, took in _named(config, size, seconds)]
     known = [took for took in seconds.values() if took is not None]
     atleast = "" if len(known) == len(seconds) else "at least "
     rounds = max(1, config.adapt.rounds)
     total = sum(known)
-    rule = "  " + "─" * 44
+    rule = "  " + "─" * 51
     rows += [
         rule,
-        f"  {'a round':<28}{atleast + _duration(total):>16}",
-        f"  {f'{rounds} rounds':<28}{atleast + _duration(rounds * total):>16}",
+        f"  {'a round':<30}{atleast + _duration(total):>21}",
+        f"  {f'{rounds} rounds':<30}{atleast + _duration(rounds * total):>21}",
         "",
-        *(f"  {name:<28}{_bytes(size_):>16}" for name, size_ in _memory(config, size, figures.labels)),
+        *(f"  {name:<30}{_bytes(size_):>21}" for name, size_ in _memory(config, size, figures.labels)),
     ]
     missing = [
         f"distreid bench {name} --json > {name}.json" for name in ("train", "labels", "score") if getattr(figures, name) is None
@@ -155,12 +155,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number > 1 else ''}"
 
 
-def _named(config: Config, seconds: dict[str, float | None]) -> list[tuple[str, float | None]]:
-    names = {
-        "move": "move features and labels",
-        "train": f"train, {_count(config.adapt.epochs, 'epoch')}",
-    }
-    return [(names.get(name, name), took) for name, took in seconds.items()]
+def _named(config: Config, size: Size, seconds: dict[str, float | None]) -> list[tuple[str, float | None]]:
+    names = {"move": "move features and labels", "train": f"train, {_count(config.adapt.epochs, 'epoch')}"}
+    rows = [(names.get(name, name), took) for name, took in seconds.items()]
+    if size.workers > 1:
+        rows.insert(4, ("  of it, gradients on the way", _all_reduce(config, size)))
+    return rows
 
 
 def _backbone(config: Config) -> tuple[float, float, float, int]:
@@ -209,14 +209,17 @@ def _train(config: Config, size: Size, train: dict[str, Any] | None) -> float | 
     rate = _rate(config, train)
     if rate is None:
         return None
-    steps = max(1, 2 * size.images // config.adapt.batch_size) * config.adapt.epochs
-    return steps * (config.adapt.batch_size / (rate * size.workers) + _all_reduce(config, size))
+    return _steps(config, size) * config.adapt.batch_size / (rate * size.workers) + _all_reduce(config, size)
+
+
+def _steps(config: Config, size: Size) -> int:
+    return max(1, 2 * size.images // config.adapt.batch_size) * config.adapt.epochs
 
 
 def _all_reduce(config: Config, size: Size) -> float:
-    """Seconds of a ring all-reduce of the float32 gradients (2 (W - 1) / W times their size through the slowest link)."""
+    """Seconds of a round's ring all-reduces of float32 gradients: 2 (W - 1) / W times their size through the slowest link."""
     link = NETWORK if size.nodes > 1 else INSIDE
-    return 2 * (size.workers - 1) / size.workers * 4e6 * _backbone(config)[1] / link
+    return _steps(config, size) * 2 * (size.workers - 1) / size.workers * 4e6 * _backbone(config)[1] / link
 
 
 def _evaluate(config: Config, size: Size, figures: Figures) -> float | None:
