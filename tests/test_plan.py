@@ -51,7 +51,7 @@ def test_one_gpu_like_the_one_measured(run) -> None:
     assert row(text, "train, 2 epochs") == "20 min"  # 2 x 2 x 30,000 at 100 a second
     assert row(text, "label") == "2 min"  # 9 x 10 + 3 x 5
     assert row(text, "evaluate") == "1 min"  # 22,000 at 300 a second, and 4 x 4
-    assert row(text, "move") == "0.0 s"
+    assert row(text, "move features and labels") == "0.0 s"
     assert row(text, "a round") == "25 min" and row(text, "3 rounds") == "1 h 15 min"
     assert row(text, "object store, other nodes") == "234 MiB"  # 30,000 x 2,048 x 4
     assert "Not measured" not in text and "multiply-adds" in text
