@@ -42,7 +42,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
         f"{how.workers} Ray worker{'s' if how.workers > 1 else ''}, each with {cpus} CPU{'s' if cpus > 1 else ''}"
         f"{' and a GPU' if use_gpu else ''}"
     )
-    workers = (how.min_workers, how.workers) if 0 < how.min_workers < how.workers else how.workers
+    workers: Any = (how.min_workers, how.workers) if 0 < how.min_workers < how.workers else how.workers  # Ray's types lack the pair
     # Beside the driver, which shares its fate.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     monitor = MonitorActor.options(scheduling_strategy=here).remote()
