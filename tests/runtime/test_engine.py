@@ -70,7 +70,8 @@ def _train(
             loss = weight * ((output - target_part) ** 2).mean()
             engine.step(loss)
             losses.append(team.mean(loss.detach()) / accumulate)
-    engine.end_epoch(weight)
+        if step % 2:  # an epoch is two steps: a run is continued from the end of one
+            engine.end_epoch(weight)
     state = engine.optimizer_state()
     engine.close()
     means = torch.stack(losses).view(steps, accumulate).sum(1)
