@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test check clean
+.PHONY: help install demo test chaos check clean
 
 help:
 	@echo "make demo    draw two camera networks, adapt a model from one to the other, write runs/demo/report.html"
 	@echo "make test    all tests"
+	@echo "make chaos   kills parts of a run at random, 20 times (DISTREID_CHAOS=n for another number)"
 	@echo "make check   ruff and mypy"
 
 install: $(STAMP)
@@ -24,6 +25,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+chaos: $(STAMP)
+	$(BIN)/python -m pytest -m chaos tests/cluster
 
 check: $(STAMP)
 	$(BIN)/ruff check distreid tests jobs

@@ -74,6 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("file", metavar="FILE.arrow")
     info.add_argument("--sheet", metavar="OUT.png", help="also write a contact sheet")
 
+    plan = verb("plan", _plan, "Time and memory of a round on machines to come, from what bench measured on one like them.")
+    plan.add_argument("config", metavar="CONFIG.yaml")
+    plan.add_argument("overrides", nargs="*", metavar="key=value")
+    plan.add_argument("--nodes", type=int, default=1)
+    plan.add_argument("--gpus", type=int, default=1, help="of each node; one worker for each (default: %(default)s)")
+    plan.add_argument("--images", type=int, help="target images (default: those of the packed target)")
+    plan.add_argument("--queries", type=int, help="test images (default: those of the packed target, or none)")
+    plan.add_argument("--gallery", type=int)
+    plan.add_argument(
+        "--bench", action="append", default=[], metavar="FILE.json", help="output of distreid bench --json; repeatable"
+    )
+
     train = verb("train", _train, "Run a method: locally, or on the cluster that RAY_ADDRESS or a Ray job provides.")
     train.add_argument("config", metavar="CONFIG.yaml")
     train.add_argument("overrides", nargs="*", metavar="key=value")
@@ -185,6 +197,16 @@ def _info(options: argparse.Namespace) -> None:
     if options.sheet:
         contact_sheet(store, Path(options.sheet))
         print(f"contact sheet: {options.sheet}")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from distreid.config import load_config
+    from distreid.plan import plan, read_figures, size_of
+
+    workers = options.nodes * options.gpus
+    config = load_config(options.config, [*options.overrides, f"runtime.workers={workers}"])
+    size = size_of(config, options.nodes, options.gpus, options.images, options.queries, options.gallery)
+    print(plan(config, size, read_figures([Path(file) for file in options.bench])))
 
 
 def _train(options: argparse.Namespace) -> None:

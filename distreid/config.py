@@ -128,13 +128,18 @@ class EvaluateConfig:
 @dataclass
 class RuntimeConfig:
     workers: int = 1  # Ray Train workers; 0 trains in this process without Ray
+    min_workers: int = 0  # go on with as few when nodes are lost, and take new ones; 0: never fewer than `workers`
     cpus_per_worker: int = 0  # 0: the machine's cores divided by the workers
     gpu: Literal["auto", "yes", "no"] = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    strategy: Literal["ddp", "deepspeed"] = "ddp"  # deepspeed: the extra `deepspeed`
+    zero_stage: Literal[0, 1, 2, 3] = 1  # of DeepSpeed: what the workers share (1 optimiser, 2 gradients, 3 weights)
+    accumulate: int = 1  # parts of a worker's slice of a batch that pass through the network one after another, to save memory
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # fp16: on GPUs without bf16
     channels_last: bool = False
     compile: bool = False  # torch.compile
     max_failures: int = 3  # how often Ray restarts the workers after a fault before the run gives up
     label_gpus: float = 0.0  # share of a GPU for the labelling actor
+    feature_dtype: Literal["float32", "float16"] = "float32"  # as which the target's features travel and are kept
     tensorboard: bool = False  # also write event files for TensorBoard to the run directory (extra: tensorboard)
 
 
@@ -199,13 +204,13 @@ def check(config: Config) -> None:
         "input.height", "input.width", "model.batchnorm_group", "pretrain.batch_size", "pretrain.instances",
         "adapt.instances", "labels.k1",
         "labels.k2", "labels.min_samples", "labels.p", "adapt.epochs", "adapt.batch_size",
-        "adapt.optimizer.step_epochs", "pretrain.optimizer.step_epochs", "evaluate.batch_size",
+        "adapt.optimizer.step_epochs", "pretrain.optimizer.step_epochs", "evaluate.batch_size", "runtime.accumulate",
     )  # fmt: skip
     for name in positive:
         if not _get(config, name) > 0:
             raise UserError(f"{name}={_get(config, name)} must be greater than 0")
     not_negative = (
-        "seed", "adapt.rounds", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.cpus_per_worker",
+        "seed", "adapt.rounds", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.min_workers", "runtime.cpus_per_worker",
         "runtime.max_failures", "runtime.label_gpus",
     )  # fmt: skip
     for name in not_negative:
@@ -231,6 +236,20 @@ def check(config: Config) -> None:
         if identities is not None and (len(identities) != 2 or not 0 <= identities[0] < identities[1]):
             raise UserError(f"{name}.identities={identities} must be [start, stop) with 0 <= start < stop")
     _check_batches(config)
+    _check_strategy(config.runtime)
+
+
+def _check_strategy(how: RuntimeConfig) -> None:
+    if how.min_workers > how.workers:
+        raise UserError(f"runtime.min_workers={how.min_workers} must not be above runtime.workers={how.workers}")
+    if how.strategy == "ddp":
+        return
+    if how.workers == 0:
+        raise UserError("runtime.strategy=deepspeed needs Ray workers: set runtime.workers to 1 or more, or runtime.strategy=ddp")
+    if how.precision == "fp16":
+        raise UserError("runtime.precision=fp16 does not work with runtime.strategy=deepspeed: use bf16 or fp32")
+    if how.compile:
+        raise UserError("runtime.compile=true does not work with runtime.strategy=deepspeed: set one of the two")
 
 
 def _check_batches(config: Config) -> None:
@@ -246,6 +265,12 @@ def _check_batches(config: Config) -> None:
                 f"model.batchnorm_group={group} does not divide the {batch // workers} images of {name}={batch} that each of "
                 f"{workers} worker(s) gets: {hint}"
             )
+        for count in range(config.runtime.min_workers or workers, workers + 1):
+            if config.runtime.accumulate > 1 and (batch // group) % (count * config.runtime.accumulate):
+                raise UserError(
+                    f"runtime.accumulate={config.runtime.accumulate} does not divide what each of {count} worker(s) gets of the "
+                    f"{batch // group} groups (model.batchnorm_group={group}) of {name}={batch}"
+                )
     if group % 2:
         raise UserError(f"model.batchnorm_group={group} must be even: half of its images are source, half target")
     for name, images in (("pretrain", config.pretrain.batch_size), ("adapt", config.adapt.batch_size // 2)):

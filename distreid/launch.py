@@ -70,6 +70,11 @@ def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory,
 
 def _with_absolute_paths(config: Config) -> Config:
     """Workers have another working directory, on other nodes and on this one."""
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(config.output).is_absolute():
+        raise UserError(
+            f"output={config.output}: a submitted job runs in a folder that goes with it; give an absolute path on storage that "
+            "every node shares"
+        )
     config = dataclasses.replace(
         config,
         output=str(Path(config.output).resolve()),

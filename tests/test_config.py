@@ -47,6 +47,9 @@ def test_yaml_and_overrides(tmp_path) -> None:
         ("output=", "output"),
         ("seed", "is not an override"),
         ("adapt.instances=0", "adapt.instances=0 must be greater than 0"),
+        ("runtime.accumulate=2", r"runtime.accumulate=2 does not divide what each of 1 worker\(s\) gets of the 1 groups"),
+        ("runtime.min_workers=2", "runtime.min_workers=2 must not be above runtime.workers=1"),
+        ("runtime.zero_stage=4", "runtime.zero_stage=4 must be one of 0, 1, 2, 3"),
         ("runtime.workers=3", "adapt.batch_size=32|pretrain.batch_size=32 cannot be divided"),
         ("runtime.workers=2", r"batchnorm_group=32 does not divide the 16.*choose one of \[2, 4, 8, 16\]"),
     ],
@@ -55,6 +58,12 @@ def test_a_mistake_is_one_line_that_names_the_key(override: str, expected: str) 
     with pytest.raises(UserError, match=expected) as caught:
         config_from_dict(BASE, [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("other", ["runtime.workers=0", "runtime.precision=fp16", "runtime.compile=true"])
+def test_what_deepspeed_cannot_do(other: str) -> None:
+    with pytest.raises(UserError, match=r"runtime\.strategy=deepspeed"):
+        config_from_dict(BASE, ["runtime.strategy=deepspeed", other])
 
 
 def test_pk_must_fit_the_batch() -> None:

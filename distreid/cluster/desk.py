@@ -54,6 +54,8 @@ class DeskActor:
     def _label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
         started = time.perf_counter()
         labels = self._desk.label(key, features_ND, eps)
+        # The shards and the answer lie in the object store together, until the last worker has its answer.
+        labels.figures["object_store_bytes"] = 2 * features_ND.nbytes + labels.pseudo.centers.nbytes
         self._metrics.labelled(labels, time.perf_counter() - started)
         return labels
 

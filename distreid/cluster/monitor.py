@@ -14,7 +14,7 @@ from distreid.methods.protocols import Reporter
 INTERVAL = 0.3  # seconds between looks; a worker sends no more often than that
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1)
 class MonitorActor:
     """Holds the events that the leading worker sent and the driver has not seen, and the user's error that ends the run."""
 

@@ -17,6 +17,7 @@ import ray.train.collective
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
 from distreid.cluster.desk import DeskActor, RemoteDesk
@@ -45,13 +46,16 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
         f"{how.workers} Ray worker{'s' if how.workers > 1 else ''}, each with {cpus} CPU{'s' if cpus > 1 else ''}"
         f"{' and a GPU' if use_gpu else ''}"
     )
-    monitor = MonitorActor.remote()
+    workers: Any = (how.min_workers, how.workers) if 0 < how.min_workers < how.workers else how.workers  # Ray's types lack the pair
+    # Beside the driver, which shares its fate.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    monitor = MonitorActor.options(scheduling_strategy=here).remote()
     desk = DeskActor.options(num_gpus=how.label_gpus).remote(config.labels, test_sets(source, target), run.path.name)
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=how.workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
         run_config=RunConfig(name="ray", storage_path=str(run.path), failure_config=FailureConfig(max_failures=how.max_failures)),
     )
     with Watch(monitor, reporter), contextlib.nullcontext() if cluster_is_given() else advertised(run.path):
@@ -79,18 +83,18 @@ def _plan_resources(how: RuntimeConfig) -> tuple[bool, int]:
     total_gpus = sum(int(node.get("GPU", 0)) for node in nodes) - math.ceil(how.label_gpus)
     if how.label_gpus > max((node.get("GPU", 0) for node in nodes), default=0):
         raise UserError(f"runtime.label_gpus={how.label_gpus}: no node of this Ray has as many GPUs")
-    use_gpu = how.gpu == "yes" or (how.gpu == "auto" and total_gpus >= how.workers)
-    if use_gpu and total_gpus < how.workers:
-        raise UserError(
-            f"runtime.workers={how.workers} with runtime.gpu=yes needs as many GPUs beside label_gpus; {total_gpus} are left"
-        )
+    least = how.min_workers or how.workers
+    needed = f"runtime.{'min_workers' if how.min_workers else 'workers'}={least}"
+    use_gpu = how.gpu == "yes" or (how.gpu == "auto" and total_gpus >= least)
+    if use_gpu and total_gpus < least:
+        raise UserError(f"{needed} with runtime.gpu=yes needs as many GPUs beside label_gpus; {total_gpus} are left")
     cores = [int(node.get("CPU", 0)) for node in nodes]
     cpus = how.cpus_per_worker or max(1, min(sum(cores) // how.workers, max(cores)))
     if not how.cpus_per_worker:
         while cpus > 1 and sum(count // cpus for count in cores) < how.workers:
             cpus -= 1
-    if sum(count // cpus for count in cores) < how.workers:
-        raise UserError(f"runtime.workers={how.workers} with {cpus} CPUs each do not fit on this Ray's nodes ({cores} CPUs)")
+    if sum(count // cpus for count in cores) < least:
+        raise UserError(f"{needed} with {cpus} CPUs each do not fit on this Ray's nodes ({cores} CPUs)")
     return use_gpu, cpus
 
 

@@ -62,6 +62,11 @@ class Batch:
     domain_B: np.ndarray
     index_B: np.ndarray
 
+    def split(self, parts: int) -> list[Batch]:
+        """Equal consecutive parts; `parts` divides B."""
+        cut = (self.images_BCHW.chunk(parts), np.split(self.domain_B, parts), np.split(self.index_B, parts))
+        return [Batch(*part) for part in zip(*cut, strict=True)]
+
 
 def training_batches(
     domains: Sequence[Images],
@@ -72,6 +77,7 @@ def training_batches(
     rank: int = 0,
     world: int = 1,
     device: torch.device | str = "cpu",
+    group: int = 1,
     first: int = 0,
 ) -> Iterator[Batch]:
     """Yield this worker's slice of each global batch of an epoch, from step ``first``.
@@ -79,9 +85,11 @@ def training_batches(
     Args:
         domains: images of domain 0 (source) and, for mixed plans, 1 (target).
         seed: names the epoch; augmentation is a function of it and the step.
+        group: a slice is a number of whole groups of so many images.
     """
     total = plan.domain_SB.shape[1]
-    part = shard(total, rank, world)
+    groups = shard(total // group, rank, world)
+    part = slice(groups.start * group, groups.stop * group)
 
     def load(step: int) -> tuple[Tensor, int]:
         domain_B, index_B = plan.domain_SB[step, part], plan.index_SB[step, part]

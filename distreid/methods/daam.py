@@ -120,6 +120,7 @@ class DAAM:
         seconds: dict[str, float] = {}
         with timed(seconds, "extract"):
             shard_nD = self.extract(self.target.train, "features of the target")
+            shard_nD = shard_nD.astype(self.config.runtime.feature_dtype, copy=False)
         how = self.config.labels
         eps = {"fixed": how.eps_value, "first_round": state.first_eps, "proportion": None}[how.eps]
         with timed(seconds, "label"):
@@ -199,7 +200,7 @@ class DAAM:
         if how.target == "lsr":
             return label_smoothing_loss(logits_TK, own_T, how.smoothing)
         weights_TK = soft_weights(
-            self.to_device(labels.features_ND[index_T]),
+            self.to_device(labels.features_ND[index_T]).float(),
             centers_KD,
             own_T,
             epsilon=how.epsilon,
@@ -229,13 +230,17 @@ class DAAM:
             meter = LossMeter(self.team)
             for step, batch in enumerate(
                 training_batches(
-                    domains, batches, augmentation, seed, rank=self.team.rank, world=self.team.world, device=self.team.device
+                    domains, batches, augmentation, seed, rank=self.team.rank, world=self.team.world, device=self.team.device,
+                    group=self.config.model.batchnorm_group,
                 )
-            ):
+            ):  # fmt: skip
+                # 1, unless nodes were lost and what is left cannot share the batch equally.
+                weight = len(batch.index_B) * self.team.world / batches.index_SB.shape[1]
                 rate = engine.learning_rate(epoch + step / len(batches))
-                terms = loss(engine, batch)
-                engine.step(sum(terms.values(), torch.zeros((), device=self.team.device)))
-                meter.add(terms)
+                for part in batch.split(self.config.runtime.accumulate):
+                    terms = {name: weight * term for name, term in loss(engine, part).items()}
+                    engine.step(sum(terms.values(), torch.zeros((), device=self.team.device)))
+                    meter.add(terms)
                 if (step + 1) % CHECK_EVERY == 0 or step + 1 == len(batches):
                     losses = meter.mean()
                     speed = (step + 1) * len(batch.index_B) / (time.perf_counter() - started)
@@ -243,7 +248,7 @@ class DAAM:
                     self.check_losses(losses, epoch)
                     figures["loss"] = sum(meter.mean_seen.values())
                 self.reporter.advance(epoch * len(batches) + step + 1, {**figures, "epoch": epoch + 1})
-            self.team.average_buffers(self.model)
+            engine.end_epoch(weight)
             self.check_weights(epoch)
             elapsed = time.perf_counter() - started
             state.epoch = epoch + 1
@@ -253,8 +258,10 @@ class DAAM:
             if self.team.leads:
                 record = {"event": "epoch", "round": state.round, "epoch": epoch + 1, "loss": meter.mean_seen, "lr": rate}
                 images = batches.index_SB.size
-                self.run_directory.append({**record, "images_per_second": images / elapsed, "seconds": elapsed})
+                speed = {"images_per_second": images / elapsed, "seconds": elapsed, "workers": self.team.world}
+                self.run_directory.append({**record, **speed})
             self.checkpoint(engine)
+        engine.close()
 
     def check_losses(self, losses: dict[str, float], epoch: int) -> None:
         """The same verdict in every process, because the means are."""
@@ -360,19 +367,21 @@ class DAAM:
             step_gamma=how.step_gamma,
             warmup_epochs=how.warmup_epochs,
         )
+        runtime = self.config.runtime
         engine = Engine(
             self.model, groups, factor, self.team, self.precision,
             optimizer=how.name, momentum=how.momentum, weight_decay=how.weight_decay,
+            zero_stage=runtime.zero_stage if runtime.strategy == "deepspeed" else None, accumulate=runtime.accumulate,
         )  # fmt: skip
         if self.saved is not None and self.saved["optimizer"] is not None:
-            engine.optimizer.load_state_dict(self.saved["optimizer"])
+            engine.load_optimizer_state(self.saved["optimizer"])
         self.saved = None
         return engine
 
     def checkpoint(self, engine: Engine | None) -> None:
         """Replace the checkpoint to resume from; ``engine`` None between the stages, where there is no optimiser to keep."""
+        optimizer = engine.optimizer_state() if engine is not None else None
         if self.team.leads:
-            optimizer = engine.optimizer.state_dict() if engine is not None else None
             self.run_directory.save({**self.portable(), "state": vars(self.state), "optimizer": optimizer})
 
     def portable(self) -> dict[str, Any]:

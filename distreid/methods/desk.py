@@ -31,7 +31,7 @@ class LocalDesk:
     def label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
         how = self._labels
         pseudo = make_pseudo_labels(
-            features_ND,
+            features_ND.astype(np.float32, copy=False),
             k1=how.k1,
             k2=how.k2,
             p=how.p,

@@ -16,7 +16,8 @@ class RoundLabels:
 
     Attributes:
         pseudo: cluster of each target image and the cluster centres.
-        features_ND: f_i of Eq. 4, the features that were clustered; float32 [N, D], read-only, one copy a node.
+        features_ND: f_i of Eq. 4, the features that were clustered; float32 or float16 [N, D], read-only, one copy
+            a node.
         figures: numbers about the labelling for the log (seconds a stage, memory, quality).
     """
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from distreid.errors import UserError
+from distreid.runtime.strategy import DDPStrategy, Groups, Strategy
 from distreid.runtime.team import Team
+from distreid.runtime.zero import ZeroStrategy
 
 
 def learning_rate_factor(
@@ -34,9 +34,9 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device, *, channels_last: bool = False, compile: bool = False) -> None:
         if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-            raise UserError("runtime.precision=bf16: this GPU has no bf16; use fp32")
-        self._device, self._bf16 = device, name == "bf16"
-        self._channels_last, self.compile = channels_last, compile
+            raise UserError("runtime.precision=bf16: this GPU has no bf16; use fp16 or fp32")
+        self._device, self._channels_last, self.compile = device, channels_last, compile
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
     def place(self, model: nn.Module) -> nn.Module:
         model = model.to(self._device)
@@ -46,24 +46,37 @@ class Precision:
         return x_BCHW.contiguous(memory_format=torch.channels_last if self._channels_last else torch.contiguous_format)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self._device.type, torch.bfloat16) if self._bf16 else contextlib.nullcontext()
+        return contextlib.nullcontext() if self.dtype == torch.float32 else torch.autocast(self._device.type, self.dtype)
+
+
+class _Cast(nn.Module):
+    """A network in a precision: autocast is entered inside, where no wrapper of a strategy can switch it off."""
+
+    def __init__(self, network: nn.Module, precision: Precision) -> None:
+        super().__init__()
+        self.network, self._precision = network, precision
+
+    def forward(self, *args: Any) -> Any:
+        with self._precision.autocast():
+            return self.network(*args)
 
 
 class Engine:
     """A network wrapped for one stage of training, with its own optimiser.
 
     Args:
-        model: already placed on the device; gradients are averaged over the team (DDP) when it has several processes. BatchNorm
-            buffers stay per process within an epoch: :meth:`Team.average_buffers` brings them together.
+        model: already placed on the device. It holds the trained weights after :meth:`end_epoch`.
         parameters: groups of ``{"params": [...], "lr": base rate}``; every other parameter is frozen for the stage, so that DDP
             waits for no gradient that never comes.
         factor: (fractional epoch) -> multiplier of the base rates.
+        zero_stage: None for DDP, 0 to 3 for DeepSpeed.
+        accumulate: :meth:`step` moves the weights at every so many calls, each with an equal part of the batch.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        parameters: list[dict[str, Any]],
+        parameters: Groups,
         factor: Callable[[float], float],
         team: Team,
         precision: Precision,
@@ -71,40 +84,85 @@ class Engine:
         optimizer: str = "sgd",
         momentum: float = 0.9,
         weight_decay: float = 0.0,
+        zero_stage: int | None = None,
+        accumulate: int = 1,
     ) -> None:
+        if precision.dtype == torch.float16 and team.device.type == "cpu":
+            raise UserError("runtime.precision=fp16 trains on GPUs only; on CPUs use bf16 or fp32")
         trained = {id(p) for group in parameters for p in group["params"]}
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in trained)
         self._base = [float(group["lr"]) for group in parameters]
-        self._factor, self._precision = factor, precision
-        if optimizer == "sgd":
-            self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                parameters, momentum=momentum, weight_decay=weight_decay, fused=True
-            )
+        self._factor, self._precision, self._team = factor, precision, team
+        self._accumulate, self._passes = accumulate, 0
+
+        def make(groups: Groups) -> torch.optim.Optimizer:
+            if optimizer == "sgd":
+                return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=True)
+            return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
+
+        def wrap(module: nn.Module) -> nn.Module:
+            return _Cast(torch.compile(module) if precision.compile else module, precision)  # type: ignore[arg-type]
+
+        self._strategy: Strategy
+        if zero_stage is None:
+            scaled = precision.dtype == torch.float16
+            self._strategy = DDPStrategy(model, parameters, make, wrap, team, scaled=scaled)
         else:
-            self.optimizer = torch.optim.AdamW(parameters, weight_decay=weight_decay, fused=True)
-        forward: nn.Module = model
-        if precision.compile:
-            forward = torch.compile(forward)  # type: ignore[assignment]
-        if team.world > 1:
-            ids = [team.device.index] if team.device.type == "cuda" else None
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # the keyword's successor is not in every torch we support
-                forward = DistributedDataParallel(forward, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True)
-        self._forward = forward
+            self._strategy = ZeroStrategy(model, parameters, make, wrap, team, stage=zero_stage, accumulate=accumulate)
+        self._buffers = list(self._strategy.module.buffers())
+        self._before: list[Tensor] = []
+        self._moved: list[Tensor] = []
 
     def learning_rate(self, epoch: float) -> float:
         """Set the rates for a fractional epoch; returns the first group's."""
         factor = self._factor(epoch)
-        for group, base in zip(self.optimizer.param_groups, self._base, strict=True):
+        for group, base in zip(self._strategy.optimizer.param_groups, self._base, strict=True):
             group["lr"] = base * factor
         return self._base[0] * factor
 
     def forward(self, x_BCHW: Tensor, *args: Any) -> Any:
-        with self._precision.autocast():
-            return self._forward(self._precision.layout(x_BCHW), *args)
+        if self._accumulate > 1 and self._passes == 0:
+            self._before = [buffer.clone() for buffer in self._buffers]
+            self._moved = [torch.zeros_like(buffer) for buffer in self._buffers]
+        return self._strategy.forward(self._precision.layout(x_BCHW), *args, last=self._passes + 1 == self._accumulate)
 
     def step(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        """Gradients of this loss; the optimiser's step when they are all there."""
+        self._passes += 1
+        last = self._passes == self._accumulate
+        self._strategy.backward(loss / self._accumulate, last=last)
+        self._rewind_buffers(last)
+        if last:
+            self._strategy.step()
+            self._passes = 0
+
+    def _rewind_buffers(self, last: bool) -> None:
+        """Let every part of a batch move BatchNorm's running statistics from the same start, to the mean of where they end."""
+        if self._accumulate == 1:
+            return
+        for buffer, before, moved in zip(self._buffers, self._before, self._moved, strict=True):
+            moved += buffer
+            if not last:
+                buffer.copy_(before)
+            elif buffer.is_floating_point():  # the count of batches stays as the last part left it
+                buffer.copy_(moved / self._accumulate)
+
+    def end_epoch(self, weight: float = 1.0) -> None:
+        """Bring the processes together: BatchNorm's buffers are averaged, and the model holds the trained weights.
+
+        ``weight`` is this process's part of the batches, relative to an equal part.
+        """
+        self._team.average_buffers(self._strategy.module, weight)
+        self._strategy.gather()
+
+    def close(self) -> None:
+        """After the stage's last epoch."""
+        self._strategy.close()
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """For a checkpoint, in one form for all strategies. All processes must call it."""
+        return self._strategy.optimizer_state()
+
+    def load_optimizer_state(self, state: dict[str, Any]) -> None:
+        self._strategy.load_optimizer_state(state)

@@ -127,14 +127,16 @@ class RunDirectory:
 # What may differ between a run and its continuation: where things lie (the data's content is checked), who computes, how far.
 MAY_CHANGE = {
     "output", "source.data", "target.data", "pretrain.checkpoint", "model.weights", "adapt.rounds",
-    "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus", "runtime.tensorboard",
+    "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus",
+    "runtime.tensorboard", "runtime.min_workers", "runtime.strategy", "runtime.zero_stage", "runtime.accumulate",
 }  # fmt: skip
 
 
 def _changed_keys(old: str, new: str) -> str:
     before, after = _flat(yaml.safe_load(old)), _flat(yaml.safe_load(new))
-    changed = [key for key in after if before.get(key) != after[key] and key not in MAY_CHANGE]
-    return ", ".join(f"{key}: {before.get(key)} -> {after[key]}" for key in changed[:3])
+    # A key that an older version did not write is at its default, which is how that version behaved.
+    changed = [key for key in after if key in before and before[key] != after[key] and key not in MAY_CHANGE]
+    return ", ".join(f"{key}: {before[key]} -> {after[key]}" for key in changed[:3])
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

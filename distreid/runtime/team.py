@@ -40,12 +40,15 @@ class Team:
         dist.all_reduce(both, dist.ReduceOp.MAX)
         return int(both[0]) == -int(both[1])
 
-    def average_buffers(self, model: nn.Module) -> None:
-        """Give every process the mean of all processes' floating-point buffers (BatchNorm's running statistics)."""
+    def average_buffers(self, model: nn.Module, weight: float = 1.0) -> None:
+        """Give every process the mean of all processes' floating-point buffers (BatchNorm's running statistics).
+
+        The processes' weights, 1 on average, make it a weighted mean.
+        """
         buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         if self.world == 1 or not buffers:
             return
-        mean = self.mean(torch.cat([buffer.flatten() for buffer in buffers]))
+        mean = self.mean(weight * torch.cat([buffer.flatten() for buffer in buffers]))
         for buffer, part in zip(buffers, mean.split([b.numel() for b in buffers]), strict=True):
             buffer.copy_(part.view_as(buffer))
 

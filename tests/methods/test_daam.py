@@ -141,6 +141,7 @@ def test_more_rounds_continue_a_finished_run(undisturbed: tuple[Config, dict[str
             "runtime.precision=bf16",
             "runtime.channels_last=true",
             "evaluate.flip=true",
+            "runtime.feature_dtype=float16",
             "evaluate.every_round=false",
         ],
     ],

@@ -1,0 +1,13 @@
+"""`distreid evaluate` as the entry point of a Ray job: the same arguments, the same figures.
+
+ray job submit --runtime-env cluster_configs/runtime_env.yaml -- python jobs/evaluate.py RUN_OR_CHECKPOINT [--data X] [--json]
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code that was shipped, before an installed distreid
+
+from distreid.cli import main
+
+main(["evaluate", *sys.argv[1:]])

@@ -1,0 +1,103 @@
+"""What else may die: the labelling actor at its work, a worker during evaluation, a node. `make chaos` kills at random."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.cluster.runs import accuracies, finish, lines, processes_of, start, wait_for
+
+pytestmark = pytest.mark.ray
+
+
+def wait_for_line(folder: Path, text: str, driver: subprocess.Popen[str]) -> None:
+    """Until metrics.jsonl holds this text; the work that follows has only just begun."""
+    metrics = folder / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while not (metrics.exists() and text in metrics.read_text()):
+        assert driver.poll() is None and time.monotonic() < deadline, f"no {text}"
+        time.sleep(0.01)
+
+
+def test_labelling_actor_killed_at_its_work_and_worker_killed_during_evaluation(
+    undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    driver = start(tmp_path, packed_pair)
+    wait_for_line(tmp_path, '"event": "round", "round": 0', driver)
+    (desk,) = processes_of(driver.pid, "DeskActor")
+    os.kill(desk, signal.SIGSTOP)  # stands still, so that it is surely at work on the labels when it is killed
+    time.sleep(5)
+    assert '"event": "labels"' not in (tmp_path / "run" / "metrics.jsonl").read_text()
+    os.kill(desk, signal.SIGKILL)
+    wait_for_line(tmp_path, '"event": "epoch", "round": 2, "epoch": 2', driver)
+    (desk,) = processes_of(driver.pid, "DeskActor")
+    os.kill(desk, signal.SIGSTOP)  # the accuracies of the last round cannot come before the worker is dead
+    time.sleep(2)
+    os.kill(processes_of(driver.pid, "RayTrainWorker")[0], signal.SIGKILL)
+    os.kill(desk, signal.SIGCONT)
+    finish(driver)
+    assert accuracies(tmp_path) == accuracies(undisturbed)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head with one CPU; nodes are added by the test."""
+    quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": quick, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+def test_a_lost_node_is_replaced_and_the_result_is_the_same(
+    undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path, cluster: Cluster
+) -> None:
+    second = cluster.add_node(num_cpus=1)
+    driver = start(tmp_path, packed_pair, "runtime.cpus_per_worker=1", address=cluster.address)
+    wait_for(tmp_path, "epoch", 1)
+    cluster.remove_node(second, allow_graceful=False)
+    cluster.add_node(num_cpus=1)
+    finish(driver)
+    ours, theirs = accuracies(tmp_path), accuracies(undisturbed)
+    assert ours["final"]["mAP"] == pytest.approx(theirs["final"]["mAP"], abs=0.02)  # one thread here, as many as cores there
+    assert {line["workers"] for line in lines(tmp_path) if line["event"] == "epoch"} == {2}
+
+
+def test_an_elastic_run_goes_on_without_the_lost_node(packed_pair: tuple[Path, Path], tmp_path: Path, cluster: Cluster) -> None:
+    second = cluster.add_node(num_cpus=1)
+    elastic = ["runtime.cpus_per_worker=1", "runtime.min_workers=1"]
+    driver = start(tmp_path, packed_pair, *elastic, address=cluster.address)
+    wait_for(tmp_path, "epoch", 1)
+    cluster.remove_node(second, allow_graceful=False)
+    finish(driver)
+    workers = [line["workers"] for line in lines(tmp_path) if line["event"] == "epoch"]
+    assert workers[0] == 2 and workers[-1] == 1
+    assert accuracies(tmp_path)["final"] is not None
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("number", range(int(os.environ.get("DISTREID_CHAOS", "20"))))
+def test_chaos(undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path, number: int) -> None:
+    """A random part dies at a random moment: a worker, the labelling actor, the monitor or the driver."""
+    rng = random.Random(number)
+    driver = start(tmp_path, packed_pair, "runtime.max_failures=10")
+    wait_for_line(tmp_path, '"event": "epoch"', driver)
+    time.sleep(rng.uniform(0, 10))
+    kind = rng.choice(["RayTrainWorker", "DeskActor", "MonitorActor", "driver"])
+    victims = [driver.pid] if kind == "driver" else processes_of(driver.pid, kind)
+    if victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(rng.choice(victims), signal.SIGKILL)
+    driver.communicate(timeout=400)
+    if driver.returncode:
+        finish(start(tmp_path, packed_pair, "runtime.max_failures=10", resume=True))
+    assert accuracies(tmp_path) == accuracies(undisturbed)

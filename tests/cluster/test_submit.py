@@ -1,0 +1,111 @@
+"""`ray job submit` to a real head that asks for a token."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import small_settings
+
+pytestmark = pytest.mark.ray
+ROOT = Path(__file__).parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
+RAY_COMMAND = [RAY] if Path(RAY).exists() else [sys.executable, "-m", "ray.scripts.scripts"]
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[tuple[str, dict[str, str]]]:
+    """A head of its own on loopback; its dashboard's address, and an environment that knows the token."""
+    folder = Path(tempfile.mkdtemp(prefix="head-"))  # short: sockets lie in it
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), "HOME": str(folder)}
+    ports = free_ports(6)
+    names = (
+        "port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port",
+        "ray-client-server-port",
+    )  # fmt: skip
+    options = [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
+    loopback = ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", "--include-dashboard=true", "--num-cpus=2"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*RAY_COMMAND, "start", "--head", "--block", f"--temp-dir={folder}", *loopback, *options],
+            env=environment, stdout=log, stderr=log,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{ports[1]}"
+    try:
+        deadline = time.monotonic() + 120
+        while submit(address, environment, "true", list_only=True).returncode:
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.5)
+        yield address, environment
+    finally:
+        process.terminate()  # --block: takes the whole node with it
+        process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def submit(address: str, environment: dict[str, str], *entry: str, list_only: bool = False) -> subprocess.CompletedProcess[str]:
+    what = ["list"] if list_only else ["submit", "--runtime-env", "cluster_configs/runtime_env.yaml"]
+    command = [*RAY_COMMAND, "job", *what, "--address", address, *(() if list_only else ("--", *entry))]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+
+def test_a_submitted_run_is_the_run_of_distreid_train(
+    head: tuple[str, dict[str, str]], packed_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    settings = small_settings(packed_pair, tmp_path / "run")
+    settings["runtime"] |= {"workers": 1, "cpus_per_worker": 1}
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    short = ["adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=1"]
+    done = submit(*head, sys.executable, "jobs/train.py", str(file), *short)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "adapted (final)" in done.stdout
+    here = [sys.executable, "-m", "distreid", "train", str(file), *short, "runtime.workers=0", f"output={tmp_path / 'here'}"]
+    subprocess.run(here, check=True, capture_output=True, timeout=240, cwd=ROOT)
+    submitted, local = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "here"))
+    assert submitted["final"]["mAP"] == pytest.approx(local["final"]["mAP"], abs=1e-3)
+    again = submit(*head, sys.executable, "jobs/evaluate.py", str(tmp_path / "run"), "--json")
+    assert again.returncode == 0, again.stdout + again.stderr
+    figures = next(json.loads(line) for line in again.stdout.splitlines() if line.startswith('{"'))
+    assert figures["mAP"] == pytest.approx(submitted["final"]["mAP"], abs=1e-3)
+
+
+def test_a_relative_output_would_vanish_with_the_job(head: tuple[str, dict[str, str]]) -> None:
+    done = submit(*head, sys.executable, "jobs/train.py", "jobs/daam/market-cameras.yaml")
+    assert done.returncode == 1
+    assert "distreid: output=runs/market-cameras: a submitted job" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("token", [None, "of-somebody-else"])
+def test_a_submit_without_the_token_is_refused(head: tuple[str, dict[str, str]], tmp_path: Path, token: str | None) -> None:
+    address, environment = head
+    stranger = {key: value for key, value in environment.items() if not key.startswith("RAY_")} | {"HOME": str(tmp_path)}
+    stranger |= {"RAY_AUTH_MODE": "disabled"} if token is None else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    done = submit(address, stranger, "touch", str(tmp_path / "owned"))
+    assert done.returncode != 0
+    said = (done.stdout + done.stderr).lower()
+    assert "unauthorized" in said or "401" in said or "403" in said or "authentication" in said
+    assert not (tmp_path / "owned").exists()
