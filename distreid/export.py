@@ -122,7 +122,7 @@ def _onnx(model: DAAMNet, config: Config, metadata: dict[str, str]) -> tuple[byt
     assert program is not None
     program.model.metadata_props.update(metadata)
     buffer = io.BytesIO()
-    program.save(buffer)
+    program.save(buffer)  # type: ignore[arg-type]  # takes a buffer just as well
     content = buffer.getvalue()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return content, _difference(model, config, lambda x_BCHW: session.run(None, {"images": x_BCHW.numpy()})[0])

@@ -44,7 +44,7 @@ def runs(folder: Path) -> str:
     """One line a run below ``folder``, by path."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the one that your runs are in")
-    rows = [("run", "state", "method", "source → target", "rounds", "direct", "mAP")]
+    rows: list[tuple[str, ...]] = [("run", "state", "method", "source → target", "rounds", "direct", "mAP")]
     for path in _run_folders(folder):
         name = str(path.relative_to(folder)) if path != folder else path.resolve().name
         try:

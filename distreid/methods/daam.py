@@ -258,8 +258,8 @@ class DAAM:
             if self.team.leads:
                 record = {"event": "epoch", "round": state.round, "epoch": epoch + 1, "loss": meter.mean_seen, "lr": rate}
                 images = batches.index_SB.size
-                speed = {"images_per_second": images / elapsed, "seconds": elapsed, "workers": self.team.world}
-                self.run_directory.append({**record, **speed})
+                pace = {"images_per_second": images / elapsed, "seconds": elapsed, "workers": self.team.world}
+                self.run_directory.append({**record, **pace})
             self.checkpoint(engine)
         engine.close()
 
