@@ -3,9 +3,11 @@
 from distreid.labels.engine import dbscan, eps_from_proportion, jaccard_graph, make_pseudo_labels
 from distreid.labels.files import load_features
 from distreid.labels.result import PseudoLabels, save_labels
+from distreid.labels.settings import CameraLists
 from distreid.labels.weights import soft_weights
 
 __all__ = [
+    "CameraLists",
     "PseudoLabels",
     "dbscan",
     "eps_from_proportion",

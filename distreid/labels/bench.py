@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from distreid.errors import UserError
 from distreid.labels.dense import dense_dbscan, dense_jaccard
-from distreid.labels.engine import K1, K2, MIN_SAMPLES, P, eps_from_proportion, jaccard_graph, make_pseudo_labels
+from distreid.labels.engine import eps_from_proportion, jaccard_graph, make_pseudo_labels
+from distreid.labels.settings import K1, K2, MIN_SAMPLES, P
 from distreid.labels.threads import blocks, peak_memory_bytes
 
 IMAGES_PER_IDENTITY = 20
