@@ -11,6 +11,7 @@ from typing import Any
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
 from distreid.errors import UserError
+from distreid.labels.settings import check_cameras
 from distreid.methods.desk import LocalDesk
 from distreid.methods.domains import Network, open_network
 from distreid.methods.features import extract
@@ -31,6 +32,11 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
         )
+    if config.labels.camera_aware:
+        try:
+            check_cameras(networks[1].camids, len(networks[1].train))
+        except UserError as error:
+            raise UserError(f"{config.target.data}: {error} (labels.camera_aware=false)") from None
     run = RunDirectory(config.output)
     run.create(to_yaml(config), resume=resume)
     reporter = TerminalReporter()
@@ -111,7 +117,8 @@ def evaluate(checkpoint: Path, data: str | None, format: str, *, flip: bool) -> 
             flip=flip or config.evaluate.flip,
             progress=lambda done: progress(done, len(test.images)),
         )
-    return LocalDesk(config.labels, {"test": test}, device).score("evaluate", "test", features_nD)
+    labels = dataclasses.replace(config.labels, device="auto")  # no labels are made here
+    return LocalDesk(labels, {"test": test}, device).score("evaluate", "test", features_nD)
 
 
 def packed(domain: DomainConfig) -> DomainConfig:

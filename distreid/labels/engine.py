@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from distreid.errors import UserError
 from distreid.labels.result import PseudoLabels
-from distreid.labels.settings import K1, K2, MIN_SAMPLES, CameraLists, NeighbourKind, P, check_cameras, check_settings
+from distreid.labels.settings import K1, K2, MIN_SAMPLES, CameraLists, NeighbourKind, P, check_settings
 from distreid.labels.threads import peak_memory_bytes
 
 if TYPE_CHECKING:
@@ -68,11 +68,8 @@ def make_pseudo_labels(
     check_settings(k1, k2, p, min_samples, eps)
     seconds: dict[str, float] = {}
     with _timed(seconds, "check"):
-        count = len(np.asarray(features_ND))
-        cameras = cameras or CameraLists()
-        camids_N = None if camids_N is None else check_cameras(camids_N, count)
         prepared = prepare(features_ND, k1 if camids_N is None else 1, threads, camids_N)
-        sizes_U = prepared.sizes
+        count, sizes_U = len(prepared.group_N), prepared.sizes
         asked = clustering.pairs_asked(p, count) if eps is None else 0
         if previous_labels_N is not None and len(previous_labels_N) != count:
             raise UserError(f"{len(previous_labels_N)} previous labels for {count} features: give those of the same points or none")
@@ -82,7 +79,7 @@ def make_pseudo_labels(
         if camids_N is None:
             lists = plain_lists(prepared, k1, k2, find)
         else:
-            lists = camera_lists(prepared, camids_N, cameras, find)
+            lists = camera_lists(prepared, camids_N, cameras or CameraLists(), find)
     with _timed(seconds, "reciprocal"):
         v = stages.reciprocal(prepared, lists)
     with _timed(seconds, "expansion"):
@@ -108,6 +105,8 @@ def make_pseudo_labels(
     if approximate is not None:
         stats["recall"] = approximate.recall
     stats |= {"peak_process_bytes": float(peak_memory_bytes())}
+    if device != "cpu":
+        stats["peak_device_bytes"] = float(torch.cuda.max_memory_allocated(device))
     return PseudoLabels(labels_N, centers_KD, eps, normalize_centers, figures, stats)
 
 
@@ -130,15 +129,13 @@ def jaccard_graph(
     from distreid.labels.prepare import prepare
 
     check_settings(k1, k2, None, 1, 0.0)
-    count = len(np.asarray(features_ND))
+    prepared = prepare(features_ND, k1 if camids_N is None else 1, threads, camids_N)
     if camids_N is None:
-        prepared = prepare(features_ND, k1, threads)
         lists = plain_lists(prepared, k1, k2, search)
     else:
-        camids_N = check_cameras(camids_N, count)
-        prepared = prepare(features_ND, 1, threads, camids_N)
         lists = camera_lists(prepared, camids_N, cameras or CameraLists(), search)
     by_row = jaccard.expand_queries(jaccard.reciprocal_weights(prepared, lists, threads), lists, threads).rows(prepared.group_N)
+    count = len(prepared.group_N)
     weights = pairs.Weights.of(by_row, count, np.ones(count, np.int64))
     return pairs.symmetric(pairs.pairs_within(weights, 1.0, threads).graph)
 
@@ -199,4 +196,6 @@ def _require_numba() -> None:
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     begin = time.perf_counter()
     yield
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()  # a GPU is asked for results long before they are there
     seconds[stage] = time.perf_counter() - begin

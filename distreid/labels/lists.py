@@ -38,7 +38,7 @@ def plain_lists(prepared: Prepared, k1: int, k2: int, search: Search) -> Lists:
     return Lists(neighbours_Uk, squared_Uk, round(k1 / 2) + 1, neighbours_Uk[:, :k2])
 
 
-def camera_lists(prepared: Prepared, camids_N: NDArray[np.int64], how: CameraLists, search: Search) -> Lists:
+def camera_lists(prepared: Prepared, camids_N: NDArray[np.integer], how: CameraLists, search: Search) -> Lists:
     """CA-Jaccard (Chen et al., "CA-Jaccard: Camera-aware Jaccard Distance for Person Re-identification", CVPR 2024).
 
     CKRNNs: R(i) is the union of the reciprocal neighbours in the ranking list of i's own camera and of those in the list of all
@@ -49,7 +49,7 @@ def camera_lists(prepared: Prepared, camids_N: NDArray[np.int64], how: CameraLis
     own camera's. Where a camera, or all others, hold fewer points, the list is shorter (their code fills it with points of the
     other kind), and there is no warm-up with other sizes of k2 in the first round.
     """
-    camera_U = camids_N[prepared.first_U]
+    camera_U = np.asarray(camids_N, np.int64)[prepared.first_U]
     shape = (len(camera_U), how.k1_intra + 1)
     intra_Uk, intra_squared_Uk = np.full(shape, NONE, np.int32), np.full(shape, np.inf)
     for camera in np.unique(camera_U):

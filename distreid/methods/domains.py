@@ -27,11 +27,13 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Network:
-    """Training images, their labels 0 .. identities-1 (source only; int64 [n]), and the test set, if there is one."""
+    """Training images, their labels 0 .. identities-1 (source only) and cameras (-1: unknown), both int64 [n], and the test set, if
+    there is one."""
 
     name: str
     train: View
     labels: np.ndarray | None
+    camids: np.ndarray
     identities: int
     test: TestSet | None
     content: str  # the packed file's hash and the selection; all workers must see the same
@@ -65,4 +67,6 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True)
             len(domain.query.rows),
         )
     selection = f"{config.cameras} {config.identities} {config.holdout}"
-    return Network(store.name, View(store, domain.train.rows), labels, count, test, f"{store.content_hash} {selection}")
+    return Network(
+        store.name, View(store, domain.train.rows), labels, domain.train.camids, count, test, f"{store.content_hash} {selection}"
+    )

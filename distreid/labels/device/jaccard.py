@@ -34,7 +34,9 @@ def reciprocal_weights(features: Features, lists: Lists) -> Sparse:
     near_Uk = to_device(lists.neighbours_Uk, device).long()
     whole_Nk, half_Nh = _reciprocity(features, near_Uk, half)
     count = len(features.group_N)
-    lengths, columns, values = [], [], []
+    lengths: list[Tensor] = []
+    columns: list[Tensor] = []
+    values: list[Tensor] = []
     for start, stop in spans(count, ROWS):
         mine_Bk = near_Uk[features.group_N[start:stop]].masked_fill(~whole_Nk[start:stop], count)  # count: no point
         members_BM = mine_Bk
@@ -85,7 +87,9 @@ def expand_queries(v: Sparse, lists: Lists) -> Sparse:
     device, count = v.values.device, len(v.offsets) - 1
     nearest_Uq = to_device(lists.expansion_Uq.copy(), device).long()
     lengths_N = v.offsets.diff()
-    lengths, columns, values = [], [], []
+    lengths: list[Tensor] = []
+    columns: list[Tensor] = []
+    values: list[Tensor] = []
     for start, stop in spans(len(nearest_Uq), ROWS):
         of_Bq = nearest_Uq[start:stop]
         present_Bq = of_Bq >= 0
