@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
 
 from distreid.errors import UserError
-from distreid.labels.lists import Neighbours
-from distreid.labels.prepare import Prepared
+
+if TYPE_CHECKING:  # these bring numba, which only the tasks need
+    from distreid.labels.lists import Neighbours
+    from distreid.labels.prepare import Prepared
 
 FEWEST_ROWS = 512  # a task: fewer are searched sooner than they travel
 
