@@ -17,11 +17,15 @@ from distreid.models import DAAMNet, build_backbone, group_batchnorm
 from distreid.runtime import Engine, Precision, Team
 
 
-def bench(what: str, *, n: int, dim: int, as_json: bool) -> str:
-    """Run one benchmark and lay out its figures, a line each, or as JSON."""
-    figures = _BENCHES[what](n, dim)
+def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any]) -> str:
+    """Run one benchmark and lay out its figures, a line each, or as JSON. labels: more arguments of `bench_labels`."""
+    figures = _labels(n, dim, labels) if what == "labels" else _BENCHES[what](n, dim)
     if as_json:
         return json.dumps(figures)
+    for name, value in list(figures.items()):
+        if isinstance(value, dict):
+            del figures[name]
+            figures |= {f"{name}.{part}": number for part, number in value.items()}
     width = max(map(len, figures))
     return "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in figures.items())
 
@@ -30,10 +34,10 @@ def _shown(value: Any) -> str:
     return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _labels(n: int, dim: int) -> dict[str, Any]:
+def _labels(n: int, dim: int, how: dict[str, Any]) -> dict[str, Any]:
     from distreid.labels.bench import bench_labels
 
-    return bench_labels(n, dim)
+    return bench_labels(n, dim, **how)
 
 
 def _score(n: int, dim: int) -> dict[str, Any]:
@@ -93,7 +97,6 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
 
 
 _BENCHES: dict[str, Callable[[int, int], dict[str, Any]]] = {
-    "labels": _labels,
     "score": _score,
     "train": lambda n, dim: bench_train(),
 }

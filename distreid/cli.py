@@ -119,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--k2", type=int, default=6)
     label.add_argument("--eps", type=float, help="fixed eps in place of --p")
     label.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    label.add_argument(
+        "--camids", metavar="CAMIDS.npy", help="cameras [N] (.npy, or array camids of an .npz): camera-aware distances (CA-Jaccard)"
+    )
+    label.add_argument(
+        "--neighbours", default="exact", choices=["exact", "ivf", "hnsw"], help="ivf, hnsw: approximate, by faiss (default: exact)"
+    )
 
     export = verb("export", _export, "Write the matching network for other programs: safetensors or ONNX, checked against PyTorch.")
     export.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT")
@@ -146,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("what", choices=["labels", "score", "train"])
     bench.add_argument("--n", type=int, default=12_936, help="labels: features; score: gallery images")
     bench.add_argument("--dim", type=int, default=2048)
+    bench.add_argument("--p", type=float, default=1.6e-3, help="labels: see `distreid label` (default: %(default)s)")
+    bench.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="labels: the engine (default: %(default)s)")
+    bench.add_argument("--neighbours", default="exact", choices=["exact", "ivf", "hnsw"], help="labels: see `distreid label`")
+    bench.add_argument("--oracle", action="store_true", help="labels: the dense N x N form beside it (n up to 4,000)")
     bench.add_argument("--json", action="store_true")
     return parser
 
@@ -254,10 +264,13 @@ def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    from distreid.labels import load_features, make_pseudo_labels, save_labels
+    from distreid.labels import load_camids, load_features, make_pseudo_labels, save_labels
+    from distreid.terminal import labels_text
 
     labels = make_pseudo_labels(
         load_features(options.features),
+        camids_N=load_camids(options.camids) if options.camids else None,
+        neighbours=options.neighbours,
         k1=options.k1,
         k2=options.k2,
         p=options.p,
@@ -266,8 +279,7 @@ def _label(options: argparse.Namespace) -> None:
         device=options.device,
     )
     save_labels(options.out, labels)
-    outliers = int((labels.labels < 0).sum())
-    print(f"{len(labels.labels):,} features: {len(labels.centers):,} clusters, {outliers:,} outliers, eps {labels.eps:.4f}")
+    print(labels_text(labels))
     print(f"labels: {options.out}")
 
 
@@ -315,4 +327,5 @@ def _runs(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from distreid.bench import bench
 
-    print(bench(options.what, n=options.n, dim=options.dim, as_json=options.json))
+    how = {"p": options.p, "device": options.device, "neighbours": options.neighbours, "oracle": options.oracle}
+    print(bench(options.what, n=options.n, dim=options.dim, as_json=options.json, labels=how))

@@ -95,6 +95,13 @@ class LabelsConfig:
     eps_value: float = 0.6  # used by eps: fixed
     features: Literal["l2", "raw"] = "l2"  # decided: Eq. 4's f and C_k are L2-normalised
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    neighbours: Literal["exact", "ivf", "hnsw"] = "exact"  # approximate ones need the extra `approximate`; for very large sets
+    tasks: int = 1  # Ray tasks that share the exact neighbour search, each with runtime.label_gpus; more than 1 for many nodes
+    camera_aware: bool = False  # CA-Jaccard (Chen et al. 2024) in place of k1 and k2; the target's cameras must be known
+    k1_intra: int = 5  # camera-aware: reciprocal neighbours in the own camera; its paper's value, as the next three
+    k1_inter: int = 20  # and in all others
+    k2_intra: int = 2  # query expansion in the own camera
+    k2_inter: int = 4  # and in all others
 
 
 @dataclass
@@ -203,7 +210,8 @@ def check(config: Config) -> None:
     positive = (
         "input.height", "input.width", "model.batchnorm_group", "pretrain.batch_size", "pretrain.instances",
         "adapt.instances", "labels.k1",
-        "labels.k2", "labels.min_samples", "labels.p", "adapt.epochs", "adapt.batch_size",
+        "labels.k2", "labels.min_samples", "labels.p", "labels.tasks", "labels.k1_intra", "labels.k1_inter", "labels.k2_intra",
+        "labels.k2_inter", "adapt.epochs", "adapt.batch_size",
         "adapt.optimizer.step_epochs", "pretrain.optimizer.step_epochs", "evaluate.batch_size", "runtime.accumulate",
     )  # fmt: skip
     for name in positive:
@@ -227,10 +235,7 @@ def check(config: Config) -> None:
                 raise UserError(f"{name}.{key}={value} must be a number from 0{' to below 1' if key == 'momentum' else ''}")
     if not 0 <= config.loss.domain_weight < math.inf:
         raise UserError(f"loss.domain_weight={config.loss.domain_weight} must be a number from 0")
-    if not 0 < config.labels.eps_value < 1:
-        raise UserError(f"labels.eps_value={config.labels.eps_value} is a Jaccard distance and must lie between 0 and 1")
-    if not config.labels.p <= 1:
-        raise UserError(f"labels.p={config.labels.p} is a proportion of all pairs and must not be above 1")
+    _check_labels(config)
     for name in ("source", "target"):
         identities = _get(config, f"{name}.identities")
         if identities is not None and (len(identities) != 2 or not 0 <= identities[0] < identities[1]):
@@ -250,6 +255,26 @@ def _check_strategy(how: RuntimeConfig) -> None:
         raise UserError("runtime.precision=fp16 does not work with runtime.strategy=deepspeed: use bf16 or fp32")
     if how.compile:
         raise UserError("runtime.compile=true does not work with runtime.strategy=deepspeed: set one of the two")
+
+
+def _check_labels(config: Config) -> None:
+    how = config.labels
+    if not 0 < how.eps_value < 1:
+        raise UserError(f"labels.eps_value={how.eps_value} is a Jaccard distance and must lie between 0 and 1")
+    if not how.p <= 1:
+        raise UserError(f"labels.p={how.p} is a proportion of all pairs and must not be above 1")
+    for end in ("", "_intra", "_inter"):
+        k1, k2 = getattr(how, f"k1{end}"), getattr(how, f"k2{end}")
+        if k2 > k1:
+            raise UserError(f"labels.k2{end}={k2} must not be above labels.k1{end}={k1}")
+    if how.neighbours != "exact" and (how.camera_aware or how.tasks > 1):
+        raise UserError(f"labels.neighbours={how.neighbours} goes with neither labels.camera_aware nor labels.tasks: use exact")
+    if how.tasks > 1 and config.runtime.workers == 0:
+        raise UserError(f"labels.tasks={how.tasks} needs Ray: runtime.workers must be 1 or more")
+    if how.device == "cuda" and config.runtime.workers and not config.runtime.label_gpus:
+        raise UserError(
+            "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus (a share such as 0.5 will do)"
+        )
 
 
 def _check_batches(config: Config) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
 from distreid.errors import UserError
+from distreid.labels.settings import check_cameras
 from distreid.methods.domains import Network, open_network
 from distreid.methods.pictures import take_pictures
 from distreid.methods.protocols import Reporter
@@ -30,6 +31,11 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
         )
+    if config.labels.camera_aware:
+        try:
+            check_cameras(networks[1].camids, len(networks[1].train))
+        except UserError as error:
+            raise UserError(f"{config.target.data}: {error} (labels.camera_aware=false)") from None
     run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
     run.create(to_yaml(config), resume=resume)
     with Progress(run.path, TerminalReporter()) as reporter:

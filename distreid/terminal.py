@@ -6,9 +6,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from distreid.labels import PseudoLabels
 
 LINE_EVERY = 60.0  # seconds between lines about one step, where there is no terminal to draw a bar on
 
@@ -143,6 +146,24 @@ def _split_lines(metrics: dict[str, Any], title: str) -> list[str]:
             f"{metrics['queries_without_positive']:,.1f} queries a split have no match in the gallery and are left out of the means"
         )
     return lines
+
+
+def labels_text(labels: PseudoLabels) -> str:
+    """A labelling as a person judges it, without knowing any true label."""
+    figures = labels.quality
+    lines = [
+        f"{len(labels.labels):,} features: {labels.num_clusters:,} clusters, {int(figures['outliers']):,} outliers, "
+        f"eps {labels.eps:.4f}"
+    ]
+    if labels.num_clusters:
+        smallest, largest = int(figures["smallest_cluster"]), int(figures["largest_cluster"])
+        lines.append(
+            f"clusters of {smallest:,} to {largest:,} features, median {figures['median_cluster']:g}; "
+            f"silhouette {figures['silhouette']:.3f} (1 is best)"
+        )
+    if "recall" in labels.stats:
+        lines.append(f"approximate neighbours: {percent(labels.stats['recall'])}% of the exact ones on a sample")
+    return "\n".join(lines)
 
 
 def result_table(result: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from distreid.cli import main
@@ -86,6 +87,10 @@ def test_mistakes_before_anything_starts(
     assert "no such configuration" in fails(capsys, "train", str(tmp_path / "none.yaml"))
     (tmp_path / "empty").mkdir()
     assert "empty" in fails(capsys, "train", config, f"target.data={tmp_path}/empty", "target.format=folder")
+    crops = tmp_path / "crops"
+    shutil.copytree(packed_pair[1].with_suffix("") / "bounding_box_train", crops)
+    line = fails(capsys, "train", config, f"target.data={crops}", "target.format=folder", "labels.camera_aware=true")
+    assert "cameras are unknown" in line and "labels.camera_aware=false" in line
     assert "too few for labels.k1=5000" in fails(capsys, "train", config, "labels.k1=5000")
     assert not (tmp_path / "run").exists()
 
@@ -116,10 +121,17 @@ def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     pids = np.repeat(np.arange(10), 12)
     features = (rng.normal(size=(10, 16))[pids] + 0.1 * rng.normal(size=(120, 16))).astype(np.float32)
     np.save(tmp_path / "f.npy", features)
+    np.save(tmp_path / "c.npy", np.tile([1, 2], 60))
     main(["label", str(tmp_path / "f.npy"), "--out", str(tmp_path / "l.npz"), "--eps", "0.5", "--k1", "10"])
     assert "10 clusters" in capsys.readouterr().out
+    main(["label", str(tmp_path / "f.npy"), "--out", str(tmp_path / "c.npz"), "--p", "0.02", "--camids", str(tmp_path / "c.npy")])
+    assert "silhouette" in capsys.readouterr().out
     with np.load(tmp_path / "l.npz") as labels:
         assert set(labels.files) >= {"labels", "centers", "eps"} and labels["centers"].shape == (10, 16)
+    out = ["--out", str(tmp_path / "l.npz")]
+    assert "whole numbers" in fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--camids", str(tmp_path / "f.npy"))
+    if not torch.cuda.is_available():
+        assert "no CUDA device" in fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--device", "cuda")
     assert "no such file" in fails(capsys, "label", str(tmp_path / "g.npy"), "--out", str(tmp_path / "l.npz")).lower()
     camids = np.tile([1, 2], 60)
     for name, part in (("q", slice(0, None, 6)), ("g", slice(None))):

@@ -50,6 +50,11 @@ def test_yaml_and_overrides(tmp_path) -> None:
         ("runtime.accumulate=2", r"runtime.accumulate=2 does not divide what each of 1 worker\(s\) gets of the 1 groups"),
         ("runtime.min_workers=2", "runtime.min_workers=2 must not be above runtime.workers=1"),
         ("runtime.zero_stage=4", "runtime.zero_stage=4 must be one of 0, 1, 2, 3"),
+        ("labels.k2=31", "labels.k2=31 must not be above labels.k1=30"),
+        ("labels.k2_intra=6", "labels.k2_intra=6 must not be above labels.k1_intra=5"),
+        ("labels.tasks=0", "labels.tasks=0 must be greater than 0"),
+        ("labels.device=cuda", "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus"),
+        ("labels.neighbours=hsnw", "did you mean 'hnsw'"),
         ("runtime.workers=3", "adapt.batch_size=32|pretrain.batch_size=32 cannot be divided"),
         ("runtime.workers=2", r"batchnorm_group=32 does not divide the 16.*choose one of \[2, 4, 8, 16\]"),
     ],
@@ -64,6 +69,19 @@ def test_a_mistake_is_one_line_that_names_the_key(override: str, expected: str) 
 def test_what_deepspeed_cannot_do(other: str) -> None:
     with pytest.raises(UserError, match=r"runtime\.strategy=deepspeed"):
         config_from_dict(BASE, ["runtime.strategy=deepspeed", other])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["labels.neighbours=ivf", "labels.camera_aware=true"], "goes with neither labels.camera_aware nor labels.tasks"),
+        (["labels.neighbours=ivf", "labels.tasks=2"], "goes with neither labels.camera_aware nor labels.tasks"),
+        (["labels.tasks=2", "runtime.workers=0"], "labels.tasks=2 needs Ray"),
+    ],
+)
+def test_label_settings_that_do_not_go_together(overrides: list[str], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        config_from_dict(BASE, overrides)
 
 
 def test_pk_must_fit_the_batch() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import ray
 
 from distreid.cluster.metrics import DeskMetrics
+from distreid.cluster.search import SpreadSearch
 from distreid.config import LabelsConfig
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
@@ -32,15 +33,17 @@ class _Occasion:
 @ray.remote(num_cpus=0, max_restarts=-1)
 class DeskActor:
     """Wraps a :class:`LocalDesk`. Shards and answers travel through the object store: an answer is put there once, and each
-    node's workers map the same copy."""
+    node's workers map the same copy. ``gpus``: what each task of the neighbour search reserves."""
 
-    def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet], run: str) -> None:
+    def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet], camids: np.ndarray, gpus: float, run: str) -> None:
         import torch
 
         torch.set_num_threads(os.cpu_count() or 1)  # Ray gives an actor one thread; the workers are idle while it works
         # Ray does not hide a node's GPUs from an actor that reserved none.
         reserved = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
-        self._desk = LocalDesk(labels, tests, torch.device("cuda" if reserved else "cpu"))
+        device = torch.device("cuda" if reserved else "cpu")
+        search = SpreadSearch(labels.tasks, 0 if labels.device == "cpu" else gpus) if labels.tasks > 1 else None
+        self._desk = LocalDesk(labels, tests, device, camids=camids, search=search)
         self._metrics = DeskMetrics(run)
         self._occasions: dict[str, _Occasion] = {}
 

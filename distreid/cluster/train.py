@@ -41,7 +41,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     reporter.stage("starting Ray", 0)
     start_ray(config.runtime.workers)
     how = config.runtime
-    use_gpu, cpus = _plan_resources(how)
+    use_gpu, cpus = _plan_resources(how, config.labels.tasks)
     reporter.note(
         f"{how.workers} Ray worker{'s' if how.workers > 1 else ''}, each with {cpus} CPU{'s' if cpus > 1 else ''}"
         f"{' and a GPU' if use_gpu else ''}"
@@ -50,7 +50,9 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     # Beside the driver, which shares its fate.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     monitor = MonitorActor.options(scheduling_strategy=here).remote()
-    desk = DeskActor.options(num_gpus=how.label_gpus).remote(config.labels, test_sets(source, target), run.path.name)
+    desk = DeskActor.options(num_gpus=how.label_gpus).remote(
+        config.labels, test_sets(source, target), target.camids, how.label_gpus, run.path.name
+    )
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
@@ -73,21 +75,29 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     return json.loads(run.result.read_text(encoding="utf-8"))
 
 
-def _plan_resources(how: RuntimeConfig) -> tuple[bool, int]:
+def _plan_resources(how: RuntimeConfig, label_tasks: int) -> tuple[bool, int]:
     """Whether each worker gets a GPU, and its CPUs.
+
+    Args:
+        label_tasks: tasks of the neighbour search; above one, each needs ``label_gpus`` beside the actor's own.
 
     Raises:
         UserError: the nodes cannot hold the workers, for which Ray would wait without end.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    total_gpus = sum(int(node.get("GPU", 0)) for node in nodes) - math.ceil(how.label_gpus)
+    label_gpus = math.ceil(how.label_gpus * (1 if label_tasks == 1 else 1 + label_tasks))
+    total_gpus = sum(int(node.get("GPU", 0)) for node in nodes) - label_gpus
     if how.label_gpus > max((node.get("GPU", 0) for node in nodes), default=0):
         raise UserError(f"runtime.label_gpus={how.label_gpus}: no node of this Ray has as many GPUs")
+    if total_gpus < 0:
+        raise UserError(
+            f"labels.tasks={label_tasks} with runtime.label_gpus={how.label_gpus} need {label_gpus} GPUs for labels alone"
+        )
     least = how.min_workers or how.workers
     needed = f"runtime.{'min_workers' if how.min_workers else 'workers'}={least}"
     use_gpu = how.gpu == "yes" or (how.gpu == "auto" and total_gpus >= least)
     if use_gpu and total_gpus < least:
-        raise UserError(f"{needed} with runtime.gpu=yes needs as many GPUs beside label_gpus; {total_gpus} are left")
+        raise UserError(f"{needed} with runtime.gpu=yes needs as many GPUs beside those for labels; {total_gpus} are left")
     cores = [int(node.get("CPU", 0)) for node in nodes]
     cpus = how.cpus_per_worker or max(1, min(sum(cores) // how.workers, max(cores)))
     if not how.cpus_per_worker:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from distreid.errors import UserError
 from distreid.labels.dense import dense_dbscan, dense_jaccard
-from distreid.labels.engine import K1, K2, MIN_SAMPLES, P, eps_from_proportion, jaccard_graph, make_pseudo_labels
+from distreid.labels.engine import eps_from_proportion, jaccard_graph, make_pseudo_labels
+from distreid.labels.settings import K1, K2, MIN_SAMPLES, NeighbourKind, P
 from distreid.labels.threads import blocks, peak_memory_bytes
 
 IMAGES_PER_IDENTITY = 20
@@ -49,13 +50,14 @@ def bench_labels(
     seed: int = 0,
     oracle: bool = False,
     device: str = "cpu",
+    neighbours: NeighbourKind = "exact",
 ) -> dict[str, Any]:
     """Labels n clustered random features of `dim` dimensions: seconds per stage (without compiling), peak memory of the process,
     and the time of one full float32 product of the same size in the same run. With `oracle` (n ≤ 4,000) the dense form beside it.
     """
     if oracle and n > LARGEST_DENSE:
         raise UserError(f"n = {n}: the dense comparison takes at most {LARGEST_DENSE} features")
-    label = partial(make_pseudo_labels, k1=k1, k2=k2, min_samples=min_samples, device=device)
+    label = partial(make_pseudo_labels, k1=k1, k2=k2, min_samples=min_samples, device=device, neighbours=neighbours)
     label(clustered_features(max(k1 + 1, 200), dim, seed), p=1e-2)
     features_ND = clustered_features(n, dim, seed)
     before = peak_memory_bytes()
@@ -64,7 +66,9 @@ def bench_labels(
     product = product_seconds(features_ND)
     seconds = {name.removeprefix("seconds_"): took for name, took in labels.stats.items() if name.startswith("seconds_")}
     result: dict[str, Any] = {"n": n, "dim": dim, "k1": k1, "k2": k2, "p": p, "min_samples": min_samples, "seed": seed}
-    result["threads"] = torch.get_num_threads()
+    result |= {"threads": torch.get_num_threads(), "device": device, "neighbours": neighbours}
+    if "recall" in labels.stats:
+        result["recall"] = labels.stats["recall"]
     result |= {"seconds": seconds, "seconds_total": labels.stats["seconds"]}
     result |= {"seconds_product": product, "ratio_to_product": labels.stats["seconds"] / product}
     result |= {"features_bytes": features_ND.nbytes, "peak_bytes_before": before, "peak_bytes": peak}

@@ -35,19 +35,19 @@ def mean_of_smallest(values: NDArray[np.float64], asked: int, copies: NDArray[np
     return (total + (remaining - taken)) / asked
 
 
-def eps_of_pairs(pairs: Pairs, sizes_U: NDArray[np.int64], asked: int) -> float:
-    """eps of groups of copies: a pair of groups stands for all pairs between them, a group for its pairs at distance 0.
-
-    UserError when more pairs are asked for than have J < 1: their mean would say nothing about the features.
-    """
-    zeros = zero_pairs(sizes_U)
-    stored = pairs.total + zeros
+def check_enough(asked: int, stored: int, count: int) -> None:
+    """UserError when more pairs are asked for than have J < 1: their mean would say nothing about the features."""
     if asked > stored:
-        count = int(sizes_U.sum())
         largest = stored / (count * (count - 1) // 2)
         raise UserError(
             f"p asks for the {asked:,} nearest pairs but only {stored:,} pairs share neighbours: use p ≤ {largest:.1e}, or give eps"
         )
+
+
+def eps_of_pairs(pairs: Pairs, sizes_U: NDArray[np.int64], asked: int) -> float:
+    """eps of groups of copies: a pair of groups stands for all pairs between them, a group for its pairs at distance 0."""
+    zeros = zero_pairs(sizes_U)
+    check_enough(asked, pairs.total + zeros, int(sizes_U.sum()))
     copies = copies_of(pairs.graph, sizes_U) if zeros else None
     return mean_of_smallest(pairs.graph.data, asked, copies, zeros)
 

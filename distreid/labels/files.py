@@ -15,30 +15,40 @@ def load_features(path: str | Path) -> NDArray[np.floating]:
 
     UserError names the file when it is missing, empty, truncated, pickled, or holds anything but a 2-D float array.
     """
-    path = Path(path)
+    features = _load(Path(path), "features")
+    if features.ndim != 2 or features.dtype not in (np.float16, np.float32, np.float64):
+        raise UserError(
+            f"{path}: features must be [N, D] of float16, float32 or float64, not {features.dtype}{list(features.shape)}"
+        )
+    return features
+
+
+def load_camids(path: str | Path) -> NDArray[np.integer]:
+    """Cameras [N] of an .npy or of the `camids` array of an .npz; whole numbers. UserError as `load_features`."""
+    camids = _load(Path(path), "camids")
+    if camids.ndim != 1 or not np.issubdtype(camids.dtype, np.integer):
+        raise UserError(f"{path}: camids must be [N] of whole numbers, not {camids.dtype}{list(camids.shape)}")
+    return camids
+
+
+def _load(path: Path, name: str) -> NDArray:
     if path.suffix not in (".npy", ".npz"):
-        raise UserError(f"{path}: features are read from .npy or .npz, not from {path.suffix or 'a file without ending'}")
+        raise UserError(f"{path}: {name} are read from .npy or .npz, not from {path.suffix or 'a file without ending'}")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; write it again")
     try:
         if path.suffix == ".npy":
-            features = np.load(path, mmap_mode="r", allow_pickle=False)
-        else:
-            with np.load(path, allow_pickle=False) as archive:
-                if "features" not in archive:
-                    raise UserError(f"{path}: no array named 'features' (found: {', '.join(archive) or 'nothing'})")
-                features = archive["features"]
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.load(path, allow_pickle=False) as archive:
+            if name not in archive:
+                raise UserError(f"{path}: no array named '{name}' (found: {', '.join(archive) or 'nothing'})")
+            return archive[name]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         raise UserError(
             f"{path}: the file is truncated or damaged, or holds pickled objects, which are not read; write it again with numpy"
         ) from error
-    if features.ndim != 2 or features.dtype not in (np.float16, np.float32, np.float64):
-        raise UserError(
-            f"{path}: features must be [N, D] of float16, float32 or float64, not {features.dtype}{list(features.shape)}"
-        )
-    return features
 
 
 def write_npz(path: Path, **arrays: NDArray[np.generic] | np.generic) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.labels import jaccard_kernels as kernels
+from distreid.labels.lists import Lists
 from distreid.labels.prepare import Prepared
 from distreid.labels.threads import map_blocks, run_blocks
 
@@ -52,31 +53,27 @@ def stack(pieces: Iterable[tuple[NDArray, NDArray, NDArray]]) -> Csr:
     return Csr(np.concatenate([[0], np.cumsum(np.concatenate(lengths))]), indices, data)
 
 
-def reciprocal_weights(prepared: Prepared, neighbours_Uk: NDArray[np.int32], squared_Uk: NDArray[np.float64], threads: int) -> Csr:
+def reciprocal_weights(prepared: Prepared, lists: Lists, threads: int) -> Csr:
     """V, [N, N]: row i is the softmax of −d² over R*(i, k1).
 
     R(i, k) = {j ∈ N(i, k) : i ∈ N(j, k)}; R* adds R(c, half) for each c ∈ R(i, k1) with |R(c, half) ∩ R(i, k1)| > ⅔·|R(c, half)|.
     """
-    count, k1 = len(prepared.group_N), neighbours_Uk.shape[1]
-    half = round(k1 / 2) + 1
-    flags_Nk = np.empty((count, k1), np.uint8)
-    run_blocks(
-        lambda start, stop: kernels.reciprocity(start, stop, half, neighbours_Uk, prepared.group_N, flags_Nk), count, 1024, threads
-    )
+    count, k = len(prepared.group_N), lists.neighbours_Uk.shape[1]
+    flags_Nk = np.empty((count, k), np.uint8)
+    lists_of = (lists.neighbours_Uk, prepared.group_N, flags_Nk)
+    run_blocks(lambda start, stop: kernels.reciprocity(start, stop, lists.half, *lists_of), count, 1024, threads)
 
     def block(start: int, stop: int) -> tuple[NDArray, NDArray, NDArray]:
-        x_ND, inverse_norms_N = prepared.x_ND, prepared.inverse_norms_N
-        return kernels.reciprocal_weights(
-            start, stop, half, neighbours_Uk, squared_Uk, prepared.group_N, flags_Nk, x_ND, inverse_norms_N
-        )
+        features = prepared.x_ND, prepared.inverse_norms_N
+        return kernels.reciprocal_weights(start, stop, lists.half, *lists_of, lists.squared_Uk, *features)
 
     return stack(map_blocks(block, count, 512, threads))
 
 
-def expand_queries(weights: Csr, neighbours_Uk: NDArray[np.int32], k2: int, threads: int) -> Csr:
-    """Local query expansion, [U, N]: V_u ← mean of V over the k2 nearest of u, itself included."""
+def expand_queries(weights: Csr, lists: Lists, threads: int) -> Csr:
+    """Local query expansion, [U, N]: V_u ← mean of V over the nearest of u (`lists.expansion_Uq`), itself included."""
 
     def block(start: int, stop: int) -> tuple[NDArray, NDArray, NDArray]:
-        return kernels.expand_queries(start, stop, k2, neighbours_Uk, weights.indptr, weights.indices, weights.data)
+        return kernels.expand_queries(start, stop, lists.expansion_Uq, weights.indptr, weights.indices, weights.data)
 
-    return stack(map_blocks(block, len(neighbours_Uk), 512, threads))
+    return stack(map_blocks(block, len(lists.expansion_Uq), 512, threads))

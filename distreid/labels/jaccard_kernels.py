@@ -13,12 +13,14 @@ IN_HALF = 2  # flag of a neighbour that is reciprocal within the half list too; 
 
 @njit(cache=True, nogil=True)
 def reciprocity(start: int, stop: int, half: int, neighbours_Uk: NDArray, group_N: NDArray, flags_Nk: NDArray) -> None:
-    """flags_Nk[i, s]: whether i is in turn among the neighbours of its s-th neighbour (see IN_HALF)."""
+    """flags_Nk[i, s]: whether i is in turn among the neighbours of its s-th neighbour (see IN_HALF); 0 where it has none (−1)."""
     k = neighbours_Uk.shape[1]
     for i in range(start, stop):
         for s in range(k):
-            theirs = neighbours_Uk[group_N[neighbours_Uk[group_N[i], s]]]
             flags_Nk[i, s] = 0
+            if neighbours_Uk[group_N[i], s] < 0:
+                continue
+            theirs = neighbours_Uk[group_N[neighbours_Uk[group_N[i], s]]]
             for t in range(k):
                 if theirs[t] == i:
                     flags_Nk[i, s] = IN_HALF if s < half and t < half else 1
@@ -31,9 +33,9 @@ def reciprocal_weights(
     stop: int,
     half: int,
     neighbours_Uk: NDArray,
-    squared_Uk: NDArray,
     group_N: NDArray,
     flags_Nk: NDArray,
+    squared_Uk: NDArray,
     x_ND: NDArray,
     inverse_norms_N: NDArray,
 ) -> tuple[NDArray, NDArray, NDArray]:
@@ -89,13 +91,14 @@ def reciprocal_weights(
 
 @njit(cache=True, nogil=True)
 def expand_queries(
-    start: int, stop: int, k2: int, neighbours_Uk: NDArray, indptr: NDArray, indices: NDArray, data: NDArray
+    start: int, stop: int, nearest_Uq: NDArray, indptr: NDArray, indices: NDArray, data: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Rows start..stop of the expanded V: the mean of the V of a row's k2 nearest."""
+    """Rows start..stop of the expanded V: the mean of the V of a row's nearest (−1: none)."""
     room = 0
     for u in range(start, stop):
-        for s in range(k2):
-            room += indptr[neighbours_Uk[u, s] + 1] - indptr[neighbours_Uk[u, s]]
+        for j in nearest_Uq[u]:
+            if j >= 0:
+                room += indptr[j + 1] - indptr[j]
     lengths = np.zeros(stop - start, np.int64)
     columns = np.empty(room, np.int32)
     values = np.empty(room, np.float64)
@@ -103,15 +106,18 @@ def expand_queries(
     at = 0
     for u in range(start, stop):
         begin = at
-        for s in range(k2):
-            j = neighbours_Uk[u, s]
+        found = 0
+        for j in nearest_Uq[u]:
+            if j < 0:
+                continue
+            found += 1
             for e in range(indptr[j], indptr[j + 1]):
                 if sums[indices[e]] == 0.0:
                     columns[at] = indices[e]
                     at += 1
                 sums[indices[e]] += data[e]
         for e in range(begin, at):
-            values[e] = sums[columns[e]] / k2
+            values[e] = sums[columns[e]] / found
             sums[columns[e]] = 0.0
         lengths[u - start] = at - begin
     return lengths, columns[:at].copy(), values[:at].copy()

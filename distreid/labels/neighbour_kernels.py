@@ -4,7 +4,8 @@ A *key* is the bit pattern of d̃²/2, the low-precision half squared distance, 
 int32. Patterns of non-negative floats sort like the floats; the few slightly negative ones sort below, as they should.
 
 Each point (row of the tables below) has a list of candidates and a limit; a key above the limit cannot belong to one of its k
-nearest points. Why that is safe: see `distreid.labels.neighbours.LowPrecision`.
+nearest points. Why that is safe: see `distreid.labels.neighbours.LowPrecision`. Limits are finite, so infinity marks pairs that
+are never wanted.
 """
 
 import math
@@ -229,7 +230,7 @@ def collect_columns(
 
 @njit(cache=True, nogil=True)
 def rank(start: int, stop: int, k: int, table: tuple, bound: tuple, data: tuple, rows_Uk: NDArray, squared_Uk: NDArray) -> None:
-    """Final lists of points start..stop: the k nearest by (exact d², index)."""
+    """Final lists of points start..stop: the k nearest by (exact d², index); places without a candidate are left as they are."""
     scratch = np.empty(k, table[0].dtype)
     for i in range(start, stop):
         nearest_exact(i, k, table, bound, data, scratch, rows_Uk[i], squared_Uk[i])
@@ -252,6 +253,8 @@ def spread_groups(
         rows, distances = rows_Uk[u], squared_Uk[u]
         filled = 0
         for g in range(groups_Uk.shape[1]):
+            if groups_Uk[u, g] < 0:
+                break
             squared = squared_Ug[u, g]
             begin, end = offsets_U1[groups_Uk[u, g]], offsets_U1[groups_Uk[u, g] + 1]
             for row in members_N[begin : min(end, begin + k)]:

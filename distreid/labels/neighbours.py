@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distreid.labels import neighbour_kernels as kernels
+from distreid.labels.lists import NONE, Neighbours
 from distreid.labels.prepare import Prepared
 from distreid.labels.threads import blocks, run_blocks
 
@@ -43,14 +44,14 @@ class LowPrecision:
     noise_U: NDArray[np.float64]
     rounding: float
 
-    def left(self, start: int, stop: int) -> Tensor:
-        """Rows start..stop as left operand: −ã, three ones, h."""
+    def left(self, rows: slice | Tensor) -> Tensor:
+        """Some rows as left operand: −ã, three ones, h."""
         dim = self.a_UW.shape[1] - EXTRA
-        rows = self.a_UW[start:stop].clone()
-        rows[:, :dim].neg_()
-        h, ones = rows[:, dim : dim + 3].clone(), rows[:, dim + 3 : dim + 6].clone()
-        rows[:, dim : dim + 3], rows[:, dim + 3 : dim + 6] = ones, h
-        return rows
+        left_RW = self.a_UW[rows].clone()
+        left_RW[:, :dim].neg_()
+        h, ones = left_RW[:, dim : dim + 3].clone(), left_RW[:, dim + 3 : dim + 6].clone()
+        left_RW[:, dim : dim + 3], left_RW[:, dim + 3 : dim + 6] = ones, h
+        return left_RW
 
 
 def fast_bfloat16() -> bool:
@@ -59,29 +60,30 @@ def fast_bfloat16() -> bool:
     return torch.backends.mkldnn.is_available() and any(getattr(torch.cpu, name, bool)() for name in probes)
 
 
-def round_features(prepared: Prepared, dtype: torch.dtype) -> LowPrecision:
+def round_features(prepared: Prepared, dtype: torch.dtype, device: torch.device | str = "cpu") -> LowPrecision:
     """The left and right operand of the products and their error bound, block by block."""
     first_U, dim = prepared.first_U, prepared.x_ND.shape[1]
     count = len(first_U)
 
-    def unit(part: slice) -> NDArray[np.float64]:
+    def unit(part: slice) -> Tensor:
         rows = first_U[part]
-        return prepared.x_ND[rows].astype(np.float64) * prepared.inverse_norms_N[rows, None]
+        x = torch.from_numpy(prepared.x_ND[rows]).to(device)
+        return x.double() * torch.from_numpy(prepared.inverse_norms_N[rows, None]).to(device)
 
     # Distances do not change when a constant is taken off; rounding errors shrink, for features of one network lie close together.
     # Any constant is right, a mean of about a thousand rows is near enough.
     sample = slice(None, None, max(count // BLOCK_ROWS, 1))
     mean_D = unit(sample).mean(0)
-    a_UW = torch.zeros(count, dim + EXTRA, dtype=dtype)
+    a_UW = torch.zeros(count, dim + EXTRA, dtype=dtype, device=device)
     a_UW[:, dim + 3 : dim + 6] = 1
     residual_U, h_U = np.empty(count), np.empty(count)
     for start, stop in blocks(count, BLOCK_ROWS):
-        exact = torch.from_numpy(unit(slice(start, stop)) - mean_D)
+        exact = unit(slice(start, stop)) - mean_D
         a_UW[start:stop, :dim] = exact
         low = a_UW[start:stop, :dim].double()
-        residual_U[start:stop] = exact.sub_(low).square_().sum(1).sqrt().numpy()
+        residual_U[start:stop] = exact.sub_(low).square_().sum(1).sqrt().cpu().numpy()
         h = low.square_().sum(1) / 2
-        h_U[start:stop] = h.numpy()
+        h_U[start:stop] = h.cpu().numpy()
         for part in range(3):
             a_UW[start:stop, dim + part] = h
             h = h - a_UW[start:stop, dim + part].double()
@@ -108,61 +110,79 @@ def nearest(
     prepared: Prepared,
     k: int,
     *,
-    device: str = "cpu",
+    apart_U: NDArray[np.int64] | None = None,
+    groups: tuple[int, int] | None = None,
     precision: Precision = "auto",
     threads: int = 1,
     block_rows: int = BLOCK_ROWS,
     block_columns: int = BLOCK_COLUMNS,
     progress: Progress | None = None,
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """(neighbours_Uk, squared_Uk): for each group of identical rows its k nearest rows of the set, itself and its copies included,
-    by (float64 d², row), and their d². The same for every device, precision, block size and number of threads.
+) -> Neighbours:
+    """For each group of identical rows its k nearest rows of the set, itself and its copies included, by (float64 d², row), and
+    their d². The same for every precision, block size and number of threads.
 
-    `device` runs the products (float32 on a GPU); candidates are collected and ranked on the CPU.
+    apart_U: groups with the same number here are not each other's neighbours (neither is a group its own).
+    groups: only these groups (start, stop) are wanted; the result has their rows only.
     """
     count = len(prepared.first_U)
     kept = min(k, count)
-    half = torch.device(device).type == "cpu" and (precision == "bfloat16" or (precision == "auto" and fast_bfloat16()))
+    first, last = groups or (0, count)
+    half = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
     low = round_features(prepared, torch.bfloat16 if half else torch.float32)
     integer, shift = (torch.int16, 16) if half else (torch.int32, 0)
     capacity = 12 * kept + 64
     key_type = np.int16 if half else np.int32
+    largest_finite = 0x7F7FFFFF >> shift
     table = (
-        np.empty((count, capacity), key_type),
+        np.empty((count, capacity), key_type),  # not touched, hence not in memory, outside of first..last
         np.empty((count, capacity), np.int32),
         np.zeros(count, np.int32),
-        np.full(count, np.iinfo(key_type).max, key_type),
+        np.full(count, largest_finite, key_type),
     )
     bound = (low.slack_U, low.noise_U, low.rounding, shift)
     data = (prepared.x_ND, prepared.inverse_norms_N, prepared.first_U)
-    right_UW = low.a_UW.to(device)
-    buffer = torch.empty(block_rows * min(block_columns, count), dtype=low.a_UW.dtype, device=device)
+    apart = None if apart_U is None else torch.from_numpy(apart_U)
+    buffer = torch.empty(block_rows * min(block_columns, count), dtype=low.a_UW.dtype)
     with full_float32_products():
-        for row0, row1 in blocks(count, block_rows):
-            left_RW = low.left(row0, row1).to(device)
-            # The first block of columns is the diagonal one: it holds both halves, so its columns need no second look.
-            for col0 in range(row0, count, block_columns):
+        for row0 in range(first, last, block_rows):
+            row1 = min(row0 + block_rows, last)
+            left_RW = low.left(slice(row0, row1))
+            # The product is symmetric: for the whole set its upper half is enough. The first block of columns is then the diagonal
+            # one: it holds both halves, so its columns need no second look.
+            for col0 in range(0 if groups else row0, count, block_columns):
                 col1 = min(col0 + block_columns, count)
                 product_RC = buffer[: (row1 - row0) * (col1 - col0)].view(row1 - row0, col1 - col0)
-                torch.mm(left_RW, right_UW[col0:col1].T, out=product_RC)
-                keys_RC = product_RC.cpu().view(integer).numpy()
-                _collect(keys_RC, row0, col0, max(row1 - col0, 0), kept, threads, table, bound, data)
+                torch.mm(left_RW, low.a_UW[col0:col1].T, out=product_RC)
+                if apart is not None:
+                    product_RC.masked_fill_(apart[row0:row1, None] == apart[col0:col1], torch.inf)
+                seen = col1 - col0 if groups else max(row1 - col0, 0)
+                _collect(product_RC.view(integer).numpy(), row0, col0, seen, kept, threads, table, bound, data)
             if progress is not None:
-                progress(row1, count)
-    rows_Uk, squared_Uk = np.empty((count, kept), np.int32), np.empty((count, kept), np.float64)
-    run_blocks(lambda start, stop: kernels.rank(start, stop, kept, table, bound, data, rows_Uk, squared_Uk), count, 256, threads)
-    if count == len(prepared.group_N):
-        return rows_Uk, squared_Uk
+                progress(row1 - first, last - first)
+    rows_Uk, squared_Uk = np.full((count, k), NONE, np.int32), np.full((count, k), np.inf)
+    run_blocks(
+        lambda start, stop: kernels.rank(first + start, first + stop, kept, table, bound, data, rows_Uk, squared_Uk),
+        last - first,
+        256,
+        threads,
+    )
+    return to_rows(prepared, rows_Uk[first:last], squared_Uk[first:last])
+
+
+def to_rows(prepared: Prepared, groups_Uk: NDArray[np.int32], squared_Uk: NDArray[np.float64]) -> Neighbours:
+    """Nearest groups as nearest rows."""
+    if len(prepared.first_U) == len(prepared.group_N):
+        return groups_Uk, squared_Uk
+    rows_Uk, row_squared_Uk = np.full(groups_Uk.shape, NONE, np.int32), np.full(groups_Uk.shape, np.inf)
     members = prepared.members_N, prepared.offsets_U1
-    all_Uk, all_squared_Uk = np.empty((count, k), np.int32), np.empty((count, k), np.float64)
-    kernels.spread_groups(0, count, rows_Uk, squared_Uk, *members, all_Uk, all_squared_Uk)
-    return all_Uk, all_squared_Uk
+    kernels.spread_groups(0, len(groups_Uk), groups_Uk, squared_Uk, *members, rows_Uk, row_squared_Uk)
+    return rows_Uk, row_squared_Uk
 
 
 def _collect(
     keys_RC: NDArray, row0: int, col0: int, skip: int, k: int, threads: int, table: tuple, bound: tuple, data: tuple
 ) -> None:
-    """Both views of a block; its first `skip` columns belong to the diagonal block."""
+    """Both views of a block; its first `skip` columns are not looked at as such."""
     height, width = keys_RC.shape
     run_blocks(
         lambda start, stop: kernels.collect_rows(keys_RC, row0, col0, start, stop, k, table, bound, data), height, 128, threads

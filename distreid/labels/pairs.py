@@ -1,7 +1,8 @@
 """The pairs of points with J < 1: all of them as a graph, or only the nearest, which are all that eps and DBSCAN look at."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,17 +38,57 @@ class Weights:
 
 @dataclass(frozen=True)
 class Pairs:
-    """J of pairs u < w with J ≤ cutoff, at row u. `total`: pairs of points with J < 1 (between groups, copies counted)."""
+    """J of pairs u < w with J ≤ cutoff, at row u. `total`: pairs of points with J < 1 (between groups, copies counted); `near`:
+    those of them that are held, and the pairs of copies."""
 
     graph: Csr
     cutoff: float
     total: int
+    near: int
+
+    @property
+    def held(self) -> int:
+        """Entries in memory."""
+        return len(self.graph.data)
+
+
+class Near(Protocol):
+    """What any engine's pairs can be asked."""
+
+    @property
+    def cutoff(self) -> float: ...
+    @property
+    def near(self) -> int: ...
+
+
+NearPairs = TypeVar("NearPairs", bound=Near)
+
+
+def enough_pairs(within: Callable[[float], NearPairs], sampled: NDArray[np.float64], asked: int) -> NearPairs:
+    """At least the `asked` nearest pairs (with copies of points, which are at distance 0), or all with J < 1 if these are fewer.
+
+    within: all pairs up to a cutoff. sampled: all distances from every SAMPLED-th point, which tell about how far to look; if that
+    falls short, everything is taken. The result is exact either way.
+    """
+    # Half more than the estimate, and a few dozen for small samples.
+    rank = int(1.5 * asked / SAMPLED) + 64
+    pairs = within(float(np.partition(sampled, rank)[rank]) if rank < len(sampled) else 1.0)
+    return within(1.0) if pairs.cutoff < 1 and pairs.near < asked else pairs
+
+
+def check_linear(held: int, count: int) -> None:
+    """UserError when the pairs held are too many to be linear in the points."""
+    limit = MAX_PAIRS_PER_POINT * count
+    if held > limit:
+        raise UserError(
+            f"more than {limit:,} pairs of {count:,} points share neighbours: the features are nearly collapsed; "
+            "use smaller k1 and k2, a smaller p, or check the network"
+        )
 
 
 def pairs_within(weights: Weights, cutoff: float, threads: int) -> Pairs:
     """All pairs with J ≤ cutoff (1: all with J < 1). UserError when they would not stay linear in the points."""
     count = len(weights.sizes_U)
-    limit = MAX_PAIRS_PER_POINT * count
     kept = total = 0
 
     def pieces() -> Iterator[tuple[NDArray, NDArray, NDArray]]:
@@ -60,26 +101,19 @@ def pairs_within(weights: Weights, cutoff: float, threads: int) -> Pairs:
         )
         for lengths, columns, values, stored in blocks:
             kept, total = kept + len(columns), total + stored
-            if kept > limit:
-                raise UserError(
-                    f"more than {limit:,} pairs of {count:,} points share neighbours: the features are nearly collapsed; "
-                    "use smaller k1 and k2, a smaller p, or check the network"
-                )
+            check_linear(kept, count)
             yield lengths, columns, values
 
     graph = stack(pieces())
-    return Pairs(graph, cutoff, total)
+    zeros = zero_pairs(weights.sizes_U)
+    near = int(copies_of(graph, weights.sizes_U).sum()) + zeros if zeros else len(graph.data)
+    return Pairs(graph, cutoff, total, near)
 
 
 def nearest_pairs(weights: Weights, asked: int, threads: int) -> Pairs:
-    """At least the `asked` nearest pairs (with copies of points, which are at distance 0), or all with J < 1 if these are fewer.
-
-    A sample of the rows tells about how far to look; if that falls short, everything is taken. The result is exact either way.
-    """
-    pairs = pairs_within(weights, _cutoff(weights, asked), threads)
-    if pairs.cutoff < 1 and count_pairs(pairs.graph, weights.sizes_U) < asked:
-        pairs = pairs_within(weights, 1.0, threads)
-    return pairs
+    """At least the `asked` nearest pairs, see `enough_pairs`."""
+    *_, sampled, _ = kernels.pair_block(0, len(weights.sizes_U), SAMPLED, 1.0, ROUNDING_NOISE, weights.sizes_U, weights.v)
+    return enough_pairs(lambda cutoff: pairs_within(weights, cutoff, threads), sampled, asked)
 
 
 def copies_of(graph: Csr, sizes_U: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -90,20 +124,6 @@ def copies_of(graph: Csr, sizes_U: NDArray[np.int64]) -> NDArray[np.int64]:
 def zero_pairs(sizes_U: NDArray[np.int64]) -> int:
     """Pairs of copies."""
     return int((sizes_U * (sizes_U - 1) // 2).sum())
-
-
-def count_pairs(graph: Csr, sizes_U: NDArray[np.int64]) -> int:
-    """Pairs of points that the graph stands for, copies of each other included."""
-    zeros = zero_pairs(sizes_U)
-    return int(copies_of(graph, sizes_U).sum()) + zeros if zeros else len(graph.data)
-
-
-def _cutoff(weights: Weights, asked: int) -> float:
-    count = len(weights.sizes_U)
-    *_, distances, _ = kernels.pair_block(0, count, SAMPLED, 1.0, ROUNDING_NOISE, weights.sizes_U, weights.v)
-    # Half more than the estimate, and a few dozen for small samples.
-    rank = int(1.5 * asked / SAMPLED) + 64
-    return float(np.partition(distances, rank)[rank]) if rank < len(distances) else 1.0
 
 
 def symmetric(graph: Csr) -> csr_matrix:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from distreid.errors import UserError
 from distreid.labels import distance_kernels as kernels
+from distreid.labels.settings import check_cameras
 from distreid.labels.threads import run_blocks
 
 ROWS = 1024
@@ -31,23 +32,17 @@ class Prepared:
     members_N: NDArray[np.int32]
     offsets_U1: NDArray[np.int64]
 
-
-def check_settings(k1: int, k2: int, p: float | None, min_samples: int, eps: float | None) -> None:
-    """UserError for settings that no features could satisfy."""
-    if k1 < 1:
-        raise UserError(f"k1 = {k1}: use 1 or more neighbours (30 is usual)")
-    if not 1 <= k2 <= k1:
-        raise UserError(f"k2 = {k2}: the query expansion averages over 1 to k1 = {k1} neighbours (6 is usual)")
-    if min_samples < 1:
-        raise UserError(f"min_samples = {min_samples}: a cluster needs at least 1 sample (4 is usual)")
-    if eps is not None and not 0 <= eps < 1:
-        raise UserError(f"eps = {eps}: a Jaccard distance below which points are joined lies in 0 ≤ eps < 1")
-    if eps is None and (p is None or not 0 < p <= 1):
-        raise UserError(f"p = {p}: the proportion of nearest pairs lies in 0 < p ≤ 1 (1.6e-3 is usual)")
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows of each group."""
+        return np.diff(self.offsets_U1)
 
 
-def prepare(features_ND: NDArray[np.floating], k1: int, threads: int) -> Prepared:
-    """Checked features; UserError (one line, naming the first bad row) for NaN, inf, zero rows, too few rows or wrong types."""
+def prepare(features_ND: NDArray[np.floating], k1: int, threads: int, camids_N: NDArray[np.integer] | None = None) -> Prepared:
+    """Checked features; with `camids_N`, rows are copies of each other only within a camera.
+
+    UserError (one line, naming the first bad row) for NaN, inf, zero rows, too few rows, wrong types, nothing but copies.
+    """
     features_ND = np.asarray(features_ND)
     if features_ND.ndim != 2 or features_ND.shape[1] == 0:
         raise UserError(f"features must be an array [N, D], not one of shape {list(features_ND.shape)}")
@@ -65,7 +60,21 @@ def prepare(features_ND: NDArray[np.floating], k1: int, threads: int) -> Prepare
     inverse_norms_N = 1 / np.sqrt(norms_N)
     hashes_N = np.empty(count, np.uint64)
     run_blocks(partial(_hash, x_ND, inverse_norms_N, hashes_N), count, ROWS, threads)
-    return Prepared(x_ND, inverse_norms_N, *_groups(x_ND, inverse_norms_N, hashes_N))
+    first_N = _first_copies(x_ND, inverse_norms_N, hashes_N)
+    if not first_N.any():
+        raise UserError(f"all {count} features are identical: the network has collapsed, or the file is not what it should be")
+    if camids_N is not None:
+        cameras, camera_N = np.unique(check_cameras(camids_N, count), return_inverse=True)
+        _, first_of_both, both_N = np.unique(first_N * len(cameras) + camera_N, return_index=True, return_inverse=True)
+        first_N = first_of_both[both_N]
+    return Prepared(x_ND, inverse_norms_N, *_groups(first_N))
+
+
+def subset(prepared: Prepared, kept_U: NDArray[np.bool_]) -> tuple[Prepared, NDArray[np.int64]]:
+    """The rows of some groups as a set of their own (copied), and which rows of the whole they are (ascending)."""
+    rows_n = np.flatnonzero(kept_U[prepared.group_N])
+    first_n = np.searchsorted(rows_n, prepared.first_U[prepared.group_N[rows_n]])
+    return Prepared(prepared.x_ND[rows_n], prepared.inverse_norms_N[rows_n], *_groups(first_n)), rows_n
 
 
 def _hash(x_ND: NDArray, inverse_norms_N: NDArray, out_N: NDArray, start: int, stop: int) -> None:
@@ -84,10 +93,8 @@ def _check_norms(x_ND: NDArray, norms_N: NDArray[np.float64]) -> None:
         raise UserError(f"{len(zero)} of {len(norms_N)} features are zero vectors (first: row {zero[0]}): mend or drop these rows")
 
 
-def _groups(
-    x_ND: NDArray, inverse_norms_N: NDArray[np.float64], hashes_N: NDArray[np.uint64]
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    """(group_N, first_U, members_N, offsets_U1) of rows that are identical after normalisation."""
+def _first_copies(x_ND: NDArray, inverse_norms_N: NDArray[np.float64], hashes_N: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For each row the first row that is identical after normalisation."""
     first_N = np.arange(len(hashes_N))
     order_N = np.argsort(hashes_N, kind="stable")
     same_N = np.flatnonzero(hashes_N[order_N][1:] == hashes_N[order_N][:-1])
@@ -101,6 +108,13 @@ def _groups(
                 first_N[row] = other
                 break
             start -= 1
+    return first_N
+
+
+def _groups(
+    first_N: NDArray[np.int64],
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    """(group_N, first_U, members_N, offsets_U1), given the first row of each row's group."""
     first_U, group_N = np.unique(first_N, return_inverse=True)
     members_N = np.argsort(group_N, kind="stable").astype(np.int32)
     offsets_U1 = np.concatenate([[0], np.cumsum(np.bincount(group_N, minlength=len(first_U)))])

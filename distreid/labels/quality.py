@@ -1,5 +1,7 @@
 """Figures of a labelling that need no target label: to watch a run, to choose p and min_samples without seeing the answers."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,10 +27,27 @@ def sizes(labels_N: NDArray[np.int64]) -> dict[str, float]:
 
 
 def silhouette(weights: Weights, labels_U: NDArray[np.int64], threads: int) -> float:
+    """See `silhouette_of`."""
+
+    def values(chosen_S: NDArray[np.int64], sizes_K: NDArray[np.int64]) -> NDArray[np.float64]:
+        values_S = np.empty(len(chosen_S))
+        fixed = (chosen_S, labels_U, weights.sizes_U, sizes_K, weights.v, values_S)
+        run_blocks(lambda start, stop: kernels.silhouettes(start, stop, *fixed), len(chosen_S), 256, threads)
+        return values_S
+
+    return silhouette_of(values, labels_U, weights.sizes_U)
+
+
+def silhouette_of(
+    values: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
+    labels_U: NDArray[np.int64],
+    sizes_U: NDArray[np.int64],
+) -> float:
     """Mean silhouette in Jaccard distance of the clustered points: (b − a) / max(a, b), a the mean distance to the rest of the own
     cluster, b the least mean distance to another cluster (1 where none shares a neighbour).
 
-    Exact up to 2,048 points, beyond that on as many evenly spaced ones. 0 with fewer than two clusters.
+    Exact up to 2,048 points, beyond that on as many evenly spaced ones. 0 with fewer than two clusters. `values`: an engine's
+    function from chosen groups [S] and the points of each cluster [K] to their silhouettes [S].
     """
     clusters = int(labels_U.max(initial=-1)) + 1
     if clusters < 2:
@@ -36,15 +55,8 @@ def silhouette(weights: Weights, labels_U: NDArray[np.int64], threads: int) -> f
     clustered = np.flatnonzero(labels_U >= 0)
     wanted = min(len(clustered), SAMPLES)
     chosen_S = clustered[np.arange(wanted) * len(clustered) // wanted]
-    sizes_K = np.bincount(labels_U[clustered], weights=weights.sizes_U[clustered]).astype(np.int64)
-    values_S = np.empty(wanted)
-    run_blocks(
-        lambda start, stop: kernels.silhouettes(start, stop, chosen_S, labels_U, weights.sizes_U, sizes_K, weights.v, values_S),
-        wanted,
-        256,
-        threads,
-    )
-    return float(np.average(values_S, weights=weights.sizes_U[chosen_S]))
+    sizes_K = np.bincount(labels_U[clustered], weights=sizes_U[clustered]).astype(np.int64)
+    return float(np.average(values(chosen_S, sizes_K), weights=sizes_U[chosen_S]))
 
 
 def agreement(labels_N: NDArray[np.int64], previous_N: NDArray[np.int64]) -> dict[str, float]:

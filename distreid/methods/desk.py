@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,9 +11,13 @@ import torch
 from distreid.config import LabelsConfig
 from distreid.evaluation import Features, Measured, hit_ranks, measure
 from distreid.evaluation.protocols import Ranker
-from distreid.labels import make_pseudo_labels
+from distreid.labels import CameraLists, make_pseudo_labels
+from distreid.labels.engine import check_device
 from distreid.methods.domains import TestSet
 from distreid.methods.protocols import RoundLabels
+
+if TYPE_CHECKING:
+    from distreid.labels.lists import Search  # brings numba
 
 
 class LocalDesk:
@@ -21,12 +26,27 @@ class LocalDesk:
     Args:
         tests: by name.
         device: where ``labels.device: auto`` works.
+        camids: the target's cameras, for ``labels.camera_aware``; int64 [N].
+        search: a neighbour search in place of the engine's own.
+
+    Raises:
+        UserError: ``labels.device`` is not on this machine.
     """
 
-    def __init__(self, labels: LabelsConfig, tests: dict[str, TestSet], device: torch.device) -> None:
+    def __init__(
+        self,
+        labels: LabelsConfig,
+        tests: dict[str, TestSet],
+        device: torch.device,
+        *,
+        camids: np.ndarray | None = None,
+        search: Search | None = None,
+    ) -> None:
         self._labels = labels
         self._tests = tests
         self._device = device.type if labels.device == "auto" else labels.device
+        check_device(self._device)
+        self._camids, self._search = camids if labels.camera_aware else None, search
 
     def label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
         how = self._labels
@@ -37,7 +57,11 @@ class LocalDesk:
             p=how.p,
             min_samples=how.min_samples,
             eps=eps,
+            camids_N=self._camids,
+            cameras=CameraLists(how.k1_intra, how.k1_inter, how.k2_intra, how.k2_inter),
             normalize_centers=how.features == "l2",
+            neighbours=how.neighbours,
+            search=self._search,
             device=self._device,
         )
         return RoundLabels(pseudo, features_ND, {"quality": pseudo.quality, "stats": pseudo.stats})

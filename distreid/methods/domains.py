@@ -44,11 +44,13 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Network:
-    """Training images, their labels 0 .. identities-1 (source only; int64 [n]), and the test set, if there is one."""
+    """Training images, their labels 0 .. identities-1 (source only) and cameras (-1: unknown), both int64 [n], and the test set, if
+    there is one."""
 
     name: str
     train: View
     labels: np.ndarray | None
+    camids: np.ndarray
     identities: int
     test: TestSet | None
     content: str  # the packed file's hash and the selection; all workers must see the same
@@ -83,9 +85,8 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True)
         if count < 2:
             raise UserError(f"{config.data}: a source with {count} identity cannot be trained on; at least 2 are needed")
     selection = f"{config.cameras} {config.identities} {config.holdout}" + ("" if split is None else f" {split}")
-    return Network(
-        store.name, View(store, domain.train.rows), labels, count, _test_set(store, domain), f"{store.content_hash} {selection}"
-    )
+    train, test = View(store, domain.train.rows), _test_set(store, domain)
+    return Network(store.name, train, labels, domain.train.camids, count, test, f"{store.content_hash} {selection}")
 
 
 def _test_set(store: ImageStore, domain: Domain) -> TestSet | None:

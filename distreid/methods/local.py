@@ -18,7 +18,7 @@ from distreid.runtime import RunDirectory, Team
 def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     """Train with one process. Returns what result.json holds."""
     team = Team(device=training_device(config.runtime.gpu))
-    desk = LocalDesk(config.labels, test_sets(source, target), team.device)
+    desk = LocalDesk(config.labels, test_sets(source, target), team.device, camids=target.camids)
     reporter.note(f"in this process, on {team.device}")
     return DAAM(config, team, source, target, desk, run, reporter).run()
 

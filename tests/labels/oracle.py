@@ -42,3 +42,25 @@ def eps(distances_NN: NDArray, p: float) -> float:
     """Mean of the smallest proportion p of all pair distances."""
     pairs = np.sort(distances_NN[np.triu_indices(len(distances_NN), 1)])
     return float(pairs[: round(p * len(pairs))].mean())
+
+
+def camera_aware_jaccard(
+    features_ND: NDArray, camids_N: NDArray, k1_intra: int, k1_inter: int, k2_intra: int, k2_inter: int
+) -> NDArray:
+    """CA-Jaccard (Chen et al., CVPR 2024), dense [N, N]: ranking lists of the own camera and of all others, k1 + 1 entries each."""
+    squared_NN = squared_distances(features_ND)
+    count = len(squared_NN)
+    rank_NN = np.argsort(squared_NN, axis=1, kind="stable")
+    intra = [[int(j) for j in rank_NN[i] if camids_N[j] == camids_N[i]] for i in range(count)]
+    inter = [[int(j) for j in rank_NN[i] if camids_N[j] != camids_N[i]] for i in range(count)]
+    v_NN = np.zeros((count, count))
+    for i in range(count):
+        related = {j for j in intra[i][: k1_intra + 1] if i in intra[j][: k1_intra + 1]}
+        related |= {j for j in inter[i][: k1_inter + 1] if i in inter[j][: k1_inter + 1]}
+        for g in related:
+            v_NN[i, g] = np.exp(-squared_NN[i, g])
+        if related:
+            v_NN[i] /= v_NN[i].sum()
+    v_NN = np.stack([v_NN[intra[i][:k2_intra] + inter[i][:k2_inter]].mean(0) for i in range(count)])
+    shared_NN = np.stack([np.minimum(row, v_NN).sum(1) for row in v_NN])
+    return np.clip(1 - shared_NN / (2 - shared_NN), 0, None)

@@ -1,9 +1,12 @@
 """The neighbour search gives the same bits for every precision, block size and number of threads, and those of a dense sort."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
+from distreid.labels.device import DeviceStages
 from distreid.labels.neighbours import nearest, round_features
 from distreid.labels.prepare import prepare
 from tests.labels import oracle
@@ -57,7 +60,7 @@ def test_the_error_bound_holds(dtype, shape) -> None:
     features_ND = draw_features("clustered", *shape, 1) + 1
     prepared = prepare(features_ND, 3, 1)
     low = round_features(prepared, dtype)
-    half_NN = torch.mm(low.left(0, len(features_ND)), low.a_UW.T).double().numpy()
+    half_NN = torch.mm(low.left(slice(None)), low.a_UW.T).double().numpy()
     true_NN = np.sqrt(oracle.squared_distances(features_ND))
     upper_NN = ((true_NN + low.slack_U[:, None]) ** 2 / 2 + low.noise_U[:, None]) * (1 + low.rounding)
     nearer_NN = np.maximum(true_NN - low.slack_U[:, None], 0)
@@ -78,10 +81,35 @@ def test_a_training_loop_that_allows_coarse_float32_changes_nothing() -> None:
     np.testing.assert_array_equal(found_Nk, expected_neighbours(features_ND, 10))
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_finds_the_same_neighbours() -> None:
-    prepared = prepare(draw_features("clustered", 3000, 128, 2), 30, 1)
-    found, expected = nearest(prepared, 30, device="cuda"), nearest(prepared, 30)
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1], expected[1])
+@pytest.mark.parametrize("kind", ["clustered", "half_copies"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_parts_make_the_whole(kind, precision) -> None:
+    prepared = prepare(draw_features(kind, 400, 24, 7), 30, 1)
+    whole = nearest(prepared, 30)
+    cuts = [0, 1, 90, 177, len(prepared.first_U)]
+    parts = [
+        nearest(prepared, 30, groups=part, precision=precision, threads=2, block_rows=50, block_columns=70)
+        for part in pairwise(cuts)
+    ]
+    for at in (0, 1):
+        assert np.concatenate([part[at] for part in parts]).tobytes() == whole[at].tobytes()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_points_that_are_kept_apart(precision) -> None:
+    """Neighbours of other cameras only; a camera that holds all but five points leaves its own with five."""
+    features_ND = draw_features("clustered", 300, 24, 7)
+    features_ND[150:160] = features_ND[:10]
+    for camids_N in (np.arange(300) % 5, np.where(np.arange(300) % 60 == 0, 1, 0)):
+        prepared = prepare(features_ND, 1, 1, camids_N)
+        squared_NN = oracle.squared_distances(features_ND)
+        squared_NN[camids_N[:, None] == camids_N] = np.inf
+        expected_Nk = np.argsort(squared_NN, axis=1, kind="stable")[:, :12]
+        expected_Nk[np.take_along_axis(squared_NN, expected_Nk, 1) == np.inf] = -1
+        apart_U = camids_N[prepared.first_U]
+        for ours in (
+            nearest(prepared, 12, apart_U=apart_U, precision=precision, threads=2, block_rows=64, block_columns=90),
+            DeviceStages(torch.device("cpu")).search(prepared, 12, apart_U=apart_U),
+        ):
+            np.testing.assert_array_equal(ours[0][prepared.group_N], expected_Nk)
+            assert ((ours[0] == -1) == np.isinf(ours[1])).all()

@@ -1,0 +1,42 @@
+"""The neighbour search spread over real Ray tasks gives the bits of the search of one process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.ray
+
+# In a process of its own: a local Ray that this test starts is nobody else's.
+PROGRAM = """
+import numpy as np
+import ray
+from distreid.cluster import search
+from distreid.cluster.search import SpreadSearch
+from distreid.labels import make_pseudo_labels
+from distreid.labels.neighbours import nearest
+from distreid.labels.prepare import prepare
+from tests.labels.test_engine import draw_features
+
+search.FEWEST_ROWS = 100
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+assert ray.cluster_resources()["CPU"] == 2
+features_ND = draw_features("clustered", 1200, 40, 3)
+features_ND[1000:1100] = features_ND[:100]
+camids_N = np.arange(1200) % 3
+spread = SpreadSearch(2)
+prepared = prepare(features_ND, 30, 1)
+for ours, expected in zip(spread(prepared, 30), nearest(prepared, 30), strict=True):
+    assert ours.tobytes() == expected.tobytes()
+for how in ({}, {"camids_N": camids_N}):
+    ours, expected = (make_pseudo_labels(features_ND, p=0.005, search=find, **how) for find in (spread, None))
+    assert ours.labels.tobytes() == expected.labels.tobytes() and ours.eps == expected.eps and ours.num_clusters > 10
+print("equal")
+"""
+
+
+def test_two_tasks_give_the_bits_of_one_process() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0 and "equal" in done.stdout, done.stderr
