@@ -71,7 +71,8 @@ def test_a_model_is_tested_by_the_sets_own_protocol(
         assert (np.array(lines["first_hit"])[own] == 1).mean() == pytest.approx(metrics["rank1"], abs=1e-12)
 
     found = show("evaluate", run, "--data", classic, "--json")
-    assert (found["protocol"], found["splits"], found["gallery"]) == ("single_shot", 3, 8)
+    assert (found["protocol"], found["splits"]) == ("single_shot", 3)
+    assert 7 <= found["gallery"] <= 8, "8 people a split, some of whom the second camera did not see"
     text = show("evaluate", run, "--data", classic, "--rerank")
     assert "single gallery shot" in text and "Rank-20" in text and "over 3 splits" in text and "re-ranking" in text
     text = show("evaluate", run, "--data", two_cameras)
