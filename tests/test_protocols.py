@@ -46,10 +46,10 @@ def untrained(folder: Path, pair: tuple[Path, Path], **domains: dict[str, Any]) 
 
 @pytest.fixture
 def sets(tmp_path: Path) -> tuple[Path, Path]:
-    """PRID2011's layout (12 shared people, 3 and 5 more) and CUHK03's file (22 people, 3 lists of 8), packed."""
+    """PRID2011's layout (12 shared people, 3 and 5 more) and CUHK03's file (50 people, 3 lists of 16), packed."""
     prid(tmp_path / "prid_2011", shared=12, only_a=3, only_b=5)
     main(["pack", str(tmp_path / "prid_2011"), str(tmp_path / "p.arrow"), "--format", "prid2011"])
-    cuhk03_mat(tmp_path / "cuhk03_release" / "cuhk-03.mat", people=(12, 10), testsets=3, tested=8)
+    cuhk03_mat(tmp_path / "cuhk03_release" / "cuhk-03.mat", people=(30, 20), testsets=3, tested=16)
     main(["pack", str(tmp_path / "cuhk03_release"), str(tmp_path / "c.arrow"), "--format", "cuhk03"])
     return tmp_path / "p.arrow", tmp_path / "c.arrow"
 
@@ -72,7 +72,7 @@ def test_a_model_is_tested_by_the_sets_own_protocol(
 
     found = show("evaluate", run, "--data", classic, "--json")
     assert (found["protocol"], found["splits"]) == ("single_shot", 3)
-    assert 7 <= found["gallery"] <= 8, "8 people a split, some of whom the second camera did not see"
+    assert 14 <= found["gallery"] <= 16, "16 people a split, some of whom the second camera did not see"
     text = show("evaluate", run, "--data", classic, "--rerank")
     assert "single gallery shot" in text and "Rank-20" in text and "over 3 splits" in text and "re-ranking" in text
     text = show("evaluate", run, "--data", two_cameras)
