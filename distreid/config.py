@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from distreid.config_edaan import EDAANConfig, check_edaan
 from distreid.errors import UserError
 
 
@@ -28,6 +29,7 @@ class DomainConfig:
     format: str = "market1501"  # how to read it when it is a folder: see `distreid pack --help`
     cameras: list[int] | None = None  # keep only these cameras (the data set's own numbers); all when empty
     identities: list[int] | None = None  # [start, stop) over the sorted training identities; all when empty
+    extra: str = ""  # source only: a packed file with more images of the same people, such as `distreid translate` writes
     holdout: int | None = None  # sets without query and gallery: the last n identities become the test set
 
 
@@ -138,7 +140,7 @@ class RuntimeConfig:
 
 @dataclass
 class Config:
-    method: Literal["daam"] = "daam"
+    method: Literal["daam", "edaan"] = "daam"
     seed: int = 0
     output: str = ""  # the run directory; required
     source: DomainConfig = field(default_factory=DomainConfig)
@@ -149,6 +151,7 @@ class Config:
     labels: LabelsConfig = field(default_factory=LabelsConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    edaan: EDAANConfig = field(default_factory=EDAANConfig)  # for method: edaan, which uses none of the five groups above
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -224,11 +227,19 @@ def check(config: Config) -> None:
         raise UserError(f"labels.eps_value={config.labels.eps_value} is a Jaccard distance and must lie between 0 and 1")
     if not config.labels.p <= 1:
         raise UserError(f"labels.p={config.labels.p} is a proportion of all pairs and must not be above 1")
+    if config.target.extra:
+        raise UserError(
+            "target.extra is not possible: extra images carry identities, and the target's stay unseen; use source.extra"
+        )
     for name in ("source", "target"):
         identities = _get(config, f"{name}.identities")
         if identities is not None and (len(identities) != 2 or not 0 <= identities[0] < identities[1]):
             raise UserError(f"{name}.identities={identities} must be [start, stop) with 0 <= start < stop")
-    _check_batches(config)
+    if config.method == "edaan":
+        size = config.input
+        check_edaan(config.edaan, config.runtime.workers, size.height, size.width, size.pad, size.erase)
+    else:
+        _check_batches(config)
 
 
 def _check_batches(config: Config) -> None:

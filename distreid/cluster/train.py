@@ -20,9 +20,8 @@ from distreid.cluster.desk import DeskActor, RemoteDesk
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import UserError
-from distreid.methods.daam import DAAM
 from distreid.methods.domains import Network, open_network
-from distreid.methods.local import test_sets
+from distreid.methods.local import METHODS, test_sets
 from distreid.methods.protocols import Reporter
 from distreid.runtime import RunDirectory, Team
 
@@ -126,7 +125,7 @@ def _worker(setup: dict[str, Any]) -> None:
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
         source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-        daam = DAAM(
+        method = METHODS[config.method](
             config,
             team,
             source,
@@ -135,7 +134,7 @@ def _worker(setup: dict[str, Any]) -> None:
             RunDirectory(config.output),
             RemoteReporter(monitor, team.leads),
         )
-        daam.run()
+        method.run()
     except UserError as error:
         ray.get(monitor.fail.remote(str(error)))
         raise

@@ -1,8 +1,8 @@
 """Triplet and quartet loss (Khatun et al., EDAAN, Eq. 6 and 7) over the tuples that a batch holds.
 
 max{z, tau} of the equations is max{z - tau, 0} + tau, so up to a constant the usual hinge with margin -tau. D is the Euclidean
-distance. The papers do not say how tuples are chosen. Decided, as options: ``hard``, for every anchor its furthest positive, its nearest
-negative 3 and, for the quartet, the image 4 of a third identity that is nearest to 3; ``all``, the mean over every tuple.
+distance. The papers do not say how tuples are chosen. Decided, as options: ``hard``, for every anchor its furthest positive, its
+nearest negative 3 and, for the quartet, the image 4 of a third identity that is nearest to 3; ``all``, the mean over every tuple.
 """
 
 from typing import Literal

@@ -45,8 +45,8 @@ def compose(mask_B1HW: Tensor | None, generated_BCHW: Tensor, x_BCHW: Tensor) ->
 def attended(image_BCHW: Tensor, mask_B1HW: Tensor | None, threshold: float) -> Tensor:
     """What a discriminator sees after its whole-image epochs: the translated region, grey (0) elsewhere.
 
-    Decided: the region is where 1 - A reaches ``threshold`` (0: weighted by 1 - A itself); no gradient flows through the mask, which
-    would learn to hide from the discriminator.
+    Decided: the region is where 1 - A reaches ``threshold`` (0: weighted by 1 - A itself); no gradient flows through the mask,
+    which would learn to hide from the discriminator.
     """
     if mask_B1HW is None:
         return image_BCHW
@@ -103,8 +103,7 @@ class EDAAN(nn.Module):
         self.own_encoder = Encoder(sizes.width, sizes.encoder_blocks) if encoder != "shared" else None
         self.head = ReIDHead(self.encoder.channels, identities, stages=sizes.reid_stages, dropout=sizes.dropout)
         self.feature = feature
-        for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        self._mean, self._std = mean, std  # no buffers: nobody should average or save them
         for part in (self.source, self.target, self.source_discriminator, self.target_discriminator):
             if part is not None:
                 part.apply(_initialise)
@@ -123,7 +122,8 @@ class EDAAN(nn.Module):
 
     def signed(self, x_BCHW: Tensor) -> Tensor:
         """The loader's normalised images in [-1, 1]."""
-        return 2 * (x_BCHW * self.std + self.mean) - 1  # type: ignore[operator]
+        mean, std = (torch.tensor(values, device=x_BCHW.device).view(3, 1, 1) for values in (self._mean, self._std))
+        return 2 * (x_BCHW * std + mean) - 1
 
     def features(self, x_BCHW: Tensor) -> Tensor:
         """For matching: float32 [B, feature_channels], not normalised; the encoder sees the images as they are."""

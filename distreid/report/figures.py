@@ -11,6 +11,8 @@ from distreid.report.words import details, duration, number, percent, plural, ta
 
 STAGES = ("extract", "label", "train", "evaluate")  # of a round, in order
 TERMS = ("source", "target", "domain")  # L_cro_s, L_cro_t, L_DSP
+EDAAN_TERMS = ("gan", "cycle", "attention", "identity", "metric", "discriminator")
+TONES = {term: place % 4 + 1 for terms in (TERMS, EDAAN_TERMS) for place, term in enumerate(terms)}
 _BINS, _CMC_RANKS = 8, 20
 
 
@@ -73,7 +75,7 @@ def cmc(run: Run) -> str:
 
 def labelling(run: Run) -> list[str]:
     """Clusters, outliers and eps, each on its own scale."""
-    rounds = [*run.rounds, *([run.labelled] if run.labelled else [])]
+    rounds = [r for r in [*run.rounds, *([run.labelled] if run.labelled else [])] if "clusters" in r]
     if not rounds:
         return []
     made = []
@@ -117,9 +119,9 @@ def losses(run: Run) -> str:
     """Every term over all epochs of the run, pre-training first."""
     if not run.epochs:
         return ""
-    terms = [term for term in TERMS if any(term in line["loss"] for line in run.epochs)]
+    terms = [term for term in TONES if any(term in line["loss"] for line in run.epochs)]
     lines = []
-    for tone, term in enumerate(TERMS, 1):
+    for term, tone in TONES.items():
         points: list[tuple[float, float | None]] = []
         for at, line in enumerate(run.epochs, 1):
             if at > 1 and line["round"] != run.epochs[at - 2]["round"]:
@@ -134,7 +136,11 @@ def losses(run: Run) -> str:
         at += count
     ends = ", ".join(f"{term} {last:.3g}" for term, last in run.epochs[-1]["loss"].items())
     said = f"{plural(len(run.epochs), 'epoch')} in {plural(len(bands), 'stage')}; the last epoch's means: {ends}."
-    caption = "Mean of an epoch. Pre-training sees the source identities alone; in the rounds each term is its share of the total."
+    caption = "Mean of an epoch, each term with its weight."
+    if run.method != "edaan":
+        caption = (
+            "Mean of an epoch. Pre-training sees the source identities alone; in the rounds each term is its share of the total."
+        )
     rows = []
     for line in run.epochs:
         means = [f"{line['loss'][term]:.4f}" if term in line["loss"] else "–" for term in terms]

@@ -35,7 +35,7 @@ def test_a_translation_keeps_the_foreground_and_replaces_the_background() -> Non
     assert model.source is not None
     out = model.source(x)
     assert out.mask_B1HW is not None and out.mask_B1HW.shape == (3, 1, 16, 8) and out.features_Bchw.shape == (3, 16, 4, 2)
-    assert 0 < float(out.mask_B1HW.detach().min()) and float(out.mask_B1HW.detach().max()) < 1
+    assert float(out.mask_B1HW.detach().min()) > 0 and float(out.mask_B1HW.detach().max()) < 1
     torch.testing.assert_close(out.image_BCHW, (1 - out.mask_B1HW) * out.generated_BCHW + out.mask_B1HW * x)
     assert float(out.image_BCHW.detach().abs().max()) <= 1
     without = EDAAN(5, SMALL, attention=False)
