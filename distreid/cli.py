@@ -99,6 +99,17 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--eps", type=float, help="fixed eps in place of --p")
     label.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 
+    translate = verb("translate", _translate, "Put a data set into another domain's style with a trained EDAAN.")
+    translate.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT")
+    translate.add_argument("out", metavar="OUT", help="folder for images.arrow and masks.arrow")
+    translate.add_argument("--data", help="packed file, or the data set's folder (default: the run's own source)")
+    translate.add_argument("--format", default="market1501", help="when --data is a folder (default: %(default)s)")
+    translate.add_argument("--reverse", action="store_true", help="from the target's style to the source's")
+    translate.add_argument("--splits", nargs="+", default=["train"], metavar="SPLIT", help="train, query, gallery (default: train)")
+
+    translate.add_argument("--truth", metavar="MASKS", help="folder of true foreground masks (synth --masks): measure what changed")
+    translate.add_argument("--target-truth", metavar="MASKS", help="the other domain's, to compare the backgrounds' colours")
+
     report = verb("report", _report, "Write a run's report.html.")
     report.add_argument("run", metavar="RUN")
 
@@ -197,6 +208,26 @@ def _label(options: argparse.Namespace) -> None:
     outliers = int((labels.labels < 0).sum())
     print(f"{len(labels.labels):,} features: {len(labels.centers):,} clusters, {outliers:,} outliers, eps {labels.eps:.4f}")
     print(f"labels: {options.out}")
+
+
+def _translate(options: argparse.Namespace) -> None:
+    from distreid.launch import translate
+
+    images, masks, figures = translate(
+        Path(options.checkpoint),
+        options.data,
+        options.format,
+        Path(options.out),
+        reverse=options.reverse,
+        splits=options.splits,
+        truth=Path(options.truth) if options.truth else None,
+        target_truth=Path(options.target_truth) if options.target_truth else None,
+    )
+    print(f"images: {images}")
+    if masks is not None:
+        print(f"masks:  {masks}")
+    for name, value in figures.items():
+        print(f"{name.replace('_', ' '):<28}{value:.3f}")
 
 
 def _report(options: argparse.Namespace) -> None:

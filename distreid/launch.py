@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
-from distreid.data import pack
+from distreid.data import ImageStore, pack
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
 from distreid.methods.domains import Network, open_network
 from distreid.methods.features import extract
+from distreid.methods.foreground import measure
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.methods.protocols import Reporter
+from distreid.methods.translate import translate as translate_store
+from distreid.models import EDAAN
 from distreid.report import write_report
 from distreid.runtime import Precision, RunDirectory
 from distreid.terminal import TerminalReporter, bar, result_table
@@ -27,7 +31,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     config = _with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-    if len(networks[1].train) <= config.labels.k1:
+    if config.method == "daam" and len(networks[1].train) <= config.labels.k1:
         raise UserError(
             f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
         )
@@ -114,9 +118,43 @@ def evaluate(checkpoint: Path, data: str | None, format: str, *, flip: bool) -> 
     return LocalDesk(config.labels, {"test": test}, device).score("evaluate", "test", features_nD)
 
 
+def translate(
+    checkpoint: Path,
+    data: str | None,
+    format: str,
+    out: Path,
+    *,
+    reverse: bool = False,
+    splits: Sequence[str] = ("train",),
+    truth: Path | None = None,
+    target_truth: Path | None = None,
+) -> tuple[Path, Path | None, dict[str, float]]:
+    """A data set in another domain's style by a run's (or checkpoint's) EDAAN; ``data`` None takes the run's source (or target).
+
+    Returns the packed images, the packed masks of a model with attention and, where ``truth`` names the folder of true foreground
+    masks, what was changed of foreground and background (see :func:`distreid.methods.foreground.measure`).
+    """
+    model, config, file = load_network(checkpoint)
+    if not isinstance(model, EDAAN):
+        raise UserError(f"{file}: holds a model of method {config.method}; only edaan translates")
+    own, other = (config.target, config.source) if reverse else (config.source, config.target)
+    store = ImageStore.open(packed(own if data is None else DomainConfig(data=data, format=format)).data)
+    device = training_device(config.runtime.gpu)
+    with bar("translating") as progress:
+        images, masks = translate_store(
+            model, config, store, out, reverse=reverse, splits=tuple(splits), device=device, progress=progress
+        )
+    if truth is None:
+        return images, masks, {}
+    target = ImageStore.open(packed(other).data) if target_truth is not None else None
+    return images, masks, measure(store, truth, images, masks, target=target, target_truth=target_truth)
+
+
 def packed(domain: DomainConfig) -> DomainConfig:
     """The same domain with its folder, if it names one, packed into the user's cache (once for the same files)."""
     folder = Path(domain.data)
+    if domain.extra:
+        domain = dataclasses.replace(domain, extra=str(Path(domain.extra).resolve()))
     if not folder.is_dir():
         return dataclasses.replace(domain, data=str(folder.resolve()))
     files = sorted((str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in folder.rglob("*"))

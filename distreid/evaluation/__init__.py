@@ -6,6 +6,7 @@ from distreid.evaluation.hits import hit_ranks, rank
 from distreid.evaluation.metrics import Hits, Metrics, PerQuery, per_query, summarise
 from distreid.evaluation.protocols import SplitMetrics, random_identities, single_shot
 from distreid.evaluation.rerank import reranked_hits
+from distreid.evaluation.translation import changed_share, color_distance, foreground_iou
 
 __all__ = [
     "Features",
@@ -14,6 +15,9 @@ __all__ = [
     "PerQuery",
     "SplitMetrics",
     "bench_score",
+    "changed_share",
+    "color_distance",
+    "foreground_iou",
     "hit_ranks",
     "load_npz",
     "per_query",

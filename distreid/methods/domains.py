@@ -9,7 +9,7 @@ import torch
 
 from distreid.config import DomainConfig
 from distreid.data import ImageStore, relabel, select
-from distreid.data.loader import View
+from distreid.data.loader import Stacked, View
 from distreid.errors import UserError
 
 MAX_DECODERS = 8  # threads: enough for one GPU, and a worker has as many threads as cores
@@ -64,5 +64,24 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True)
             np.concatenate([domain.query.camids, domain.gallery.camids]),
             len(domain.query.rows),
         )
+    train, content = View(store, domain.train.rows), store.content_hash
+    if labelled and labels is not None and config.extra:
+        train, labels, content = _with_extra(config, train, domain.train.pids, labels, content)
     selection = f"{config.cameras} {config.identities} {config.holdout}"
-    return Network(store.name, View(store, domain.train.rows), labels, count, test, f"{store.content_hash} {selection}")
+    return Network(store.name, train, labels, count, test, f"{content} {selection}")
+
+
+def _with_extra(
+    config: DomainConfig, train: View, pids: np.ndarray, labels: np.ndarray, content: str
+) -> tuple[View, np.ndarray, str]:
+    """The training images followed by those of ``config.extra`` that show the same people; their labels; the content of both."""
+    store = ImageStore.open(config.extra, threads=min(MAX_DECODERS, torch.get_num_threads()))
+    rows = np.flatnonzero((store.splits == "train") & np.isin(store.pids, pids))
+    if config.cameras is not None:
+        rows = rows[np.isin(store.camids[rows], config.cameras)]
+    if not len(rows):
+        raise UserError(f"source.extra={config.extra}: none of its training images shows a person of {config.data}")
+    label_of = dict(zip(pids.tolist(), labels.tolist(), strict=True))
+    more = np.array([label_of[pid] for pid in store.pids[rows].tolist()], dtype=np.int64)
+    both = Stacked((train.store, train.rows), (store, rows))
+    return View(both, np.arange(len(both))), np.concatenate([labels, more]), f"{content} {store.content_hash}"
