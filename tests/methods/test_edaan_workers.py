@@ -35,8 +35,8 @@ def test_two_workers_give_what_one_gives(packed_pair: tuple[Path, Path], tmp_pat
     saved, losses = [], []
     for world in (1, 2):
         options = settings(packed_pair, tmp_path / f"{variant}-{world}")
-        # "hard" picks image 4 by image 3: a rounding error that changes 3 makes the loss jump.
-        options["edaan"] |= {"variant": variant, "gan": "squares", "mining": "all"}
+        # Without the two things that jump where a rounding error tips them: the hardest tuples and the mask's threshold.
+        options["edaan"] |= {"variant": variant, "gan": "squares", "mining": "all", "mask_threshold": 0.0}
         options["source"]["identities"] = [0, 4]
         config = config_from_dict(options)
         directory = RunDirectory(config.output)
@@ -44,7 +44,8 @@ def test_two_workers_give_what_one_gives(packed_pair: tuple[Path, Path], tmp_pat
         on_ranks(world, train, options)
         saved.append(load_tensors(directory.last)["model"])
         losses.append([line["loss"] for line in metrics(config) if line["event"] == "epoch"])
-    for one, two in zip(*losses, strict=True):
-        assert one == pytest.approx(two, rel=2e-3)
+    for epoch, (one, two) in enumerate(zip(*losses, strict=True)):
+        # Rounding errors grow: Adam's first steps are as long for a gradient of 1e-9 as for one of 1.
+        assert one == pytest.approx(two, rel=1e-5 if epoch == 0 else 1e-2)
     for name, value in saved[0].items():
-        torch.testing.assert_close(saved[1][name], value, rtol=5e-2, atol=5e-3, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(saved[1][name], value, rtol=1e-2, atol=2e-3, msg=lambda text, name=name: f"{name}: {text}")
