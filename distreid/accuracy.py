@@ -21,7 +21,7 @@ from distreid.methods.domains import open_network
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network, trained_on
-from distreid.models import DAAMNet
+from distreid.models import EDAAN, DAAMNet
 from distreid.runtime import Precision
 from distreid.terminal import bar
 
@@ -51,8 +51,8 @@ def evaluate(
     return measured.metrics | {"flip": flip or config.evaluate.flip, "reranked": rerank}
 
 
-def network_features(model: DAAMNet, config: Config, images: View, *, flip: bool) -> np.ndarray:
-    """f_sh of every image, float32 [n, c], on this machine's device and in the run's precision; a bar shows how far it is."""
+def network_features(model: DAAMNet | EDAAN, config: Config, images: View, *, flip: bool) -> np.ndarray:
+    """What is matched (DAAM: f_sh) of every image, float32 [n, c], on this machine's device and in the run's precision."""
     precision = Precision(config.runtime.precision, training_device(config.runtime.gpu), channels_last=config.runtime.channels_last)
     with bar("features") as progress:
         return extract(

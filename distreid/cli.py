@@ -147,6 +147,15 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = verb("runs", _runs, "List the runs in a folder.")
     runs.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="default: %(default)s")
+    translate = verb("translate", _translate, "Put a data set into another domain's style with a trained EDAAN.")
+    translate.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT")
+    translate.add_argument("out", metavar="OUT", help="folder for images.arrow and masks.arrow")
+    translate.add_argument("--data", help="packed file, or the data set's folder (default: the run's own source)")
+    translate.add_argument("--format", default="market1501", help="when --data is a folder (default: %(default)s)")
+    translate.add_argument("--reverse", action="store_true", help="from the target's style to the source's")
+    translate.add_argument("--splits", nargs="+", default=["train"], metavar="SPLIT", help="train, query, gallery (default: train)")
+    translate.add_argument("--truth", metavar="MASKS", help="folder of true foreground masks (synth --masks): measure what changed")
+    translate.add_argument("--target-truth", metavar="MASKS", help="the other domain's, to compare the backgrounds' colours")
 
     bench = verb("bench", _bench, "Measure this machine.")
     bench.add_argument("what", choices=["labels", "score", "train"])
@@ -304,6 +313,26 @@ def _embed(options: argparse.Namespace) -> None:
     )
     splits = ", ".join(f"{count:,} {name}" for name, count in done.splits.items())
     print(f"{done.path}: {done.images:,} images ({splits}), {done.channels} features each, by {done.checkpoint}")
+
+
+def _translate(options: argparse.Namespace) -> None:
+    from distreid.translation import translate
+
+    images, masks, figures = translate(
+        Path(options.checkpoint),
+        options.data,
+        options.format,
+        Path(options.out),
+        reverse=options.reverse,
+        splits=options.splits,
+        truth=Path(options.truth) if options.truth else None,
+        target_truth=Path(options.target_truth) if options.target_truth else None,
+    )
+    print(f"images: {images}")
+    if masks is not None:
+        print(f"masks:  {masks}")
+    for name, value in figures.items():
+        print(f"{name.replace('_', ' '):<28}{value:.3f}")
 
 
 def _report(options: argparse.Namespace) -> None:

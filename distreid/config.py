@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from distreid.config_edaan import EDAANConfig, check_edaan
 from distreid.errors import UserError
 
 
@@ -28,6 +29,7 @@ class DomainConfig:
     format: str = "market1501"  # how to read it when it is a folder: see `distreid pack --help`
     cameras: list[int] | None = None  # keep only these cameras (the data set's own numbers); all when empty
     identities: list[int] | None = None  # [start, stop) over the sorted training identities; all when empty
+    extra: str = ""  # source only: a packed file with more images of the same people, such as `distreid translate` writes
     holdout: int | None = None  # sets without query and gallery: the last n identities become the test set
     split: int | None = None  # CUHK03 (classic) and PRID2011: which random split; when empty, training takes the first
 
@@ -152,7 +154,7 @@ class RuntimeConfig:
 
 @dataclass
 class Config:
-    method: Literal["daam"] = "daam"
+    method: Literal["daam", "edaan"] = "daam"
     seed: int = 0
     output: str = ""  # the run directory; required
     source: DomainConfig = field(default_factory=DomainConfig)
@@ -163,6 +165,7 @@ class Config:
     labels: LabelsConfig = field(default_factory=LabelsConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    edaan: EDAANConfig = field(default_factory=EDAANConfig)  # for method: edaan, which uses none of the five groups above
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -236,15 +239,28 @@ def check(config: Config) -> None:
     if not 0 <= config.loss.domain_weight < math.inf:
         raise UserError(f"loss.domain_weight={config.loss.domain_weight} must be a number from 0")
     _check_labels(config)
+    if config.target.extra:
+        raise UserError(
+            "target.extra is not possible: extra images carry identities, and the target's stay unseen; use source.extra"
+        )
     for name in ("source", "target"):
         identities = _get(config, f"{name}.identities")
         if identities is not None and (len(identities) != 2 or not 0 <= identities[0] < identities[1]):
             raise UserError(f"{name}.identities={identities} must be [start, stop) with 0 <= start < stop")
-    _check_batches(config)
-    _check_strategy(config.runtime)
+    if config.method == "edaan":
+        size = config.input
+        check_edaan(config.edaan, config.runtime.workers, size.height, size.width, size.pad, size.erase)
+    else:
+        _check_batches(config)
+    _check_strategy(config)
 
 
-def _check_strategy(how: RuntimeConfig) -> None:
+def _check_strategy(config: Config) -> None:
+    how = config.runtime
+    if config.method == "edaan":
+        for name, usual in (("strategy", "ddp"), ("accumulate", 1), ("min_workers", 0)):
+            if getattr(how, name) != usual:
+                raise UserError(f"runtime.{name}={getattr(how, name)} does not work with method=edaan: use {usual}")
     if how.min_workers > how.workers:
         raise UserError(f"runtime.min_workers={how.min_workers} must not be above runtime.workers={how.workers}")
     if how.strategy == "ddp":

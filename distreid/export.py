@@ -19,7 +19,7 @@ from distreid.data.transforms import normalize
 from distreid.errors import UserError
 from distreid.files import atomic_write
 from distreid.methods.networks import build_model, load_network
-from distreid.models import DAAMNet
+from distreid.models import EDAAN, DAAMNet
 
 TOLERANCE = 1e-4  # of the largest feature: another runtime sums in another order
 HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # take no part in f_sh
@@ -63,6 +63,8 @@ def export(checkpoint: Path, out: Path) -> Exported:
     if out.suffix not in writers:
         raise UserError(f"{out}: the ending says what to write: {' or '.join(writers)}")
     model, config, file = load_network(checkpoint)
+    if isinstance(model, EDAAN):
+        raise UserError(f"{file}: holds a model of method edaan, whose export is not written yet")
     content, difference = writers[out.suffix](model, config, metadata(model, config, file))
     if not difference <= TOLERANCE:
         raise UserError(f"{out}: not written, for its features differ from PyTorch's by {difference:.1e} of the largest")
@@ -98,6 +100,7 @@ def _safetensors(model: DAAMNet, config: Config, metadata: dict[str, str]) -> tu
     again = build_model(config, identities=1, weights=False)
     unknown = again.load_state_dict(load(content), strict=False)
     assert not unknown.unexpected_keys and all(name.startswith(HEADS) for name in unknown.missing_keys)
+    assert isinstance(again, DAAMNet)
     network = MatchingNetwork(again).eval()
     return content, _difference(model, config, lambda x_BCHW: _features(network, x_BCHW))
 

@@ -27,7 +27,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     config = _with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-    if len(networks[1].train) <= config.labels.k1:
+    if config.method == "daam" and len(networks[1].train) <= config.labels.k1:
         raise UserError(
             f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
         )
@@ -99,6 +99,8 @@ def _with_absolute_paths(config: Config) -> Config:
 def packed(domain: DomainConfig) -> DomainConfig:
     """The same domain with its folder, if it names one, packed into the user's cache (once for the same files)."""
     folder = Path(domain.data)
+    if domain.extra:
+        domain = dataclasses.replace(domain, extra=str(Path(domain.extra).resolve()))
     if not folder.is_dir():
         return dataclasses.replace(domain, data=str(folder.resolve()))
     files = sorted((str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in folder.rglob("*"))

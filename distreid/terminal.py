@@ -178,10 +178,13 @@ def result_table(result: dict[str, Any]) -> str:
 
     if result.get("in_domain"):
         rows.append(row("source, in domain", result["in_domain"]))
-    rows.append(row("direct transfer", result.get("direct_transfer")))
+    if result["method"] == "daam":
+        rows.append(row("direct transfer", result.get("direct_transfer")))
     for figures in result.get("rounds", []):
-        labelling = f"{figures['eps']:>7.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}"
-        rows.append(row(f"round {figures['round']}", figures, labelling, f"{sum(figures['seconds'].values()):.0f}"))
+        labelled = "eps" in figures
+        labelling = f"{figures['eps']:>7.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}" if labelled else f"{'':>27}"
+        name = f"round {figures['round']}" if labelled else f"stage {figures['round']}, {figures['stage']}"
+        rows.append(row(name, figures, labelling, f"{sum(figures['seconds'].values()):.0f}"))
     rows += [rule, row("adapted (final)", result.get("final"))]
     if result.get("final") and result.get("direct_transfer"):
         gain = 100 * (result["final"]["mAP"] - result["direct_transfer"]["mAP"])

@@ -25,9 +25,8 @@ from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import UserError
-from distreid.methods.daam import DAAM
 from distreid.methods.domains import Network, open_network
-from distreid.methods.local import test_sets
+from distreid.methods.local import METHODS, test_sets
 from distreid.methods.protocols import Reporter
 from distreid.runtime import RunDirectory, Team
 
@@ -144,7 +143,7 @@ def _worker(setup: dict[str, Any]) -> None:
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
         source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-        daam = DAAM(
+        method = METHODS[config.method](
             config,
             team,
             source,
@@ -153,7 +152,7 @@ def _worker(setup: dict[str, Any]) -> None:
             RunDirectory(config.output, tensorboard=config.runtime.tensorboard),
             RemoteReporter(monitor, team.leads, WorkerMetrics(Path(config.output).name, rank)),
         )
-        daam.run()
+        method.run()
     except UserError as error:
         ray.get(monitor.fail.remote(str(error)))
         raise

@@ -3,6 +3,7 @@
 from distreid.data.info import contact_sheet, describe, format_description
 from distreid.data.packing import PackSummary, pack
 from distreid.data.readers import READERS, read_dataset
+from distreid.data.rewriting import rewrite
 from distreid.data.selection import Domain, Split, relabel, select
 from distreid.data.store import ImageStore
 
@@ -18,5 +19,6 @@ __all__ = [
     "pack",
     "read_dataset",
     "relabel",
+    "rewrite",
     "select",
 ]

@@ -37,6 +37,25 @@ class View:
         return len(self.rows)
 
 
+class Stacked:
+    """Rows of several stores, one after another, as one."""
+
+    def __init__(self, *parts: tuple[Images, np.ndarray]) -> None:
+        self._stores = [store for store, _ in parts]
+        self._rows = np.concatenate([rows for _, rows in parts])
+        self._owner = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, indices: np.ndarray, height: int, width: int) -> Tensor:
+        images = torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
+        for number in np.unique(self._owner[indices]):
+            mine = np.flatnonzero(self._owner[indices] == number)
+            images[torch.from_numpy(mine)] = self._stores[number].read(self._rows[indices[mine]], height, width)
+        return images
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Size in pixels and the settings of :func:`distreid.data.transforms.draw`."""
@@ -56,16 +75,18 @@ class Batch:
         images_BCHW: augmented, normalised; float32, on the training device.
         domain_B: 0 source, 1 target; int64, NumPy.
         index_B: index of the image within its domain's view; int64, NumPy.
+        step: of the epoch, from 0.
     """
 
     images_BCHW: Tensor
     domain_B: np.ndarray
     index_B: np.ndarray
+    step: int
 
     def split(self, parts: int) -> list[Batch]:
         """Equal consecutive parts; `parts` divides B."""
         cut = (self.images_BCHW.chunk(parts), np.split(self.domain_B, parts), np.split(self.index_B, parts))
-        return [Batch(*part) for part in zip(*cut, strict=True)]
+        return [Batch(*part, self.step) for part in zip(*cut, strict=True)]
 
 
 def training_batches(
@@ -106,6 +127,7 @@ def training_batches(
             images_BCHW=augment(images.to(device, non_blocking=True), draws, how.pad),
             domain_B=plan.domain_SB[step, part],
             index_B=plan.index_SB[step, part],
+            step=step,
         )
 
 

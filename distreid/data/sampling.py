@@ -102,7 +102,19 @@ def plan_mixed(source: PlainStream, target: PlainStream, epoch: int, batch: int,
     if batch % group or group % 2:
         raise UserError(f"a batch of {batch} cannot be cut into groups of {group} that are half source, half target")
     half = batch // 2
-    steps = max(1, target.length // half)
+    return _mix(source, target, epoch, max(1, target.length // half), half, group)
+
+
+def plan_unpaired(source: PlainStream, target: PlainStream, epoch: int, half: int, group: int) -> BatchPlan:
+    """One epoch over the source, ``half`` images a batch, with as many target images beside it, cycling through the target.
+
+    Like :func:`plan_mixed`, in groups of ``group`` images: ``group`` / 2 source, then as many target.
+    """
+    return _mix(source, target, epoch, max(1, source.length // half), half, group)
+
+
+def _mix(source: PlainStream, target: PlainStream, epoch: int, steps: int, half: int, group: int) -> BatchPlan:
+    batch = 2 * half
     halves = [
         stream.take(epoch * steps * half, steps * half).reshape(steps, batch // group, group // 2) for stream in (source, target)
     ]

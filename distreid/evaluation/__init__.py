@@ -16,6 +16,7 @@ from distreid.evaluation.protocols import (
 )
 from distreid.evaluation.rerank import reranked_hits
 from distreid.evaluation.table import write_per_query
+from distreid.evaluation.translation import changed_share, color_distance, foreground_iou
 
 __all__ = [
     "PROTOCOLS",
@@ -27,6 +28,9 @@ __all__ = [
     "SplitMetrics",
     "Trial",
     "bench_score",
+    "changed_share",
+    "color_distance",
+    "foreground_iou",
     "hit_ranks",
     "load_npz",
     "load_protocol",

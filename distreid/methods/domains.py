@@ -9,8 +9,9 @@ import torch
 
 from distreid.config import DomainConfig
 from distreid.data import Domain, ImageStore, relabel, select
-from distreid.data.loader import View
+from distreid.data.loader import Stacked, View
 from distreid.data.records import SINGLE_QUERY, Protocol
+from distreid.data.selection import Split
 from distreid.errors import UserError
 
 MAX_DECODERS = 8  # threads: enough for one GPU, and a worker has as many threads as cores
@@ -85,8 +86,10 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True)
         if count < 2:
             raise UserError(f"{config.data}: a source with {count} identity cannot be trained on; at least 2 are needed")
     selection = f"{config.cameras} {config.identities} {config.holdout}" + ("" if split is None else f" {split}")
-    train, test = View(store, domain.train.rows), _test_set(store, domain)
-    return Network(store.name, train, labels, domain.train.camids, count, test, f"{store.content_hash} {selection}")
+    train, camids, content = View(store, domain.train.rows), domain.train.camids, store.content_hash
+    if labelled and labels is not None and config.extra:
+        train, labels, camids, content = _with_extra(config, train, domain.train, labels, content)
+    return Network(store.name, train, labels, camids, count, _test_set(store, domain), f"{content} {selection}")
 
 
 def _test_set(store: ImageStore, domain: Domain) -> TestSet | None:
@@ -96,3 +99,21 @@ def _test_set(store: ImageStore, domain: Domain) -> TestSet | None:
     sides = [query] if np.array_equal(query.rows, gallery.rows) else [query, gallery]
     rows, pids, camids = (np.concatenate([getattr(side, name) for side in sides]) for name in ("rows", "pids", "camids"))
     return TestSet(View(store, rows), pids, camids, len(query), domain.protocol)
+
+
+def _with_extra(
+    config: DomainConfig, train: View, split: Split, labels: np.ndarray, content: str
+) -> tuple[View, np.ndarray, np.ndarray, str]:
+    """The training images and those of ``config.extra`` with the same people; their labels and cameras; the content of both."""
+    pids = split.pids
+    store = ImageStore.open(config.extra, threads=min(MAX_DECODERS, torch.get_num_threads()))
+    rows = np.flatnonzero((store.splits == "train") & np.isin(store.pids, pids))
+    if config.cameras is not None:
+        rows = rows[np.isin(store.camids[rows], config.cameras)]
+    if not len(rows):
+        raise UserError(f"source.extra={config.extra}: none of its training images shows a person of {config.data}")
+    label_of = dict(zip(pids.tolist(), labels.tolist(), strict=True))
+    more = np.array([label_of[pid] for pid in store.pids[rows].tolist()], dtype=np.int64)
+    camids = np.concatenate([split.camids, store.camids[rows]])
+    both = Stacked((train.store, train.rows), (store, rows))
+    return View(both, np.arange(len(both))), np.concatenate([labels, more]), camids, f"{content} {store.content_hash}"

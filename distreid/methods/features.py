@@ -9,12 +9,12 @@ import torch
 
 from distreid.data.loader import Images, plain_batches
 from distreid.errors import UserError
-from distreid.models import DAAMNet
+from distreid.models import EDAAN, DAAMNet
 from distreid.runtime import Precision
 
 
 def extract(
-    model: DAAMNet,
+    model: DAAMNet | EDAAN,
     images: Images,
     part: slice,
     *,
@@ -25,7 +25,7 @@ def extract(
     flip: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """f_sh of images part.start .. part.stop-1, float32 [n, c], not normalised.
+    """What is matched (DAAM: f_sh) of images part.start .. part.stop-1, float32 [n, c], not normalised.
 
     Args:
         batch: images per forward pass.
@@ -50,7 +50,7 @@ def extract(
             if progress is not None:
                 progress(done)
     model.train(training)
-    features = torch.cat(parts).numpy() if parts else np.zeros((0, model.backbone.channels), np.float32)
+    features = torch.cat(parts).numpy() if parts else np.zeros((0, model.feature_channels), np.float32)
     if not np.isfinite(features).all():
         raise UserError("the model gives features that are not finite: it has diverged; lower the learning rate")
     return features

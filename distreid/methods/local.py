@@ -11,8 +11,12 @@ from distreid.errors import UserError
 from distreid.methods.daam import DAAM
 from distreid.methods.desk import LocalDesk
 from distreid.methods.domains import Network, TestSet
+from distreid.methods.edaan import EDAANMethod
+from distreid.methods.method import Method
 from distreid.methods.protocols import Reporter
 from distreid.runtime import RunDirectory, Team
+
+METHODS: dict[str, type[Method]] = {"daam": DAAM, "edaan": EDAANMethod}
 
 
 def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
@@ -20,7 +24,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     team = Team(device=training_device(config.runtime.gpu))
     desk = LocalDesk(config.labels, test_sets(source, target), team.device, camids=target.camids)
     reporter.note(f"in this process, on {team.device}")
-    return DAAM(config, team, source, target, desk, run, reporter).run()
+    return METHODS[config.method](config, team, source, target, desk, run, reporter).run()
 
 
 def training_device(gpu: str) -> torch.device:
@@ -31,5 +35,5 @@ def training_device(gpu: str) -> torch.device:
 
 
 def test_sets(source: Network, target: Network) -> dict[str, TestSet]:
-    """The test sets that a desk must know, by the names that DAAM uses."""
+    """The test sets that a desk must know, by the names that the methods use."""
     return {name: network.test for name, network in (("source", source), ("target", target)) if network.test is not None}

@@ -7,13 +7,18 @@ from pathlib import Path
 from torch import Tensor
 
 from distreid.config import Config, config_from_dict
+from distreid.data.transforms import MEAN, STD
 from distreid.errors import UserError
-from distreid.models import DAAMNet, build_backbone, group_batchnorm
+from distreid.models import EDAAN, DAAMNet, Sizes, build_backbone, group_batchnorm
 from distreid.runtime import RunDirectory, load_tensors
 
 
-def build_model(config: Config, identities: int, *, weights: bool = True) -> DAAMNet:
+def build_model(config: Config, identities: int, *, weights: bool = True) -> DAAMNet | EDAAN:
     """The network of a configuration; ``weights`` False where a checkpoint's follow."""
+    return _build_edaan(config, identities) if config.method == "edaan" else _build_daam(config, identities, weights)
+
+
+def _build_daam(config: Config, identities: int, weights: bool) -> DAAMNet:
     how = config.model
     backbone = build_backbone(how.backbone, how.weights if weights else "none", how.last_stride)
     model = DAAMNet(backbone, identities, attention=how.attention, domain_branch=how.domain_branch, neck=how.neck)
@@ -21,9 +26,24 @@ def build_model(config: Config, identities: int, *, weights: bool = True) -> DAA
     return model
 
 
-def load_weights(model: DAAMNet, weights: dict[str, Tensor], path: Path) -> None:
+def _build_edaan(config: Config, identities: int) -> EDAAN:
+    how, sizes = config.edaan, config.edaan.network
+    model = EDAAN(
+        identities,
+        Sizes(**vars(sizes)),
+        encoder={"edaan": "shared", "direct": "alone"}.get(how.variant, "own"),  # type: ignore[arg-type]
+        attention=how.attention,
+        feature=how.feature,
+        mean=MEAN,
+        std=STD,
+    )
+    group_batchnorm(model, how.group * how.views)
+    return model
+
+
+def load_weights(model: DAAMNet | EDAAN, weights: dict[str, Tensor], path: Path) -> None:
     """Load a checkpoint's weights, making the target head that they hold."""
-    if "target_head.weight" in weights:
+    if isinstance(model, DAAMNet) and "target_head.weight" in weights:
         model.new_target_head(len(weights["target_head.weight"]), seed=0)
     try:
         model.load_state_dict(weights)
@@ -32,7 +52,7 @@ def load_weights(model: DAAMNet, weights: dict[str, Tensor], path: Path) -> None
         raise UserError(f"{path}: the weights do not fit the configured model ({reason})") from None
 
 
-def load_network(path: Path) -> tuple[DAAMNet, Config, Path]:
+def load_network(path: Path) -> tuple[DAAMNet | EDAAN, Config, Path]:
     """The network of a checkpoint, or of a run's last finished round, in evaluation mode; its configuration; the file read."""
     file = last_round(path) if path.is_dir() else path
     saved = load_tensors(file)

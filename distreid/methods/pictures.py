@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from distreid.config import Config
+from distreid.data import ImageStore
 from distreid.data.loader import View, plain_batches
 from distreid.errors import UserError
 from distreid.evaluation import Features, hit_ranks, per_query
@@ -22,7 +23,7 @@ from distreid.methods.domains import Network, TestSet, open_network
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
-from distreid.models import DAAMNet
+from distreid.models import EDAAN, DAAMNet
 from distreid.report import Attended, Cloud, Pictures, RankList
 from distreid.runtime import Precision, RunDirectory, load_tensors
 
@@ -40,6 +41,8 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
         UserError: no round has finished, or the target's data cannot be opened or are not what the run was trained on.
     """
     model, config, file = load_network(path)
+    if isinstance(model, EDAAN):
+        raise UserError(f"{file}: pictures are made of DAAM's networks; those of method edaan lie in {path / 'pictures'}")
     number, run = int(file.stem.removeprefix("round-")), RunDirectory(path)
     target = open_network(config.target, labelled=False)
     if load_tensors(file)["content"][1] != target.content:
@@ -71,7 +74,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     view, groups_N, kind = _to_embed(target, labels)
     if len(view) > 5:
         models = [("direct transfer", run.round_checkpoint(0))] if number and run.round_checkpoint(0).exists() else []
-        clouds = [embed(Lens(load_network(before)[0], config), name, view, groups_N) for name, before in models]
+        clouds = [embed(Lens(load_network(before)[0], config), name, view, groups_N) for name, before in models]  # type: ignore[arg-type]
         clouds.append(embed(lens, f"round {number}" if number else "direct transfer", view, groups_N))
         pictures = replace(pictures, clouds=clouds, embedding_of=kind)
     return replace(pictures, notes=notes)
@@ -119,7 +122,7 @@ class Lens:
 
 def attend(lens: Lens, role: str, network: Network) -> list[Attended]:
     """A few of a domain's training images, at even steps."""
-    if lens.model.attention is None:
+    if lens.model.attention is None or not isinstance(network.train.store, ImageStore):  # source.extra: images of two files
         return []
     index = spread(np.arange(len(network.train)), OVERLAYS)
     view = View(network.train.store, network.train.rows[index])

@@ -3,14 +3,21 @@
 from distreid.models.attention import DomainAdaptiveAttention
 from distreid.models.backbone import Backbone, build_backbone
 from distreid.models.daam import DAAMNet, DAAMOutput
+from distreid.models.edaan import EDAAN, Sizes, Translation, attended, compose, parameters_of
 from distreid.models.norm import GroupedBatchNorm2d, group_batchnorm
 
 __all__ = [
+    "EDAAN",
     "Backbone",
     "DAAMNet",
     "DAAMOutput",
     "DomainAdaptiveAttention",
     "GroupedBatchNorm2d",
+    "Sizes",
+    "Translation",
+    "attended",
     "build_backbone",
+    "compose",
     "group_batchnorm",
+    "parameters_of",
 ]

@@ -55,6 +55,10 @@ class DAAMNet(nn.Module):
         self.target_head = _head(c, clusters) if clusters else None
         self.domain_head = _head(c, 2) if domain_branch else None
 
+    @property
+    def feature_channels(self) -> int:
+        return self.backbone.channels
+
     def new_target_head(self, clusters: int, seed: int) -> None:
         """Replace the K-way target head; its weights are a function of ``seed`` alone, the same on every worker."""
         device = self.source_head.weight.device

@@ -13,6 +13,8 @@ from distreid.report.words import duration, number, percent, plural
 
 STAGES = ("extract", "label", "train", "evaluate")  # of a round, in order
 TERMS = ("source", "target", "domain")  # L_cro_s, L_cro_t, L_DSP
+EDAAN_TERMS = ("gan", "cycle", "attention", "identity", "metric", "discriminator")
+TONES = {term: place % 4 + 1 for terms in (TERMS, EDAAN_TERMS) for place, term in enumerate(terms)}
 _BINS, _CMC_RANKS = 8, 20
 _LOSS = partial(number, digits=4)
 
@@ -70,7 +72,7 @@ def cmc(run: Run) -> str:
 
 def labelling(run: Run) -> list[str]:
     """Clusters, outliers and eps, each on its own scale."""
-    rounds = [*run.rounds, *([run.labelled] if run.labelled else [])]
+    rounds = [r for r in [*run.rounds, *([run.labelled] if run.labelled else [])] if "clusters" in r]
     if not rounds:
         return []
     made = []

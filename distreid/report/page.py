@@ -71,6 +71,8 @@ def headline(run: Run) -> str:
         if run.final:
             return f"Adapted mAP {percent(run.final['mAP'])}{_gain(run, run.final)}."
         return f"Adapted in {plural(done, 'round')}. The target has no test set, so accuracy was not measured."
+    if run.method == "edaan":
+        return f"Unfinished: {plural(len(run.epochs), 'epoch')} done."
     planned = (run.config.get("adapt") or {}).get("rounds")
     stand = f"{done} of {plural(planned, 'round')} done" if isinstance(planned, int) else f"{plural(done, 'round')} done"
     if not run.pretrained:
@@ -124,7 +126,7 @@ def _tiles(run: Run) -> str:
     if run.in_domain:
         tiles.append(("source mAP", percent(run.in_domain["mAP"]), "in domain, before adapting"))
     latest = run.labelled or (run.rounds[-1] if run.rounds else None)
-    if latest:
+    if latest and "clusters" in latest:
         tiles.append(("clusters", number(latest["clusters"]), f"{number(latest['outliers'])} outliers, round {latest['round']}"))
     seconds = pretraining_seconds(run) + sum(sum(r["seconds"].values()) for r in run.rounds)
     if seconds:
@@ -138,6 +140,7 @@ def _tiles(run: Run) -> str:
 def _rounds(run: Run) -> str:
     def row(name: str, metrics: Record, *, labelled: bool = False, timed: bool = False) -> list[str]:
         accuracy = [percent(metrics.get(key)) for key in ("mAP", "rank1", "rank5", "rank10")]
+        labelled = labelled and "eps" in metrics  # a stage of EDAAN has no pseudo-labels
         labelling = [number(metrics["eps"], 4), number(metrics["clusters"]), number(metrics["outliers"])] if labelled else [""] * 3
         seconds = [_seconds(metrics["seconds"].get(stage)) for stage in STAGES] if timed else [""] * len(STAGES)
         return [name, *accuracy, *labelling, *seconds]  # a phone shows the first columns

@@ -93,6 +93,7 @@ class Engine:
         for parameter in model.parameters():
             parameter.requires_grad_(id(parameter) in trained)
         self._base = [float(group["lr"]) for group in parameters]
+        self.groups = len(parameters)
         self._factor, self._precision, self._team = factor, precision, team
         self._accumulate, self._passes = accumulate, 0
 

@@ -126,7 +126,7 @@ class RunDirectory:
 
 # What may differ between a run and its continuation: where things lie (the data's content is checked), who computes, how far.
 MAY_CHANGE = {
-    "output", "source.data", "target.data", "pretrain.checkpoint", "model.weights", "adapt.rounds",
+    "output", "source.data", "source.extra", "target.data", "pretrain.checkpoint", "model.weights", "adapt.rounds",
     "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus",
     "runtime.tensorboard", "runtime.min_workers", "runtime.strategy", "runtime.zero_stage", "runtime.accumulate",
 }  # fmt: skip

@@ -1,0 +1,135 @@
+"""The settings of method: edaan, their defaults and where those come from; part of :mod:`distreid.config`.
+
+"paper" is Khatun et al. (EDAAN); *decided* marks what it leaves open.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from distreid.errors import UserError
+
+
+@dataclass
+class EDAANNetworkConfig:
+    """Figure 3 is not in the paper's text: CycleGAN's sizes (decided)."""
+
+    width: int = 64  # channels of a generator's first layer; the shared feature map has four times as many
+    encoder_blocks: int = 4  # residual blocks of E, before the re-ID head branches off (decided)
+    decoder_blocks: int = 5  # and of G: nine together
+    attention_width: int = 32
+    discriminator_width: int = 64
+    discriminator_layers: int = 3  # patches of 70 x 70 pixels
+    reid_stages: int = 2  # strided residual stages between E_S and the pooling (decided)
+    dropout: float = 0.5  # paper
+
+
+@dataclass
+class EDAANConfig:
+    """Khatun et al.; Adam from scratch."""
+
+    # edaan: end to end. daan: translate first, then train a re-ID network on real and translated images (Table V).
+    # cyclegan: the same without attention, on translated images alone (Table I's baseline, decided).
+    # direct: no translation; with target = source, supervised training (Table IV).
+    variant: Literal["edaan", "daan", "cyclegan", "direct"] = "edaan"
+    attention: bool = True  # the attention networks; false gives Table V's "without attention"
+    metric: Literal["quartet", "triplet", "none"] = "quartet"  # paper: Eq. 7 or Eq. 6
+    mining: Literal["hard", "all"] = "hard"  # which tuples of a group (decided)
+    margin: float = 0.3  # -tau of Eq. 6 and 7 (decided)
+    gan: Literal["log", "squares"] = "log"  # paper, Eq. 3; squares is CycleGAN's own loss
+    gan_weight: float = 1.0  # Eq. 9
+    cycle_weight: float = 10.0  # decided: Eq. 9 omits the term, the text uses it; CycleGAN's value
+    attention_weight: float = 10.0  # paper
+    metric_weight: float = 1.0  # paper
+    identity_weight: float = 1.0  # paper
+    epochs: int = 100  # paper, at a constant rate; an epoch is one pass over the source images (decided)
+    decay_epochs: int = 100  # paper, while the rate falls linearly to 0
+    whole_epochs: int = 30  # paper: discriminators see whole images, afterwards the attended region only
+    attention_epochs: int = 30  # paper: the attention networks train, afterwards they are frozen
+    mask_threshold: float = 0.5  # of 1 - A, for the discriminators' attended region; 0 weights by 1 - A (decided)
+    reid_epochs: int = 100  # second stage of daan and cyclegan, and direct: at a constant rate (decided: as above)
+    reid_decay_epochs: int = 100
+    lr: float = 2e-4  # paper
+    beta1: float = 0.5  # of Adam: CycleGAN's (decided)
+    batch_size: int = 16  # paper; source images, with as many target images, unpaired (decided)
+    instances: int = 4  # images of an identity that stand together, for the metric loss (decided)
+    group: int = 16  # source images that share BatchNorm statistics and tuples; must divide every worker's slice of the batch
+    feature: Literal["embedding", "pooled"] = (
+        "embedding"  # what is matched: the quartet's 128-d vector, or the pooled one (decided)
+    )
+    pictures_every: int = 10  # epochs between the grids in pictures/; 0 for none
+    network: EDAANNetworkConfig = field(default_factory=EDAANNetworkConfig)
+
+    @property
+    def translates(self) -> bool:
+        return self.variant != "direct"
+
+    @property
+    def views(self) -> int:
+        """How often the re-ID head sees a source image: as it is, translated, or both."""
+        return 2 if self.variant in ("edaan", "daan") else 1
+
+
+def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: int, erase: float) -> None:
+    """Combinations that cannot work."""
+    network = how.network
+    for name in (
+        "width", "attention_width", "discriminator_width", "discriminator_layers",
+    ):  # fmt: skip
+        if getattr(network, name) < 1:
+            raise UserError(f"edaan.network.{name}={getattr(network, name)} must be greater than 0")
+    for name in ("encoder_blocks", "decoder_blocks", "reid_stages"):
+        if getattr(network, name) < 0:
+            raise UserError(f"edaan.network.{name}={getattr(network, name)} must not be negative")
+    if not 0 <= network.dropout < 1:
+        raise UserError(f"edaan.network.dropout={network.dropout} must lie between 0 and 1")
+    for name in ("batch_size", "instances", "group"):
+        if getattr(how, name) < 1:
+            raise UserError(f"edaan.{name}={getattr(how, name)} must be greater than 0")
+    for name in (
+        "epochs",
+        "decay_epochs",
+        "whole_epochs",
+        "attention_epochs",
+        "reid_epochs",
+        "reid_decay_epochs",
+        "pictures_every",
+    ):
+        if getattr(how, name) < 0:
+            raise UserError(f"edaan.{name}={getattr(how, name)} must not be negative")
+    for name in ("margin", "gan_weight", "cycle_weight", "attention_weight", "metric_weight", "identity_weight", "lr"):
+        if not 0 <= getattr(how, name) < math.inf:
+            raise UserError(f"edaan.{name}={getattr(how, name)} must be a number from 0")
+    if not 0 <= how.beta1 < 1 or not 0 <= how.mask_threshold <= 1:
+        raise UserError(f"edaan.beta1={how.beta1} and edaan.mask_threshold={how.mask_threshold} must lie between 0 and 1")
+    if how.variant == "cyclegan" and how.attention:
+        raise UserError("edaan.variant=cyclegan has no attention: set edaan.attention=false, or take edaan.variant=daan")
+    if how.translates and (height % 4 or width % 4):
+        raise UserError(f"input.height={height} and input.width={width} must be multiples of 4: the generators halve twice")
+    if how.translates and (erase or pad):
+        raise UserError(
+            f"input.erase={erase} and input.pad={pad}: the generators would learn erased and black areas; set both to 0"
+        )
+    _check_batch(how, workers)
+
+
+def _check_batch(how: EDAANConfig, workers: int) -> None:
+    workers = max(1, workers)
+    if how.batch_size % (workers * how.group):
+        share = how.batch_size // workers
+        raise UserError(
+            f"edaan.group={how.group} does not divide the {how.batch_size} source images of edaan.batch_size among {workers} "
+            f"worker(s): choose a group that divides {share}, or another batch size"
+        )
+    if how.group % how.instances:
+        raise UserError(f"edaan.instances={how.instances} does not divide edaan.group={how.group}")
+    needed = {"quartet": 3, "triplet": 2, "none": 1}[how.metric]
+    if how.group // how.instances < needed:
+        raise UserError(
+            f"edaan.metric={how.metric} needs {needed} identities in a group of edaan.group={how.group} images, "
+            f"which holds {how.group // how.instances}: lower edaan.instances={how.instances}"
+        )
+    if how.metric != "none" and how.instances * how.views < 2:
+        raise UserError(f"edaan.metric={how.metric} needs positives: raise edaan.instances={how.instances}")

@@ -1,0 +1,150 @@
+"""The EDAAN network (Khatun et al., Figure 2): two attention-guided translators, two discriminators, a re-ID head.
+
+Images come in as the loader gives them (normalised by mean and deviation); inside they are signed, [-1, 1].
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from distreid.models.edaan_parts import AttentionNetwork, Decoder, Discriminator, Encoder, ReIDHead
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths and depths. ``width`` is the first layer's channels of a generator; its feature map has four times as many."""
+
+    width: int = 64
+    encoder_blocks: int = 4
+    decoder_blocks: int = 5
+    attention_width: int = 32
+    discriminator_width: int = 64
+    discriminator_layers: int = 3
+    reid_stages: int = 2
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A batch and what became of it; [B, ...] each."""
+
+    features_Bchw: Tensor  # E(x)
+    generated_BCHW: Tensor  # G(E(x)), before the mask
+    mask_B1HW: Tensor | None  # A(x), the foreground; None without attention
+    image_BCHW: Tensor  # Eq. 1 or 2
+
+
+def compose(mask_B1HW: Tensor | None, generated_BCHW: Tensor, x_BCHW: Tensor) -> Tensor:
+    """Eq. 1 and 2: (1 - A) * G(E(x)) + A * x; without attention the generated image alone."""
+    return generated_BCHW if mask_B1HW is None else (1 - mask_B1HW) * generated_BCHW + mask_B1HW * x_BCHW
+
+
+def attended(image_BCHW: Tensor, mask_B1HW: Tensor | None, threshold: float) -> Tensor:
+    """What a discriminator sees after its whole-image epochs: the translated region, grey (0) elsewhere.
+
+    Decided: the region is where 1 - A reaches ``threshold`` (0: weighted by 1 - A itself); no gradient flows through the mask,
+    which would learn to hide from the discriminator.
+    """
+    if mask_B1HW is None:
+        return image_BCHW
+    background_B1HW = 1 - mask_B1HW.detach()
+    return image_BCHW * (background_B1HW if threshold == 0 else (background_B1HW >= threshold).to(image_BCHW.dtype))
+
+
+class Translator(nn.Module):
+    """One direction: encoder, decoder, attention. Eq. 1 is ``source``, G(x) of S to T; Eq. 2 is ``target``, F(x) of T to S."""
+
+    def __init__(self, sizes: Sizes, *, attention: bool) -> None:
+        super().__init__()
+        self.encoder = Encoder(sizes.width, sizes.encoder_blocks)
+        self.decoder = Decoder(sizes.width, sizes.decoder_blocks)
+        self.attention = AttentionNetwork(sizes.attention_width) if attention else None
+
+    def forward(self, x_BCHW: Tensor) -> Translation:
+        features_Bchw = self.encoder(x_BCHW)
+        generated_BCHW = self.decoder(features_Bchw)
+        mask_B1HW = self.attention(x_BCHW) if self.attention is not None else None
+        return Translation(features_Bchw, generated_BCHW, mask_B1HW, compose(mask_B1HW, generated_BCHW, x_BCHW))
+
+
+class EDAAN(nn.Module):
+    """All networks of a run.
+
+    Args:
+        identities: N_ids, classes of the re-ID head.
+        encoder: ``shared``: the head stands on E_S (EDAAN, end to end); ``own``: on an encoder of its own (DAAN and CycleGAN, two
+            stages); ``alone``: the same without translators (direct transfer, supervised training).
+        attention: whether the translators have attention networks.
+        feature: what is matched at test time, ``embedding`` (128-d) or ``pooled`` (the vector that both heads start from).
+        mean, std: of the loader's normalisation, per channel, for pixels in [0, 1].
+    """
+
+    def __init__(
+        self,
+        identities: int,
+        sizes: Sizes,
+        *,
+        encoder: Literal["shared", "own", "alone"] = "shared",
+        attention: bool = True,
+        feature: Literal["embedding", "pooled"] = "embedding",
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()
+        translating = encoder != "alone"
+        self.source = Translator(sizes, attention=attention) if translating else None
+        self.target = Translator(sizes, attention=attention) if translating else None
+        width, layers = sizes.discriminator_width, sizes.discriminator_layers
+        self.source_discriminator = Discriminator(width, layers) if translating else None
+        self.target_discriminator = Discriminator(width, layers) if translating else None
+        self.own_encoder = Encoder(sizes.width, sizes.encoder_blocks) if encoder != "shared" else None
+        self.head = ReIDHead(self.encoder.channels, identities, stages=sizes.reid_stages, dropout=sizes.dropout)
+        self.feature = feature
+        self._mean, self._std = mean, std  # no buffers: nobody should average or save them
+        for part in (self.source, self.target, self.source_discriminator, self.target_discriminator):
+            if part is not None:
+                part.apply(_initialise)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The re-ID backbone: E_S where it is shared."""
+        if self.own_encoder is not None:
+            return self.own_encoder
+        assert self.source is not None
+        return self.source.encoder
+
+    @property
+    def feature_channels(self) -> int:
+        return self.head.HIDDEN if self.feature == "embedding" else self.head.channels
+
+    def signed(self, x_BCHW: Tensor) -> Tensor:
+        """The loader's normalised images in [-1, 1]."""
+        mean, std = (torch.tensor(values, device=x_BCHW.device).view(3, 1, 1) for values in (self._mean, self._std))
+        return 2 * (x_BCHW * std + mean) - 1
+
+    def features(self, x_BCHW: Tensor) -> Tensor:
+        """For matching: float32 [B, feature_channels], not normalised; the encoder sees the images as they are."""
+        v_Bc = self.head.pool(self.encoder(self.signed(x_BCHW)))
+        return self.head.embedding(v_Bc).float() if self.feature == "embedding" else v_Bc
+
+    def attention_parameters(self) -> list[nn.Parameter]:
+        networks = [side.attention for side in (self.source, self.target) if side is not None]
+        return parameters_of(networks)
+
+    def discriminators(self) -> list[Discriminator]:
+        return [network for network in (self.source_discriminator, self.target_discriminator) if network is not None]
+
+
+def parameters_of(modules: Iterable[nn.Module | None]) -> list[nn.Parameter]:
+    """Each parameter once, in order."""
+    return list({id(p): p for module in modules if module is not None for p in module.parameters()}.values())
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,49 @@
+"""A data set in another domain's style: what `distreid translate` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distreid.config import DomainConfig
+from distreid.data import ImageStore
+from distreid.errors import UserError
+from distreid.launch import packed
+from distreid.methods.foreground import measure
+from distreid.methods.local import training_device
+from distreid.methods.networks import load_network
+from distreid.methods.translate import translate as translate_store
+from distreid.models import EDAAN
+from distreid.terminal import bar
+
+
+def translate(
+    checkpoint: Path,
+    data: str | None,
+    format: str,
+    out: Path,
+    *,
+    reverse: bool = False,
+    splits: Sequence[str] = ("train",),
+    truth: Path | None = None,
+    target_truth: Path | None = None,
+) -> tuple[Path, Path | None, dict[str, float]]:
+    """A data set in another domain's style by a run's (or checkpoint's) EDAAN; ``data`` None takes the run's source (or target).
+
+    Returns the packed images, the packed masks of a model with attention and, where ``truth`` names the folder of true foreground
+    masks, what was changed of foreground and background (see :func:`distreid.methods.foreground.measure`).
+    """
+    model, config, file = load_network(checkpoint)
+    if not isinstance(model, EDAAN):
+        raise UserError(f"{file}: holds a model of method {config.method}; only edaan translates")
+    own, other = (config.target, config.source) if reverse else (config.source, config.target)
+    store = ImageStore.open(packed(own if data is None else DomainConfig(data=data, format=format)).data)
+    device = training_device(config.runtime.gpu)
+    with bar("translating") as progress:
+        images, masks = translate_store(
+            model, config, store, out, reverse=reverse, splits=tuple(splits), device=device, progress=progress
+        )
+    if truth is None:
+        return images, masks, {}
+    target = ImageStore.open(packed(other).data) if target_truth is not None else None
+    return images, masks, measure(store, truth, images, masks, target=target, target_truth=target_truth)
