@@ -99,6 +99,20 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--eps", type=float, help="fixed eps in place of --p")
     label.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 
+    sweep = verb("sweep", _sweep, "Label one set of features in many ways.")
+    sweep.add_argument("config", metavar="CONFIG", help="FEATURES.npy, a run, or a configuration")
+    sweep.add_argument("overrides", nargs="*", metavar="key=value")
+    sweep.add_argument(
+        "--labels-only", action="store_true", required=True, help="a grid over p and min_samples on one set of features, in seconds"
+    )
+    only = sweep.add_argument_group("with --labels-only")
+    only.add_argument("--p", type=float, nargs="+", help="default: 16 values around the configuration's own")
+    only.add_argument("--min-samples", type=int, nargs="+", help="default: 2, 4, … 18")
+    only.add_argument("--k1", type=int)
+    only.add_argument("--k2", type=int)
+    only.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    only.add_argument("--out", metavar="FOLDER", help="default: beside the features, or in the run")
+
     report = verb("report", _report, "Write a run's report.html.")
     report.add_argument("run", metavar="RUN")
 
@@ -197,6 +211,23 @@ def _label(options: argparse.Namespace) -> None:
     outliers = int((labels.labels < 0).sum())
     print(f"{len(labels.labels):,} features: {len(labels.centers):,} clusters, {outliers:,} outliers, eps {labels.eps:.4f}")
     print(f"labels: {options.out}")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from distreid.sweeps.labels import sweep_labels
+
+    print(
+        sweep_labels(
+            Path(options.config),
+            options.overrides,
+            out=Path(options.out) if options.out else None,
+            ps=options.p,
+            min_samples=options.min_samples,
+            k1=options.k1,
+            k2=options.k2,
+            device=options.device,
+        )
+    )
 
 
 def _report(options: argparse.Namespace) -> None:

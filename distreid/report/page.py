@@ -1,5 +1,6 @@
 """The page: headline, key figures, the table of rounds, the figures, the configuration."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -29,11 +30,16 @@ def render(run: Run, defaults: Record | None = None) -> str:
     if drawn:
         body.append(f"<section><h2>Figures</h2><div class=figures>{''.join(drawn)}</div></section>")
     body.append(f"<section><h2>Configuration</h2>{_configuration(run.config, defaults)}</section>")
+    return document(f"{title} · {run.method.upper()}", body)
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A whole page: the head that every page of distreid has, and the given sections."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)} · {escape(run.method.upper())}</title>'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
         f"<style>{STYLE}</style></head><body><main>{''.join(body)}</main></body></html>\n"
     )
 
