@@ -99,11 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--eps", type=float, help="fixed eps in place of --p")
     label.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 
-    sweep = verb("sweep", _sweep, "Label one set of features in many ways.")
-    sweep.add_argument("config", metavar="CONFIG", help="FEATURES.npy, a run, or a configuration")
+    sweep = verb("sweep", _sweep, "Run many settings of an experiment with Ray Tune, or label one set of features in many ways.")
+    sweep.add_argument("config", metavar="SWEEP.yaml", help="with --labels-only: FEATURES.npy, a run, or a configuration")
     sweep.add_argument("overrides", nargs="*", metavar="key=value")
+    sweep.add_argument("--resume", action="store_true", help="continue the sweep in the output directory; finished trials are kept")
     sweep.add_argument(
-        "--labels-only", action="store_true", required=True, help="a grid over p and min_samples on one set of features, in seconds"
+        "--labels-only", action="store_true", help="a grid over p and min_samples on one set of features, in seconds"
     )
     only = sweep.add_argument_group("with --labels-only")
     only.add_argument("--p", type=float, nargs="+", help="default: 16 values around the configuration's own")
@@ -214,6 +215,11 @@ def _label(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    if not options.labels_only:
+        from distreid.sweeps.run import sweep
+
+        sweep(Path(options.config), options.overrides, resume=options.resume)
+        return
     from distreid.sweeps.labels import sweep_labels
 
     print(
