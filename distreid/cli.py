@@ -114,6 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     only.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     only.add_argument("--out", metavar="FOLDER", help="default: beside the features, or in the run")
 
+    table = verb("table", _table, "A paper's table, its figures beside ours.")
+    table.add_argument("name", metavar="NAME", help="daam-1 … daam-4, daam-figure-4 … daam-figure-6")
+    table.add_argument("overrides", nargs="*", metavar="key=value", help="change the settings of all of our runs")
+    table.add_argument("--run", action="store_true", help="run what is missing first; an interrupted table continues")
+    table.add_argument("--drawn", action="store_true", help="ours on drawn data, small enough for two cores")
+    table.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
+    table.add_argument("--data", default="data", metavar="FOLDER", help="of the packed data sets (default: %(default)s)")
+    table.add_argument("--out", default="runs/tables", metavar="FOLDER", help="where our runs lie (default: %(default)s)")
+    table.add_argument("--format", default="text", choices=["text", "markdown", "csv", "latex"])
+
     report = verb("report", _report, "Write a run's report.html.")
     report.add_argument("run", metavar="RUN")
 
@@ -232,6 +242,23 @@ def _sweep(options: argparse.Namespace) -> None:
             k1=options.k1,
             k2=options.k2,
             device=options.device,
+        )
+    )
+
+
+def _table(options: argparse.Namespace) -> None:
+    from distreid.tables import table
+
+    print(
+        table(
+            options.name,
+            options.overrides,
+            drawn=options.drawn,
+            seeds=options.seeds,
+            data=Path(options.data),
+            out=Path(options.out),
+            run=options.run,
+            form=options.format,
         )
     )
 
