@@ -17,6 +17,7 @@ loggers: [tensorboard]              # also mlflow, wandb
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -188,19 +189,21 @@ def _check_search(file: Path, search: dict[str, Any]) -> None:
         kinds = list(how) if isinstance(how, dict) else []
         if len(kinds) != 1 or kinds[0] not in KINDS or not isinstance(how[kinds[0]], list) or not how[kinds[0]]:
             raise UserError(f"{file}: search.{key} must be one of {', '.join(KINDS)} with a list, for example {{grid: [1, 2]}}")
+        values = how[kinds[0]] = [_read_number(value) for value in how[kinds[0]]]
         if kinds[0] in ("uniform", "loguniform"):
-            bounds = how[kinds[0]] = [_number(value) for value in how[kinds[0]]]
+            bounds = [value if isinstance(value, (int, float)) else float("nan") for value in values]
             if len(bounds) != 2 or not bounds[0] < bounds[1] or (kinds[0] == "loguniform" and bounds[0] <= 0):
                 raise UserError(
                     f"{file}: search.{key}: {kinds[0]} needs [low, high] with low < high" + ", above 0" * (kinds[0] == "loguniform")
                 )
 
 
-def _number(value: Any) -> float:
-    try:
-        return float(value)  # YAML 1.1 reads 1e-3 as text
-    except (TypeError, ValueError):
-        return float("nan")
+def _read_number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 (no dot) as text."""
+    if isinstance(value, str) and value[:1] in "0123456789.+-" and value:
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _whole(file: Path, tree: dict[str, Any], key: str, usual: int) -> int:

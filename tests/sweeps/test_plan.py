@@ -39,6 +39,8 @@ def test_a_trial_is_the_base_and_its_settings(tmp_path: Path) -> None:
         (3, 7, 8)
     } and plan.concurrency == 2
     assert len({config.output for config in configs}) == 4
+    written = plan_of(tmp_path, {"labels.p": {"grid": ["2e-2", "3e-2"]}})  # YAML reads 2e-2 as text
+    assert [trial.settings for trial in written.trials] == [{"labels.p": 0.02}, {"labels.p": 0.03}]
     assert plan_of(tmp_path, search).trials == plan.trials, "names do not depend on what else is set"
 
 
