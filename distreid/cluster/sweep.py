@@ -78,6 +78,7 @@ def run_trials(
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep as it ends a run
     if os.environ.get("DISTREID_RAY_LOGS") != "1":
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's failure is one line, without its traceback
+        os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the newer output prints its boxes even when told to be silent
     shutil.rmtree(output / "tune", ignore_errors=True)
     (output / "failures").mkdir(parents=True, exist_ok=True)
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

@@ -34,7 +34,7 @@ def test_a_configuration_and_the_run_it_makes(
 ) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(small_settings(packed_pair, tmp_path / "run")))
-    main(["sweep", str(file), "--labels-only", "pretrain.epochs=1", "--p", "0.03", "--min-samples", "2", "3"])
+    main(["sweep", str(file), "pretrain.epochs=1", "--labels-only", "--p", "0.03", "--min-samples", "2", "3"])
     rows = pq.read_table(tmp_path / "run" / "labels-sweep" / "grid.parquet").to_pylist()
     assert len(rows) == 2 and 0 <= rows[0]["oracle_f"] <= 1
     main(
