@@ -21,21 +21,13 @@ from distreid.config import to_dict
 from distreid.demo import SOURCE, TARGET, drawn_settings
 from distreid.errors import UserError
 from distreid.runtime import RunDirectory
-from distreid.sweeps.plan import Plan, Trial
+from distreid.sweeps.plan import Base, Plan, Trial
 from distreid.sweeps.rows import text_table
 from distreid.sweeps.run import drawn_folder, run_plan
 
 FORMATS = ("text", "markdown", "csv", "latex")
 MEASURES = ("mAP", "rank1")
 Pair = list[float | None]  # mAP, Rank-1 in percent
-
-
-@dataclass(frozen=True)
-class Column:
-    """One transfer: its title and its runs."""
-
-    title: str
-    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -47,6 +39,18 @@ class Row:
     settings: dict[str, Any] | None
     measure: str
     supervised: bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """One transfer: its title, its runs, and those whose source is the target itself (Table 4's supervised row)."""
+
+    title: str
+    plan: Plan
+    supervised: Plan
+
+    def of(self, row: Row) -> Plan:
+        return self.supervised if row.supervised else self.plan
 
 
 def table(
@@ -76,17 +80,19 @@ def table(
     rows = _rows(what, drawn)
     columns = _columns(book, what, overrides, drawn, data, out)
     trials = [[_trials(row, what, column, seeds) for column in columns] for row in rows]
-    for number, column in enumerate(columns):
-        wanted = {trial.name: trial for line in trials for trial in line[number]}
-        if run and wanted:
-            run_plan(dataclasses.replace(column.plan, trials=list(wanted.values())))
+    for number, column in enumerate(columns if run else []):
+        for plan in (column.plan, column.supervised):
+            cells = (line[number] for row, line in zip(rows, trials, strict=True) if column.of(row) is plan)
+            wanted = {trial.name: trial for cell in cells for trial in cell}
+            if wanted:
+                run_plan(dataclasses.replace(plan, trials=list(wanted.values())))
     paper = [book["transfers"][key]["title"] for key in what["transfers"]]
     ours = [
         [_figures(row, column, found) for column, found in zip(columns, line, strict=True)]
         for row, line in zip(rows, trials, strict=True)
     ]
     head, lines = _layout(rows, ours, [column.title for column in columns], paper, drawn)
-    return _FORMATS[form](head, lines, [what["title"], _note(columns, trials, seeds, name, drawn)])
+    return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, drawn)])
 
 
 @functools.cache
@@ -117,7 +123,7 @@ def _columns(
             return drawn_settings(drawn_folder(seed), seed)
 
         concurrency = book["drawn"]["concurrency"]
-        return [Column(f"{SOURCE} → {TARGET} (drawn)", _plan(out / "drawn", base, small, concurrency, drawn=True))]
+        return [_column(f"{SOURCE} → {TARGET} (drawn)", out / "drawn", base, small, concurrency, drawn=True)]
     columns = []
     for key in what["transfers"]:
         transfer = book["transfers"][key]
@@ -125,15 +131,23 @@ def _columns(
             role: transfer[role] | {"data": str(data.resolve() / Path(transfer[role]["data"]).name)}
             for role in ("source", "target")
         }
-        columns.append(Column(transfer["title"], _plan(out / key, lambda seed, tree=tree: dict(tree), changes, 0)))
+        columns.append(_column(transfer["title"], out / key, lambda seed, tree=tree: dict(tree), changes, 0))
     return columns
 
 
-def _plan(output: Path, base: Any, settings: dict[str, Any], concurrency: int, drawn: bool = False) -> Plan:
-    """A plan with one trial, which holds the settings that all of the column's runs have."""
-    plan = Plan(output.resolve(), base, [Trial(settings)], concurrency=concurrency, drawn=drawn)
+def _column(title: str, output: Path, base: Base, settings: dict[str, Any], concurrency: int, drawn: bool = False) -> Column:
+    """Its plans have one trial each, which holds the settings that all of the column's runs have."""
+
+    def supervised(seed: int) -> dict[str, Any]:
+        tree = base(seed)
+        return tree | {"source": tree["target"]}
+
+    plan, other = (
+        Plan(folder.resolve(), which, [Trial(settings)], concurrency=concurrency, drawn=drawn)
+        for folder, which in ((output, base), (output.with_name(f"{output.name}-supervised"), supervised))
+    )
     plan.config(plan.trials[0])  # checks the settings before anything runs
-    return plan
+    return Column(title, plan, other)
 
 
 def _trials(row: Row, what: dict[str, Any], column: Column, seeds: Sequence[int]) -> list[Trial]:
@@ -142,11 +156,9 @@ def _trials(row: Row, what: dict[str, Any], column: Column, seeds: Sequence[int]
         return []
     trials = []
     for seed in seeds:
-        common = column.plan.trials[0].settings
-        tree = to_dict(column.plan.config(Trial(common | {"seed": seed})))
+        common = column.of(row).trials[0].settings
+        tree = to_dict(column.of(row).config(Trial(common | {"seed": seed})))
         settings = {key: value for key, value in (what.get("set", {}) | row.settings).items() if _value(tree, key) != value}
-        if row.supervised:
-            settings |= {f"source.{key}": tree["target"][key] for key in ("data", "format")}
         trials.append(Trial(common | settings | {"seed": seed}))
     return trials
 
@@ -161,7 +173,7 @@ def _figures(row: Row, column: Column, trials: Sequence[Trial]) -> list[Pair]:
     """[mAP, Rank-1] of each seed that has been measured."""
     found = []
     for trial in trials:
-        file = RunDirectory(column.plan.output / "runs" / trial.name).result
+        file = RunDirectory(column.of(row).output / "runs" / trial.name).result
         if file.exists():
             pair = _measured(json.loads(file.read_text(encoding="utf-8")), row.measure)
             if pair is not None:
@@ -212,10 +224,20 @@ def _spread(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _note(
-    columns: Sequence[Column], trials: Sequence[Sequence[Sequence[Trial]]], seeds: Sequence[int], name: str, drawn: bool
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    trials: Sequence[Sequence[Sequence[Trial]]],
+    seeds: Sequence[int],
+    name: str,
+    drawn: bool,
 ) -> str:
-    needed = {(number, trial.name) for line in trials for number, cell in enumerate(line) for trial in cell}
-    missing = sum(not RunDirectory(columns[number].plan.output / "runs" / trial).result.exists() for number, trial in needed)
+    needed = {
+        column.of(row).output / "runs" / trial.name
+        for row, line in zip(rows, trials, strict=True)
+        for column, cell in zip(columns, line, strict=True)
+        for trial in cell
+    }
+    missing = sum(not RunDirectory(folder).result.exists() for folder in needed)
     listed = ", ".join(map(str, seeds))
     text = "mAP and Rank-1 in percent, last round; ours "
     text += f"over seeds {listed}, mean ± deviation." if len(seeds) > 1 else f"with seed {listed}."

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from distreid.report.charts import (
+    _LETTER,
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -23,7 +24,6 @@ from distreid.report.charts import (
     make_axis,
 )
 
-_LETTER = 7.2
 _ROW = 22
 
 
