@@ -1,6 +1,6 @@
 """The page of a sweep: what was chosen, drawings, every row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -40,7 +40,7 @@ class Curves:
     x_label: str
     levels: Sequence[str]
     y_label: str
-    lines: dict[str, Sequence[float | None]]
+    lines: Mapping[str, Sequence[float | None]]
     digits: int = 1
 
 
