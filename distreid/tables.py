@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import functools
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from statistics import mean, stdev
@@ -95,7 +95,7 @@ def table(
     return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, drawn)])
 
 
-@functools.cache
+@cache
 def papers() -> dict[str, Any]:
     """What `papers/daam.yaml` holds."""
     return yaml.safe_load((resources.files("distreid") / "papers" / "daam.yaml").read_text(encoding="utf-8"))
@@ -131,8 +131,13 @@ def _columns(
             role: transfer[role] | {"data": str(data.resolve() / Path(transfer[role]["data"]).name)}
             for role in ("source", "target")
         }
-        columns.append(_column(transfer["title"], out / key, lambda seed, tree=tree: dict(tree), changes, 0))
+        columns.append(_column(transfer["title"], out / key, partial(_same, tree), changes, 0))
     return columns
+
+
+def _same(tree: dict[str, Any], seed: int) -> dict[str, Any]:
+    """A base that does not depend on the seed."""
+    return dict(tree)
 
 
 def _column(title: str, output: Path, base: Base, settings: dict[str, Any], concurrency: int, drawn: bool = False) -> Column:

@@ -161,8 +161,8 @@ def _quality_table(rows: Sequence[Row], ps: Sequence[float], least: Sequence[int
 def _values(
     rows: Sequence[Row], ps: Sequence[float], least: Sequence[int], figure: str, scale: float = 1.0
 ) -> list[list[float | None]]:
-    found = {(row["p"], row["min_samples"]): row.get(figure) for row in rows}
-    return [[None if found[p, m] is None else scale * found[p, m] for m in least] for p in ps]
+    found = {(row["p"], row["min_samples"]): scale * row[figure] for row in rows if figure in row}
+    return [[found.get((p, m)) for m in least] for p in ps]
 
 
 _MAPS = (
