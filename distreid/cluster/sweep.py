@@ -134,8 +134,8 @@ def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:
     fitting = max(1, cores // (cpus * processes)) if how.cpus_per_worker else 1
     if use_gpu:
         fitting = max(1, min(fitting if how.cpus_per_worker else max(concurrency, 1), gpus // processes))
-    # What the labelling actor takes stands in the trial's own reservation, where Ray looks for it.
-    own = [{"CPU": 0.0}, {"GPU": how.label_gpus}] if how.label_gpus else [{"CPU": 0.0}]
+    # Tune cannot reserve nothing, so a byte; what the labelling actor takes stands in the trial's own reservation, where Ray looks.
+    own = [{"CPU": 0.0, "memory": 1.0}, *([{"GPU": how.label_gpus}] if how.label_gpus else [])]
     return cpus, tune.PlacementGroupFactory(own), min(concurrency or fitting, max(1, cores // (cpus * processes)))
 
 

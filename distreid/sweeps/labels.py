@@ -203,7 +203,7 @@ def _write_page(
         "quality",
         *(name for name in (best or {}) if name.startswith("oracle")),
     ]
-    lines = [[f"p {row['p']:g}, min_samples {row['min_samples']}", *(_cell(row.get(name)) for name in names)] for row in rows]
+    lines = [[f"p {row['p']:g}, min_samples {row['min_samples']}", *(_cell(name, row.get(name)) for name in names)] for row in rows]
     reasons = {row["reason"] for row in rows if "reason" in row}
     note = "Columns that begin with oracle need the true identities; an outlier counts there as a cluster of its own. " + " ".join(
         reasons
@@ -211,5 +211,6 @@ def _write_page(
     write_sweep_page(out, f"Labels of {given.name}", advice[0].capitalize() + ".", tiles, maps, (["", *names], lines), note)
 
 
-def _cell(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}" if value == int(value) and abs(value) > 1 else f"{value:.4f}"
+def _cell(name: str, value: float | None) -> str:
+    whole = name in ("clusters", "outliers", "median_cluster")
+    return "–" if value is None else f"{value:,g}" if whole else f"{value:.4f}"

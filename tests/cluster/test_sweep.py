@@ -26,6 +26,7 @@ def results(folder: Path) -> list[Path]:
     return sorted((folder / "out" / "runs").glob("*/result.json"))
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_sweep_keeps_what_is_finished_and_reports_what_fails(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
     settings = small_settings(packed_pair, tmp_path / "unused")
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(settings | {"adapt": settings["adapt"] | {"rounds": 1, "epochs": 1}}))
