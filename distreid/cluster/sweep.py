@@ -6,6 +6,8 @@ state: a sweep that is started again runs the trials without a result, and each 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -78,7 +80,6 @@ def run_trials(
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep as it ends a run
     if os.environ.get("DISTREID_RAY_LOGS") != "1":
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's failure is one line, without its traceback
-        os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the newer output prints its boxes even when told to be silent
     shutil.rmtree(output / "tune", ignore_errors=True)
     (output / "failures").mkdir(parents=True, exist_ok=True)
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -113,7 +114,9 @@ def run_trials(
             name="tune", storage_path=str(output), verbose=0, callbacks=[progress, *_loggers(loggers, output)]
         ),
     )
-    tuner.fit()
+    # Tune writes to standard output even when told to be silent; the reporter uses standard error.
+    with contextlib.nullcontext() if os.environ.get("DISTREID_RAY_LOGS") == "1" else contextlib.redirect_stdout(io.StringIO()):
+        tuner.fit()
 
 
 def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:
