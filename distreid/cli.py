@@ -126,6 +126,31 @@ def _parser() -> argparse.ArgumentParser:
         "--neighbours", default="exact", choices=["exact", "ivf", "hnsw"], help="ivf, hnsw: approximate, by faiss (default: exact)"
     )
 
+    sweep = verb("sweep", _sweep, "Run many settings of an experiment with Ray Tune, or label one set of features in many ways.")
+    sweep.add_argument("config", metavar="SWEEP.yaml", help="with --labels-only: FEATURES.npy, a run, or a configuration")
+    sweep.add_argument("overrides", nargs="*", metavar="key=value")
+    sweep.add_argument("--resume", action="store_true", help="continue the sweep in the output directory; finished trials are kept")
+    sweep.add_argument(
+        "--labels-only", action="store_true", help="a grid over p and min_samples on one set of features, in seconds"
+    )
+    only = sweep.add_argument_group("with --labels-only")
+    only.add_argument("--p", type=float, nargs="+", help="default: 16 values around the configuration's own")
+    only.add_argument("--min-samples", type=int, nargs="+", help="default: 2, 4, … 18")
+    only.add_argument("--k1", type=int)
+    only.add_argument("--k2", type=int)
+    only.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    only.add_argument("--out", metavar="FOLDER", help="default: beside the features, or in the run")
+
+    table = verb("table", _table, "A paper's table, its figures beside ours.")
+    table.add_argument("name", metavar="NAME", help="daam-1 … daam-4, daam-figure-4 … daam-figure-6")
+    table.add_argument("overrides", nargs="*", metavar="key=value", help="change the settings of all of our runs")
+    table.add_argument("--run", action="store_true", help="run what is missing first; an interrupted table continues")
+    table.add_argument("--drawn", action="store_true", help="ours on drawn data, small enough for two cores")
+    table.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
+    table.add_argument("--data", default="data", metavar="FOLDER", help="of the packed data sets (default: %(default)s)")
+    table.add_argument("--out", default="runs/tables", metavar="FOLDER", help="where our runs lie (default: %(default)s)")
+    table.add_argument("--format", default="text", choices=["text", "markdown", "csv", "latex"])
+
     export = verb("export", _export, "Write the matching network for other programs: safetensors or ONNX, checked against PyTorch.")
     export.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT")
     export.add_argument("out", metavar="OUT.safetensors|OUT.onnx")
@@ -333,6 +358,45 @@ def _translate(options: argparse.Namespace) -> None:
         print(f"masks:  {masks}")
     for name, value in figures.items():
         print(f"{name.replace('_', ' '):<28}{value:.3f}")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    if not options.labels_only:
+        from distreid.sweeps.run import sweep
+
+        sweep(Path(options.config), options.overrides, resume=options.resume)
+        return
+    from distreid.sweeps.labels import sweep_labels
+
+    print(
+        sweep_labels(
+            Path(options.config),
+            options.overrides,
+            out=Path(options.out) if options.out else None,
+            ps=options.p,
+            min_samples=options.min_samples,
+            k1=options.k1,
+            k2=options.k2,
+            device=options.device,
+        )
+    )
+
+
+def _table(options: argparse.Namespace) -> None:
+    from distreid.tables import table
+
+    print(
+        table(
+            options.name,
+            options.overrides,
+            drawn=options.drawn,
+            seeds=options.seeds,
+            data=Path(options.data),
+            out=Path(options.out),
+            run=options.run,
+            form=options.format,
+        )
+    )
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,10 +24,20 @@ def demo(out: Path, *, seed: int = 0, overrides: list[str] | None = None) -> Non
     A demo that was interrupted, or has ended, continues from where it stands.
     """
     data = out.with_name(f"{out.name}-data-{seed}")
-    settings = yaml.safe_load((resources.files("distreid") / "demo.yaml").read_text(encoding="utf-8"))
-    settings |= {"seed": seed, "output": str(out)}
-    settings |= {role: {"data": str(data / f"{domain}.arrow")} for role, domain in (("source", SOURCE), ("target", TARGET))}
-    config = config_from_dict(settings, overrides, where="demo")
+    config = config_from_dict(drawn_settings(data, seed) | {"output": str(out)}, overrides, where="demo")
+    draw_pair(data, seed)
+    train(config, resume=RunDirectory(out).config.exists())
+
+
+def drawn_settings(data: Path, seed: int) -> dict[str, Any]:
+    """The demo's settings on the networks of :func:`draw_pair`; all but an output."""
+    settings: dict[str, Any] = yaml.safe_load((resources.files("distreid") / "demo.yaml").read_text(encoding="utf-8"))
+    roles = {"source": SOURCE, "target": TARGET}
+    return settings | {"seed": seed} | {role: {"data": str(data / f"{domain}.arrow")} for role, domain in roles.items()}
+
+
+def draw_pair(data: Path, seed: int) -> None:
+    """Draw and pack the two networks of a seed into ``data``, unless they are there."""
     for number, domain in enumerate((SOURCE, TARGET)):
         folder, packed = data / domain, data / f"{domain}.arrow"
         if packed.exists():
@@ -36,4 +47,3 @@ def demo(out: Path, *, seed: int = 0, overrides: list[str] | None = None) -> Non
                 draw_domain(folder, domain=domain, identities=64, cameras=4, images=4, seed=2 * seed + number, progress=progress)
         with bar(f"packing {domain}") as progress:
             pack(folder, packed, format="market1501", progress=progress)
-    train(config, resume=RunDirectory(out).config.exists())

@@ -24,7 +24,7 @@ from distreid.terminal import TerminalReporter, bar, result_table
 
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     """Run a configuration to its end and print its table. Returns what result.json holds."""
-    config = _with_absolute_paths(config)
+    config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
     if config.method == "daam" and len(networks[1].train) <= config.labels.k1:
@@ -74,8 +74,8 @@ def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory,
     return train_on_ray(config, *networks, run, reporter)
 
 
-def _with_absolute_paths(config: Config) -> Config:
-    """Workers have another working directory, on other nodes and on this one."""
+def with_absolute_paths(config: Config) -> Config:
+    """The same configuration with packed data and absolute paths: workers have another working directory, here and elsewhere."""
     if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(config.output).is_absolute():
         raise UserError(
             f"output={config.output}: a submitted job runs in a folder that goes with it; give an absolute path on storage that "

@@ -59,6 +59,9 @@ class TerminalReporter:
         self.close()
         print(text, file=sys.stderr, flush=True)
 
+    def measure(self, losses: dict[str, float], images_per_second: float) -> None:
+        """For dashboards: here the sum of the losses stands in the bar."""
+
     def close(self) -> None:
         """End the current stage; where there is no bar, a line says how long it took."""
         if self._bar is not None:

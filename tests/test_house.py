@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from distreid.config import load_config
+from distreid.demo import drawn_settings
+from distreid.sweeps.plan import read_plan
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = {"data", "labels", "models", "runtime", "report", "evaluation", "losses"}
@@ -60,7 +62,16 @@ def test_the_core_imports_without_the_optional_packages() -> None:
     subprocess.run([sys.executable, "-c", BARE], check=True, timeout=120)
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "jobs").rglob("*.yaml")), ids=lambda file: file.stem)
+JOBS = sorted((ROOT / "jobs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", [file for file in JOBS if file.parent.name == "sweeps"], ids=lambda file: file.stem)
+def test_every_sweep_is_valid(file: Path) -> None:
+    plan = read_plan(file, lambda seed: drawn_settings(Path("runs") / str(seed), seed))
+    assert plan.output.is_relative_to(Path("runs").resolve()) and len(plan.trials) > 1
+
+
+@pytest.mark.parametrize("file", [file for file in JOBS if file.parent.name != "sweeps"], ids=lambda file: file.stem)
 def test_every_job_is_a_valid_configuration(file: Path) -> None:
     config = load_config(file)
     assert config.output.startswith("runs/")

@@ -22,16 +22,20 @@ def pairs_asked(p: float, count: int) -> int:
 
 
 def mean_of_smallest(values: NDArray[np.float64], asked: int, copies: NDArray[np.int64] | None, zeros: int) -> float:
-    """Mean of the `asked` smallest of: `zeros` zeros, the `values` (each `copies` times), and ones without end."""
+    """Mean of the `asked` smallest of: `zeros` zeros, the `values` (each `copies` times), and ones without end.
+
+    The same to the last bit however many larger values are given: they are summed in ascending order.
+    """
     remaining = max(asked - zeros, 0)
     if copies is None:
         taken = min(remaining, len(values))
-        total = float(np.partition(values, taken - 1)[:taken].sum()) if taken else 0.0
+        total = float(np.sort(np.partition(values, taken - 1)[:taken]).sum()) if taken else 0.0
     else:
         order = np.argsort(values, kind="stable")
         upto = np.cumsum(copies[order])
         times = np.clip(remaining - (upto - copies[order]), 0, copies[order])
-        total, taken = float((values[order] * times).sum()), int(times.sum())
+        used = np.count_nonzero(times)
+        total, taken = float((values[order[:used]] * times[:used]).sum()), int(times.sum())
     return (total + (remaining - taken)) / asked
 
 

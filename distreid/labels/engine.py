@@ -59,7 +59,7 @@ def make_pseudo_labels(
     Memory grows with N·(k1 + D), never with N². Raises UserError for features or settings that cannot be labelled.
     """
     threads = threads or torch.get_num_threads()
-    stages = stages or _stages(device, threads, progress)
+    stages = stages or stages_of(device, threads, progress)
     from distreid.labels import clustering, quality
     from distreid.labels.approximate import ApproximateSearch
     from distreid.labels.lists import camera_lists, plain_lists
@@ -123,7 +123,7 @@ def jaccard_graph(
     diagonal stored (as zeros). A pair that is not stored is at distance 1. `camids_N`, `cameras`: see `make_pseudo_labels`.
     """
     threads = threads or torch.get_num_threads()
-    search = _stages("cpu", threads, None).search
+    search = stages_of("cpu", threads, None).search
     from distreid.labels import jaccard, pairs
     from distreid.labels.lists import camera_lists, plain_lists
     from distreid.labels.prepare import prepare
@@ -172,7 +172,7 @@ def check_device(device: str) -> None:
         raise UserError(f"device = {device}: torch sees no CUDA device on this machine; use cpu")
 
 
-def _stages(device: str, threads: int, progress: Callable[[int, int], None] | None) -> "Stages":
+def stages_of(device: str, threads: int, progress: Callable[[int, int], None] | None) -> "Stages":
     """The engine of a device. UserError when there is no such device."""
     _require_numba()
     if device == "cpu":

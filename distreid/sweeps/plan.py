@@ -1,0 +1,248 @@
+"""A sweep file: which settings to try, checked before anything runs.
+
+base: ../market-cameras.yaml        # a configuration beside this file; `drawn`: the demo's networks, drawn for each seed
+output: runs/figure-5               # key=value on the command line changes these top keys or the base's settings
+set: {adapt.rounds: 3}              # changes to the base for all trials
+search:                             # any key of the configuration
+  labels.p: {grid: [1.0e-3, 2.0e-3]}
+  seed: {grid: [0, 1, 2]}
+  adapt.optimizer.lr_new: {loguniform: [1.0e-4, 1.0e-2]}
+samples: 10                         # draws of choice, uniform and loguniform, for each point of the grid
+seed: 0                             # of the draws
+concurrency: 2                      # trials at a time; each gets its share of the cores (default 1)
+scheduler: asha                     # stop what falls behind after a round, by `quality`; default: none
+search_algorithm: optuna            # default: grid and random draws
+loggers: [tensorboard]              # also mlflow, wandb
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from distreid.config import Config, config_from_dict, to_dict
+from distreid.errors import UserError
+
+KINDS = ("grid", "choice", "uniform", "loguniform")
+LOGGERS = ("tensorboard", "mlflow", "wandb")
+# What the source model is a function of; trials that agree in it share one.
+PRETRAINING = ("seed", "source", "input", "model", "pretrain")
+Base = Callable[[int], dict[str, Any]]  # seed -> nested settings
+
+
+@dataclass(frozen=True)
+class Trial:
+    """settings: dotted keys of the configuration. name: unique among all settings, fit for a folder."""
+
+    settings: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        text = json.dumps(self.settings, sort_keys=True)
+        words = "_".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in self.settings.items())
+        readable = "".join(letter if letter.isalnum() or letter in "=._-" else "-" for letter in words)[:60]
+        return f"{readable}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+@dataclass
+class Plan:
+    """A sweep file, read and checked. `search` is for Optuna alone; otherwise `trials` holds every point."""
+
+    output: Path
+    base: Base
+    trials: list[Trial]
+    search: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+    samples: int = 1
+    seed: int = 0
+    concurrency: int = 0  # 0: one, or as many as fit where runtime.cpus_per_worker is set
+    scheduler: str = "none"
+    search_algorithm: str = "random"
+    loggers: tuple[str, ...] = ()
+    drawn: bool = False  # the base is the drawn pair
+
+    def config(self, trial: Trial) -> Config:
+        """The whole configuration of a trial; its run lies in the sweep's folder."""
+        output = self.output / "runs" / trial.name
+        tree = self.base(int(trial.settings.get("seed", 0))) | {"output": str(output)}
+        try:
+            return config_from_dict(tree, [f"{key}={json.dumps(value)}" for key, value in trial.settings.items()], where="sweep")
+        except UserError as error:
+            raise UserError(f"trial {trial.name}: {error}") from None
+
+
+def read_plan(file: Path, drawn: Base, overrides: Sequence[str] = ()) -> Plan:
+    """Read a sweep file. drawn: the base named so. Raises UserError naming the file and the key."""
+    tree = _read(file)
+    tops = {key: value for key, value in (_split(text) for text in overrides) if key in _KEYS}
+    tree |= tops
+    unknown = [key for key in tree if key not in _KEYS]
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), _KEYS, n=1)
+        raise UserError(
+            f"{file}: unknown key '{unknown[0]}'" + (f" (did you mean '{near[0]}'?)" if near else f" (valid: {', '.join(_KEYS)})")
+        )
+    search = tree.get("search") or {}
+    _check_search(file, search)
+    samples, seed, concurrency = (
+        _whole(file, tree, key, usual) for key, usual in (("samples", 1), ("seed", 0), ("concurrency", 0))
+    )
+    for key, allowed in (("scheduler", ("none", "asha")), ("search_algorithm", ("random", "optuna"))):
+        if tree.get(key, allowed[0]) not in allowed:
+            raise UserError(f"{file}: {key}={tree[key]!r} must be one of {', '.join(allowed)}")
+    loggers = tuple(tree.get("loggers") or ())
+    if set(loggers) - set(LOGGERS):
+        raise UserError(f"{file}: loggers must be among {', '.join(LOGGERS)}, not {', '.join(loggers)}")
+    if not tree.get("output"):
+        raise UserError(f"{file}: output is not set: name the folder of the sweep")
+    changes = [text for text in overrides if _split(text)[0] not in _KEYS]
+    changes = [f"{key}={json.dumps(value)}" for key, value in (tree.get("set") or {}).items()] + changes
+    optuna = tree.get("search_algorithm") == "optuna"
+    if optuna and any("grid" in how for how in search.values()):
+        raise UserError(f"{file}: search_algorithm=optuna draws every key: write choice, uniform or loguniform in place of grid")
+    plan = Plan(
+        output=Path(tree["output"]).resolve(),
+        base=_changed(_base(file, tree.get("base"), drawn), changes),
+        trials=[] if optuna else [Trial(settings) for settings in points(search, samples, seed)],
+        search=search,
+        samples=samples,
+        seed=seed,
+        concurrency=concurrency,
+        scheduler=tree.get("scheduler", "none"),
+        search_algorithm=tree.get("search_algorithm", "random"),
+        loggers=loggers,
+        drawn=tree.get("base") == "drawn",
+    )
+    for trial in plan.trials or [Trial(settings) for settings in points(search, 1, seed)]:
+        plan.config(trial)
+    return plan
+
+
+_KEYS = ("base", "output", "set", "search", "samples", "seed", "concurrency", "scheduler", "search_algorithm", "loggers")
+
+
+def points(search: dict[str, dict[str, list[Any]]], samples: int, seed: int) -> list[dict[str, Any]]:
+    """Every point of the grid, with `samples` draws of the other keys for each; the same for the same seed."""
+    random = np.random.default_rng(seed)
+    grids = {key: how["grid"] for key, how in search.items() if "grid" in how}
+    drawn = {key: how for key, how in search.items() if "grid" not in how}
+    found = []
+    for _ in range(samples if drawn else 1):
+        for values in itertools.product(*grids.values()):
+            point = dict(zip(grids, values, strict=True)) | {key: _draw(how, random) for key, how in drawn.items()}
+            if point not in found:
+                found.append({key: point[key] for key in search})
+    return found
+
+
+def _draw(how: dict[str, list[Any]], random: np.random.Generator) -> Any:
+    (kind, values), *_ = how.items()
+    if kind == "choice":
+        return values[int(random.integers(len(values)))]
+    low, high = values
+    value = random.uniform(low, high) if kind == "uniform" else np.exp(random.uniform(np.log(low), np.log(high)))
+    return float(f"{value:.4g}")
+
+
+def shared_pretraining(plan: Plan, trials: Sequence[Trial]) -> dict[str, str]:
+    """{trial's name: name of its source model} for those that share one with another trial, or whose source model is there."""
+    keys: dict[str, str] = {}
+    for trial in trials:
+        config = plan.config(trial)
+        if not config.pretrain.checkpoint:
+            tree = to_dict(config)
+            what = {key: tree[key] for key in PRETRAINING} | {"precision": config.runtime.precision}
+            keys[trial.name] = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+    names = list(keys.values())
+    return {trial: name for trial, name in keys.items() if names.count(name) > 1 or (plan.output / "pretrained" / name).exists()}
+
+
+def pretraining(config: Config, folder: Path) -> Config:
+    """The run that makes the source model of a trial."""
+    return dataclasses.replace(config, output=str(folder), adapt=dataclasses.replace(config.adapt, rounds=0))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such sweep file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict) or not isinstance(tree.get("search"), dict):
+        raise UserError(f"{file}: not a sweep: it needs a group `search` of keys to try (and `base`, `output`)")
+    return tree
+
+
+def _check_search(file: Path, search: dict[str, Any]) -> None:
+    for key, how in search.items():
+        kinds = list(how) if isinstance(how, dict) else []
+        if len(kinds) != 1 or kinds[0] not in KINDS or not isinstance(how[kinds[0]], list) or not how[kinds[0]]:
+            raise UserError(f"{file}: search.{key} must be one of {', '.join(KINDS)} with a list, for example {{grid: [1, 2]}}")
+        values = how[kinds[0]] = [_read_number(value) for value in how[kinds[0]]]
+        if kinds[0] in ("uniform", "loguniform"):
+            bounds = [value if isinstance(value, (int, float)) else float("nan") for value in values]
+            if len(bounds) != 2 or not bounds[0] < bounds[1] or (kinds[0] == "loguniform" and bounds[0] <= 0):
+                raise UserError(
+                    f"{file}: search.{key}: {kinds[0]} needs [low, high] with low < high" + ", above 0" * (kinds[0] == "loguniform")
+                )
+
+
+def _read_number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 (no dot) as text."""
+    if isinstance(value, str) and value[:1] in "0123456789.+-" and value:
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
+
+
+def _whole(file: Path, tree: dict[str, Any], key: str, usual: int) -> int:
+    value = tree.get(key, usual)
+    if type(value) is not int or value < 0 or (key == "samples" and value < 1):
+        raise UserError(f"{file}: {key}={value!r} must be a whole number")
+    return value
+
+
+def _split(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise UserError(f"'{text}' is not an override: write key=value, for example adapt.epochs=3")
+    return key, yaml.safe_load(value)
+
+
+def _base(file: Path, name: Any, drawn: Base) -> Base:
+    if name == "drawn":
+        return drawn
+    if not isinstance(name, str):
+        raise UserError(f"{file}: base must be a configuration file, or drawn")
+    path = file.parent / name
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: base {path} cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{file}: base {path} is not a configuration")
+    return lambda seed: dict(tree)
+
+
+def _changed(base: Base, changes: Sequence[str]) -> Base:
+    """The base with key=value changes."""
+    if not changes:
+        return base
+
+    def changed(seed: int) -> dict[str, Any]:
+        tree = base(seed)
+        usual = tree.get("output")
+        return to_dict(config_from_dict(tree | {"output": usual or "unset"}, list(changes), where="sweep"))
+
+    return changed

@@ -1,0 +1,44 @@
+"""Rows of results: one Parquet file that pandas, DuckDB or anything else reads, and tables in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distreid.files import atomic_write
+
+Row = dict[str, Any]
+
+
+def write_rows(path: Path, rows: Sequence[Row], about: Mapping[str, str] | None = None) -> None:
+    """Write rows as Parquet, atomically: a column for every key of any row, null where a row lacks it.
+
+    about: text kept in the file's metadata.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+    with atomic_write(path) as stream:
+        pq.write_table(table.replace_schema_metadata(dict(about or {})), stream)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Of one type; settings of several types (a number or a word) become text."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; the first to the left, the others to the right."""
+    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *rest = (
+            cell.ljust(width) if k == 0 else cell.rjust(width) for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join([first, *rest]).rstrip()
+
+    return "\n".join([line(head), "─" * (sum(widths) + 2 * (len(widths) - 1)), *map(line, rows)])

@@ -1,0 +1,293 @@
+"""`distreid table`: a paper's table in its layout, its figures beside ours (mean ± deviation over seeds), from runs that exist or
+are run now. What the paper says and what makes a row ours stands in `distreid/papers/*.yaml`."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import resources
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+
+from distreid.config import to_dict
+from distreid.demo import SOURCE, TARGET, drawn_settings
+from distreid.errors import UserError
+from distreid.runtime import RunDirectory
+from distreid.sweeps.plan import Base, Plan, Trial
+from distreid.sweeps.rows import text_table
+from distreid.sweeps.run import drawn_folder, run_plan
+
+FORMATS = ("text", "markdown", "csv", "latex")
+MEASURES = ("mAP", "rank1")
+Pair = list[float | None]  # mAP, Rank-1 in percent
+
+
+@dataclass(frozen=True)
+class Row:
+    """paper: a pair for each of the paper's transfers, or None. settings: what makes the row ours, None where it is not ours."""
+
+    name: str
+    paper: list[Pair | None]
+    settings: dict[str, Any] | None
+    measure: str
+    supervised: bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """One transfer: its title, its runs, and those whose source is the target itself (Table 4's supervised row)."""
+
+    title: str
+    plan: Plan
+    supervised: Plan
+
+    def of(self, row: Row) -> Plan:
+        return self.supervised if row.supervised else self.plan
+
+
+def table(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    drawn: bool = False,
+    seeds: Sequence[int] = (0,),
+    data: Path = Path("data"),
+    out: Path = Path("runs/tables"),
+    run: bool = False,
+    form: str = "text",
+) -> str:
+    """The table NAME as text.
+
+    Args:
+        overrides: key=value for all of our runs.
+        drawn: ours on the drawn pair in place of the paper's transfers.
+        data: folder of the packed data sets of the paper's transfers.
+        out: where our runs lie, shared by all tables.
+        run: run what is missing first.
+    """
+    book = papers()
+    if name not in book["tables"]:
+        raise UserError(f"no table '{name}': choose one of {', '.join(book['tables'])}")
+    what = book["tables"][name]
+    rows = _rows(what, drawn)
+    columns = _columns(book, what, overrides, drawn, data, out)
+    trials = [[_trials(row, what, column, seeds) for column in columns] for row in rows]
+    for number, column in enumerate(columns if run else []):
+        for plan in (column.plan, column.supervised):
+            cells = (line[number] for row, line in zip(rows, trials, strict=True) if column.of(row) is plan)
+            wanted = {trial.name: trial for cell in cells for trial in cell}
+            if wanted:
+                run_plan(dataclasses.replace(plan, trials=list(wanted.values())))
+    paper = [book["transfers"][key]["title"] for key in what["transfers"]]
+    ours = [
+        [_figures(row, column, found) for column, found in zip(columns, line, strict=True)]
+        for row, line in zip(rows, trials, strict=True)
+    ]
+    head, lines = _layout(rows, ours, [column.title for column in columns], paper, drawn)
+    return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, drawn)])
+
+
+@cache
+def papers() -> dict[str, Any]:
+    """What `papers/daam.yaml` holds."""
+    return yaml.safe_load((resources.files("distreid") / "papers" / "daam.yaml").read_text(encoding="utf-8"))
+
+
+def _rows(what: dict[str, Any], drawn: bool) -> list[Row]:
+    nothing: list[Pair | None] = [None] * len(what["transfers"])
+    if "vary" in what:
+        key, values = what["vary"]["key"], what["vary"].get("drawn" if drawn else "values", what["vary"]["values"])
+        return [Row(f"{key} = {value:g}", nothing, {key: value}, "final", False) for value in values]
+    return [
+        Row(row["name"], row.get("paper", nothing), row.get("set"), row.get("measure", "final"), row.get("supervised", False))
+        for row in what["rows"]
+    ]
+
+
+def _columns(
+    book: dict[str, Any], what: dict[str, Any], overrides: Sequence[str], drawn: bool, data: Path, out: Path
+) -> list[Column]:
+    changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in overrides)}
+    if drawn:
+        small = book["drawn"]["set"] | changes
+
+        def base(seed: int) -> dict[str, Any]:
+            return drawn_settings(drawn_folder(seed), seed)
+
+        concurrency = book["drawn"]["concurrency"]
+        return [_column(f"{SOURCE} → {TARGET} (drawn)", out / "drawn", base, small, concurrency, drawn=True)]
+    columns = []
+    for key in what["transfers"]:
+        transfer = book["transfers"][key]
+        tree = {
+            role: transfer[role] | {"data": str(data.resolve() / Path(transfer[role]["data"]).name)}
+            for role in ("source", "target")
+        }
+        columns.append(_column(transfer["title"], out / key, partial(_same, tree), changes, 0))
+    return columns
+
+
+def _same(tree: dict[str, Any], seed: int) -> dict[str, Any]:
+    """A base that does not depend on the seed."""
+    return dict(tree)
+
+
+def _column(title: str, output: Path, base: Base, settings: dict[str, Any], concurrency: int, drawn: bool = False) -> Column:
+    """Its plans have one trial each, which holds the settings that all of the column's runs have."""
+
+    def supervised(seed: int) -> dict[str, Any]:
+        tree = base(seed)
+        return tree | {"source": tree["target"]}
+
+    plan, other = (
+        Plan(folder.resolve(), which, [Trial(settings)], concurrency=concurrency, drawn=drawn)
+        for folder, which in ((output, base), (output.with_name(f"{output.name}-supervised"), supervised))
+    )
+    plan.config(plan.trials[0])  # checks the settings before anything runs
+    return Column(title, plan, other)
+
+
+def _trials(row: Row, what: dict[str, Any], column: Column, seeds: Sequence[int]) -> list[Trial]:
+    """Our runs of a cell. Settings that the base has anyway are left out, so that tables share their runs."""
+    if row.settings is None:
+        return []
+    trials = []
+    for seed in seeds:
+        common = column.of(row).trials[0].settings
+        tree = to_dict(column.of(row).config(Trial(common | {"seed": seed})))
+        settings = {key: value for key, value in (what.get("set", {}) | row.settings).items() if _value(tree, key) != value}
+        trials.append(Trial(common | settings | {"seed": seed}))
+    return trials
+
+
+def _value(tree: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _figures(row: Row, column: Column, trials: Sequence[Trial]) -> list[Pair]:
+    """[mAP, Rank-1] of each seed that has been measured."""
+    found = []
+    for trial in trials:
+        file = RunDirectory(column.of(row).output / "runs" / trial.name).result
+        if file.exists():
+            pair = _measured(json.loads(file.read_text(encoding="utf-8")), row.measure)
+            if pair is not None:
+                found.append(pair)
+    return found
+
+
+def _measured(result: dict[str, Any], measure: str) -> Pair | None:
+    final, direct = result.get("final"), result.get("direct_transfer")
+    if measure == "gain":
+        return [100 * (final[key] - direct[key]) for key in MEASURES] if final and direct else None
+    if measure.startswith("round "):
+        number = int(measure.removeprefix("round "))
+        metrics = next((line for line in result.get("rounds", []) if line["round"] == number and "mAP" in line), None)
+    else:
+        metrics = {"final": final, "direct_transfer": direct}[measure]
+    return [100 * metrics[key] for key in MEASURES] if metrics else None
+
+
+def _layout(
+    rows: Sequence[Row], ours: Sequence[Sequence[list[Pair]]], titles: Sequence[str], paper: Sequence[str], drawn: bool
+) -> tuple[list[str], list[list[str]]]:
+    """Head and lines: the paper's and our mAP and Rank-1 of each transfer side by side."""
+    printed = any(pair for row in rows for pair in row.paper)
+    groups = [(title, "paper", number) for number, title in enumerate(paper) if printed]
+    mine = [(title, "ours", number) for number, title in enumerate(titles)]
+    order = groups + mine if drawn else sorted(groups + mine, key=lambda group: group[2])
+    head = ["", *(f"{title}, {whose} {name}" for title, whose, _ in order for name in ("mAP", "Rank-1"))]
+    lines = []
+    for row, cells in zip(rows, ours, strict=True):
+        line = [row.name]
+        for _, whose, number in order:
+            if whose == "paper":
+                pair = row.paper[number] or [None, None]
+                line += ["–" if value is None else f"{value:.1f}" for value in pair]
+            else:
+                line += _spread(cells[number])
+        lines.append(line)
+    return head, lines
+
+
+def _spread(pairs: Sequence[Pair]) -> list[str]:
+    """mean ± sample deviation of mAP and Rank-1; one seed has no deviation."""
+    if not pairs:
+        return ["–", "–"]
+    columns = [[float(value or 0.0) for value in column] for column in zip(*pairs, strict=True)]
+    return [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "") for values in columns]
+
+
+def _note(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    trials: Sequence[Sequence[Sequence[Trial]]],
+    seeds: Sequence[int],
+    name: str,
+    drawn: bool,
+) -> str:
+    needed = {
+        column.of(row).output / "runs" / trial.name
+        for row, line in zip(rows, trials, strict=True)
+        for column, cell in zip(columns, line, strict=True)
+        for trial in cell
+    }
+    missing = sum(not RunDirectory(folder).result.exists() for folder in needed)
+    listed = ", ".join(map(str, seeds))
+    text = "mAP and Rank-1 in percent, last round; ours "
+    text += f"over seeds {listed}, mean ± deviation." if len(seeds) > 1 else f"with seed {listed}."
+    if missing:
+        command = f"distreid table {name}{' --drawn' if drawn else ''} --seeds {' '.join(map(str, seeds))} --run"
+        text += f"\n{missing} of {len(needed)} runs are missing: {command} makes them."
+    return text
+
+
+def _text(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:
+    title, note = notes
+    groups = list(dict.fromkeys(cell.rsplit(" ", 1)[0] for cell in head[1:]))
+    letters = {group: chr(ord("A") + number) for number, group in enumerate(groups)}
+    short = ["", *(f"{letters[cell.rsplit(' ', 1)[0]]} {cell.rsplit(' ', 1)[1]}" for cell in head[1:])]
+    legend = "   ".join(f"{letter}: {group}" for group, letter in letters.items())
+    return "\n".join([title, legend, "", text_table(short, lines), note])
+
+
+def _markdown(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join([f"**{notes[0]}**", "", *("| " + " | ".join(line) + " |" for line in [head, rule, *lines]), "", notes[1]])
+
+
+def _csv(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([["row", *head[1:]], *lines])
+    return stream.getvalue().rstrip("\n")
+
+
+def _latex(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:
+    def row(cells: Sequence[str]) -> str:
+        signs = {"→": r"$\rightarrow$", "±": r"$\pm$", "–": "--", "%": r"\%", "_": r"\_", "&": r"\&"}
+        return " & ".join("".join(signs.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
+
+    body = [row(head), r"\midrule", *map(row, lines)]
+    return "\n".join(
+        [
+            f"% {notes[0]}. {notes[1]}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"\toprule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+_FORMATS = {"text": _text, "markdown": _markdown, "csv": _csv, "latex": _latex}

@@ -1,0 +1,74 @@
+"""A sweep file as a user writes it: which trials it makes, which share a source model, and what is said of a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distreid.errors import UserError
+from distreid.sweeps.plan import Plan, points, read_plan, shared_pretraining
+from tests.conftest import small_settings
+
+
+def plan_of(folder: Path, search: dict[str, Any], *overrides: str, **more: Any) -> Plan:
+    (folder / "base.yaml").write_text(yaml.safe_dump(small_settings((folder / "s.arrow", folder / "t.arrow"), folder / "run")))
+    file = folder / "sweep.yaml"
+    file.write_text(yaml.safe_dump({"base": "base.yaml", "output": str(folder / "out"), "search": search} | more))
+    return read_plan(file, lambda seed: {}, list(overrides))
+
+
+def test_the_grid_and_the_draws() -> None:
+    search = {"a": {"grid": [1, 2]}, "b": {"loguniform": [1e-4, 1e-1]}, "c": {"choice": ["x", "y"]}, "d": {"grid": [5, 6, 7]}}
+    found = points(search, 4, seed=3)
+    assert found == points(search, 4, seed=3) and found != points(search, 4, seed=4)
+    assert len(found) == 2 * 3 * 4 and {(point["a"], point["d"]) for point in found} == {(a, d) for a in (1, 2) for d in (5, 6, 7)}
+    assert all(1e-4 <= point["b"] <= 1e-1 and point["c"] in "xy" for point in found) and list(found[0]) == list(search)
+    assert min(point["b"] for point in found) < 1e-2, "uniform in the logarithm"
+    assert len(points({"a": {"grid": [1, 2]}}, 4, seed=0)) == 2, "nothing to draw"
+
+
+def test_a_trial_is_the_base_and_its_settings(tmp_path: Path) -> None:
+    search = {"labels.p": {"grid": [0.02, 0.03]}, "seed": {"grid": [0, 1]}}
+    plan = plan_of(tmp_path, search, "adapt.epochs=7", "concurrency=2", set={"adapt.rounds": 3})
+    configs = [plan.config(trial) for trial in plan.trials]
+    assert [(config.labels.p, config.seed) for config in configs] == [(0.02, 0), (0.02, 1), (0.03, 0), (0.03, 1)]
+    assert {(config.adapt.rounds, config.adapt.epochs, config.labels.k1) for config in configs} == {
+        (3, 7, 8)
+    } and plan.concurrency == 2
+    assert len({config.output for config in configs}) == 4
+    written = plan_of(tmp_path, {"labels.p": {"grid": ["2e-2", "3e-2"]}})  # YAML reads 2e-2 as text
+    assert [trial.settings for trial in written.trials] == [{"labels.p": 0.02}, {"labels.p": 0.03}]
+    assert plan_of(tmp_path, search).trials == plan.trials, "names do not depend on what else is set"
+
+
+def test_who_shares_a_source_model(tmp_path: Path) -> None:
+    search = {"labels.p": {"grid": [0.02, 0.03]}, "model.attention": {"grid": ["none", "shared"]}, "seed": {"grid": [0, 1]}}
+    plan = plan_of(tmp_path, search)
+    shared = shared_pretraining(plan, plan.trials)
+    assert len(shared) == 8 and len(set(shared.values())) == 4
+    alone = plan_of(tmp_path, {"seed": {"grid": [0, 1]}})
+    assert shared_pretraining(alone, alone.trials) == {}, "nobody to share with"
+    given = plan_of(tmp_path, search, "pretrain.checkpoint=x.pt")
+    assert shared_pretraining(given, given.trials) == {}
+
+
+@pytest.mark.parametrize(
+    ("search", "more", "said"),
+    [
+        ({"labels.q": {"grid": [1]}}, {}, r"unknown key 'labels.q' \(did you mean 'labels\.p|labels.k"),
+        ({"labels.p": {"grid": [0.1, 2.0]}}, {}, "labels.p=2.0"),
+        ({"labels.p": [0.1]}, {}, "search.labels.p must be one of grid"),
+        ({"labels.p": {"loguniform": [0.1, 0.01]}}, {}, r"needs \[low, high\]"),
+        ({"labels.p": {"grid": [0.1]}}, {"samlpes": 3}, "did you mean 'samples'"),
+        ({"labels.p": {"grid": [0.1]}}, {"base": "gone.yaml"}, "gone.yaml cannot be read"),
+        ({"labels.p": {"grid": [0.1]}}, {"scheduler": "hyperband"}, "must be one of none, asha"),
+        ({"labels.p": {"grid": [0.1]}}, {"search_algorithm": "optuna"}, "in place of grid"),
+        ({"labels.p": {"grid": [0.1]}}, {"loggers": ["excel"]}, "tensorboard, mlflow, wandb"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, search: Any, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        plan_of(tmp_path, search, **more)

@@ -1,0 +1,69 @@
+"""A paper's table from runs that exist."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from distreid.errors import UserError
+from distreid.sweeps.plan import Trial
+from distreid.tables import FORMATS, papers, table
+
+
+def cells(text: str, row: str) -> dict[str, str]:
+    lines = list(csv.reader(io.StringIO(text)))
+    return dict(zip(lines[0], next(line for line in lines if line[0] == row), strict=True))
+
+
+def result(out: Path, settings: dict, direct: tuple[float, float], *rounds: tuple[float, float]) -> None:
+    folder = out / "drawn" / "runs" / Trial(settings).name
+    folder.mkdir(parents=True)
+    lines = [{"round": number, "mAP": a, "rank1": b} for number, (a, b) in enumerate(rounds, 1)]
+    final = {key: lines[-1][key] for key in ("mAP", "rank1")}
+    direct_transfer = {"mAP": direct[0], "rank1": direct[1]}
+    (folder / "result.json").write_text(json.dumps({"direct_transfer": direct_transfer, "rounds": lines, "final": final}))
+
+
+def test_without_runs_it_is_the_papers(tmp_path: Path) -> None:
+    found = table("daam-4", out=tmp_path, form="csv")
+    row = cells(found, "Soft label")
+    assert row["Duke → Market, paper mAP"] == "63.9" and row["Market → Duke, paper Rank-1"] == "73.3"
+    assert row["Duke → Market, ours mAP"] == "–" and len(found.splitlines()) == 10
+    # Direct transfer is the soft-label run before its first round; the supervised row has a source of its own.
+    assert "16 of 16 runs are missing: distreid table daam-4 --seeds 0 --run" in table("daam-4", out=tmp_path)
+
+
+def test_mean_and_deviation_over_seeds_and_every_measure(tmp_path: Path) -> None:
+    common = {"adapt.rounds": 3, "adapt.epochs": 2, "runtime.workers": 0}
+    result(tmp_path, common | {"seed": 0}, (0.2, 0.4), (0.3, 0.5), (0.5, 0.6))
+    result(tmp_path, common | {"seed": 1}, (0.3, 0.4), (0.4, 0.5), (0.7, 0.8))
+    made = table("daam-2", drawn=True, seeds=[0, 1], out=tmp_path, form="csv")
+    ours = "day → night (drawn), ours"
+    assert cells(made, "DAAM U")[f"{ours} mAP"] == "60.0 ± 14.1" and cells(made, "DAAM U")[f"{ours} Rank-1"] == "70.0 ± 14.1"
+    assert cells(made, "DAAM D")[f"{ours} mAP"] == "25.0 ± 7.1" and cells(made, "DAAM G")[f"{ours} mAP"] == "35.0 ± 7.1"
+    assert cells(made, "SSG G")["Market → Duke, paper Rank-1"] == "42.5" and cells(made, "SSG G")[f"{ours} mAP"] == "–"
+    # The full model is one run for all tables, whatever else they vary: p = 0.015 is the drawn base's own.
+    assert cells(table("daam-4", drawn=True, out=tmp_path, form="csv"), "+DSH+DSP+DAAM")[f"{ours} mAP"] == "50.0"
+    assert cells(table("daam-figure-5", drawn=True, out=tmp_path, form="csv"), "labels.p = 0.015")[f"{ours} mAP"] == "50.0"
+    six = common | {"adapt.rounds": 6, "seed": 0}
+    result(tmp_path, six, (0.1, 0.1), (0.31, 0.5), (0.52, 0.6))
+    figure = table("daam-figure-4", drawn=True, out=tmp_path, form="csv")
+    assert cells(figure, "iteration 2")[f"{ours} mAP"] == "52.0" and cells(figure, "iteration 3")[f"{ours} mAP"] == "–"
+
+
+@pytest.mark.parametrize("name", papers()["tables"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_table_in_every_format(name: str, form: str, tmp_path: Path) -> None:
+    text = table(name, drawn=form == "text", out=tmp_path, form=form)
+    assert text.count("\n") >= 4 and ("runs are missing" in text or form == "csv")
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="choose one of daam-1"):
+        table("daam-9", out=tmp_path)
+    with pytest.raises(UserError, match=r"adapt\.rounds"):
+        table("daam-1", ["adapt.round=1"], out=tmp_path)
