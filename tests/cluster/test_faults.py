@@ -71,6 +71,7 @@ def test_a_lost_node_is_replaced_and_the_result_is_the_same(
     assert {line["workers"] for line in lines(tmp_path) if line["event"] == "epoch"} == {2}
 
 
+@pytest.mark.chaos  # two to three minutes: Ray waits before it goes on with fewer
 def test_an_elastic_run_goes_on_without_the_lost_node(packed_pair: tuple[Path, Path], tmp_path: Path, cluster: Cluster) -> None:
     second = cluster.add_node(num_cpus=1)
     elastic = ["runtime.cpus_per_worker=1", "runtime.min_workers=1"]

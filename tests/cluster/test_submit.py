@@ -84,7 +84,8 @@ def test_a_submitted_run_is_the_run_of_distreid_train(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "adapted (final)" in done.stdout
     here = [sys.executable, "-m", "distreid", "train", str(file), *short, "runtime.workers=0", f"output={tmp_path / 'here'}"]
-    subprocess.run(here, check=True, capture_output=True, timeout=240, cwd=ROOT)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as many as the worker's CPUs
+    subprocess.run(here, check=True, capture_output=True, timeout=240, cwd=ROOT, env=one_thread)
     submitted, local = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "here"))
     assert submitted["final"]["mAP"] == pytest.approx(local["final"]["mAP"], abs=1e-3)
     again = submit(*head, sys.executable, "jobs/evaluate.py", str(tmp_path / "run"), "--json")

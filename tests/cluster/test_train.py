@@ -72,7 +72,7 @@ def test_deepspeed_trains_a_round_as_ddp_does(undisturbed: Path, packed_pair: tu
     ddp, ours = lines(tmp_path, "ddp"), lines(tmp_path, "zero")
     assert [line["event"] for line in ddp] == [line["event"] for line in ours] == ["round", "labels", "epoch", "round"]
     assert ours[1]["clusters"] == ddp[1]["clusters"]
-    assert ours[2]["loss"] == pytest.approx(ddp[2]["loss"], rel=2e-3)
+    assert ours[2]["loss"] == pytest.approx(ddp[2]["loss"], rel=5e-3)
     assert ours[3]["mAP"] == pytest.approx(ddp[3]["mAP"], abs=0.02)
 
 
