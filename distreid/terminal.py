@@ -181,7 +181,7 @@ def result_table(result: dict[str, Any]) -> str:
 
     if result.get("in_domain"):
         rows.append(row("source, in domain", result["in_domain"]))
-    if result["method"] == "daam":
+    if result.get("method") != "edaan":
         rows.append(row("direct transfer", result.get("direct_transfer")))
     for figures in result.get("rounds", []):
         labelled = "eps" in figures

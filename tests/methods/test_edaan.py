@@ -201,7 +201,7 @@ def test_what_a_run_leaves_behind(undisturbed: tuple[Config, Any, int]) -> None:
     assert [file.name for file in sorted((Path(config.output) / "pictures").iterdir())] == ["epoch-002.png"]
     model, _, _ = load_network(Path(config.output))
     assert isinstance(model, EDAAN)
-    page = report(Path(config.output)).read_text()
+    page = report([Path(config.output)]).read_text()
     assert "EDAAN" in page and "discriminator" in page and "eps over rounds" not in page
     assert "stage 1, joint" in result_table(result)
 
