@@ -18,7 +18,7 @@ from distreid.config import LabelsConfig
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
 from distreid.methods.domains import TestSet
-from distreid.methods.protocols import RoundLabels
+from distreid.methods.protocols import Answer, RoundLabels
 
 
 @dataclass
@@ -64,7 +64,7 @@ class DeskActor:
 
     def _score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:
         started = time.perf_counter()
-        metrics = self._desk.score(key, test, features_nD)
+        metrics = self._desk.score(key, test, features_nD)()
         self._metrics.scored(test, metrics, time.perf_counter() - started)
         return metrics
 
@@ -102,15 +102,23 @@ class RemoteDesk:
         self._actor, self._rank, self._world, self._attempt = actor, rank, world, attempt
 
     def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
-        return self._ask(self._actor.label, key, shard_nD, eps)
+        return self._ask(self._actor.label, key, shard_nD, eps)()
 
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> dict[str, float]:
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
         return self._ask(self._actor.score, key, shard_nD, test)
 
-    def _ask(self, method: Any, key: str, shard_nD: np.ndarray, extra: Any) -> Any:
-        reference = ray.put(shard_nD)
-        try:
-            return ray.get(ray.get(method.remote(f"{self._attempt}/{key}", self._rank, self._world, [reference], extra))[0])
-        except UserError as error:
-            # Ray's wrapper carries the actor's traceback in its text; the user needs the one line.
-            raise UserError(str(getattr(error, "cause", error))) from None
+    def _ask(self, method: Any, key: str, shard_nD: np.ndarray, extra: Any) -> Callable[[], Any]:
+        """Hand in; the callable waits for the answer."""
+        kept = [ray.put(shard_nD)]  # the shard stays in the store until it was used
+        asked = method.remote(f"{self._attempt}/{key}", self._rank, self._world, kept, extra)
+
+        def answer() -> Any:
+            try:
+                return ray.get(ray.get(asked)[0])
+            except UserError as error:
+                # Ray's wrapper carries the actor's traceback in its text; the user needs the one line.
+                raise UserError(str(getattr(error, "cause", error))) from None
+            finally:
+                kept.clear()
+
+        return answer

@@ -24,7 +24,7 @@ from distreid.labels import PseudoLabels, soft_weights
 from distreid.losses import domain_loss, hard_label_loss, label_smoothing_loss, soft_label_loss
 from distreid.methods.method import LossTerms, Method, State, accuracy_text
 from distreid.methods.networks import load_weights
-from distreid.methods.protocols import RoundLabels
+from distreid.methods.protocols import Answer, RoundLabels
 from distreid.runtime import Engine, RunDirectory, learning_rate_factor, load_tensors, timed
 
 
@@ -40,6 +40,7 @@ class DAAM(Method):
     """One process's part of a run."""
 
     state: DAAMState
+    ahead: tuple[np.ndarray, float] | None = None  # the next round's features, where they were extracted early
 
     def first_state(self) -> DAAMState:
         return DAAMState()
@@ -88,10 +89,8 @@ class DAAM(Method):
             normalized = self.config.labels.features == "l2"
             pseudo = PseudoLabels(saved["labels"], saved["centers"], float(saved["eps"]), normalized)
             return RoundLabels(pseudo, saved["features_ND"], {})
-        seconds: dict[str, float] = {}
-        with timed(seconds, "extract"):
-            shard_nD = self.extract(self.target.train, "features of the target")
-            shard_nD = shard_nD.astype(self.config.runtime.feature_dtype, copy=False)
+        shard_nD, took = self.ahead or self.target_features()
+        self.ahead, seconds = None, {"extract": took}
         how = self.config.labels
         eps = {"fixed": how.eps_value, "first_round": state.first_eps, "proportion": None}[how.eps]
         with timed(seconds, "label"):
@@ -210,13 +209,15 @@ class DAAM(Method):
 
     def measure_direct_transfer(self) -> None:
         """Accuracy of the source model on its own test set and on the target's; ends round 0."""
-        result = self.state.result
+        result, answers = self.state.result, dict[str, Answer]()
         if self.source.test is not None:
-            result["in_domain"] = self.score("source", self.source.test)
+            answers["in_domain"] = self.score("source", self.source.test)
         if self.target.test is not None:
-            result["direct_transfer"] = self.score("target", self.target.test)
+            answers["direct_transfer"] = self.score("target", self.target.test)
+        self.look_ahead()
         names = {"in_domain": "its own test set", "direct_transfer": "the target"}
-        for key in (key for key in names if key in result):
+        for key, answer in answers.items():
+            result[key] = answer()
             self.note(f"on {names[key]} {accuracy_text(result[key])}")
         self.end_round()
 
@@ -225,10 +226,25 @@ class DAAM(Method):
         figures, last = self.state.figures, self.state.round == self.config.adapt.rounds
         if self.target.test is not None and (self.config.evaluate.every_round or last):
             with timed(figures["seconds"], "evaluate"):
-                figures.update(self.score("target", self.target.test))
+                answer = self.score("target", self.target.test)
+            self.look_ahead()
+            with timed(figures["seconds"], "evaluate"):
+                figures.update(answer())
             self.note(accuracy_text(figures))
         self.state.result.setdefault("rounds", []).append(figures)
         self.end_round()
+
+    def look_ahead(self) -> None:
+        """Extract the features of the next round, if there is one, while the desk ranks those of the test sets."""
+        if self.state.round < self.rounds:
+            self.ahead = self.target_features()
+
+    def target_features(self) -> tuple[np.ndarray, float]:
+        """This process's shard of f_sh over the target, and the seconds it took."""
+        seconds: dict[str, float] = {}
+        with timed(seconds, "extract"):
+            shard_nD = self.extract(self.target.train, "features of the target")
+        return shard_nD.astype(self.config.runtime.feature_dtype, copy=False), seconds["extract"]
 
     def end_round(self) -> None:
         state = self.state

@@ -14,7 +14,7 @@ from distreid.evaluation.protocols import Ranker
 from distreid.labels import CameraLists, make_pseudo_labels
 from distreid.labels.engine import check_device
 from distreid.methods.domains import TestSet
-from distreid.methods.protocols import RoundLabels
+from distreid.methods.protocols import Answer, RoundLabels
 
 if TYPE_CHECKING:
     from distreid.labels.lists import Search  # brings numba
@@ -66,8 +66,9 @@ class LocalDesk:
         )
         return RoundLabels(pseudo, features_ND, {"quality": pseudo.quality, "stats": pseudo.stats})
 
-    def score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:
-        return measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
+    def score(self, key: str, test: str, features_nD: np.ndarray) -> Answer:
+        metrics = measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
+        return lambda: metrics
 
 
 def measure_test_set(test: TestSet, features_nD: np.ndarray, ranker: Ranker) -> Measured:

@@ -181,9 +181,9 @@ class EDAANMethod(Method):
         state, figures = self.state, self.state.figures
         with timed(figures["seconds"], "evaluate"):
             if measured and self.source.test is not None:
-                state.result["in_domain"] = self.score("source", self.source.test)
+                state.result["in_domain"] = self.score("source", self.source.test)()
             if measured and self.target.test is not None:
-                figures.update(self.score("target", self.target.test))
+                figures.update(self.score("target", self.target.test)())
         if self.team.leads:
             if "in_domain" in state.result:
                 self.reporter.note(f"on its own test set {accuracy_text(state.result['in_domain'])}")

@@ -23,7 +23,7 @@ from distreid.errors import UserError
 from distreid.methods.domains import Network, TestSet
 from distreid.methods.features import extract
 from distreid.methods.networks import build_model, load_weights
-from distreid.methods.protocols import Desk, Reporter
+from distreid.methods.protocols import Answer, Desk, Reporter
 from distreid.runtime import Engine, LossMeter, Precision, RunDirectory, Team, save_tensors
 
 LossTerms = dict[str, Tensor]
@@ -177,7 +177,8 @@ class Method(ABC):
             progress=lambda done: self.reporter.advance(done, {}),
         )
 
-    def score(self, name: str, test: TestSet) -> dict[str, float]:
+    def score(self, name: str, test: TestSet) -> Answer:
+        """Hand a test set's features in; the desk ranks them while this process goes on."""
         shard_nD = self.extract(test.images, f"features of the {name}'s test set", flip=self.config.evaluate.flip)
         return self.desk.score(f"{name}-{self.state.round}", name, shard_nD)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,10 @@ class RoundLabels:
     figures: dict[str, Any]
 
 
+Answer = Callable[[], dict[str, float]]
+"""mAP and CMC, once they are there: a call waits for them."""
+
+
 class Desk(Protocol):
     """Where features go to be labelled and scored.
 
@@ -37,8 +42,8 @@ class Desk(Protocol):
         """Pseudo-labels of the whole target; ``eps`` None derives it from the proportion p."""
         ...
 
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> dict[str, float]:
-        """mAP and CMC of the test set named ``test``: its query rows, then its gallery rows."""
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
+        """Begin to rank the test set named ``test``: its query rows, then its gallery rows."""
         ...
 
 
