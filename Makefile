@@ -27,7 +27,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest
 
 chaos: $(STAMP)
-	$(BIN)/python -m pytest -m chaos tests/cluster
+	$(BIN)/python -m pytest -n 0 -m chaos tests/cluster
 
 check: $(STAMP)
 	$(BIN)/ruff check distreid tests jobs

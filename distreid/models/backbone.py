@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from distreid.errors import UserError
@@ -36,10 +35,12 @@ def build_backbone(name: str = "resnet50", weights: str = "imagenet", last_strid
     """
     if name.startswith("timm/"):
         return _timm_backbone(name.removeprefix("timm/"), weights)
-    names = [m for m in torchvision.models.list_models(torchvision.models) if m.startswith(("resnet", "resnext", "wide_resnet"))]
+    from torchvision import models  # two seconds, which the processes that build no backbone are spared
+
+    names = [m for m in models.list_models(models) if m.startswith(("resnet", "resnext", "wide_resnet"))]
     if name not in names:
         raise UserError(f"model.backbone={name} is unknown: choose one of {', '.join(names)}, or timm/NAME")
-    net = torchvision.models.get_model(name, weights=None)
+    net = models.get_model(name, weights=None)
     if last_stride == 1:
         _remove_last_stride(net.layer4)
     if weights == "imagenet":
@@ -57,8 +58,10 @@ def _remove_last_stride(layer4: nn.Module) -> None:
 
 
 def _imagenet_weights(name: str) -> dict[str, Tensor]:
+    from torchvision import models
+
     try:
-        return torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+        return models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
         raise UserError(
             f"model.weights=imagenet: the weights of {name} could not be downloaded ({error}); "

@@ -14,14 +14,21 @@ from tests.cluster.runs import accuracies, finish, lines, processes_of, start, w
 pytestmark = pytest.mark.ray
 
 
-def test_two_workers_give_the_losses_of_one_process(undisturbed: Path, packed_pair: tuple[Path, Path]) -> None:
+@pytest.fixture(scope="module")
+def one_round(undisturbed: Path, packed_pair: tuple[Path, Path]) -> tuple[list[str], Path]:
+    """The settings of a round from the undisturbed run's source model, and where two DDP workers ran it: "two-round" in there."""
+    same = [f"pretrain.checkpoint={undisturbed / 'run'}", "adapt.rounds=1", "adapt.epochs=1", "model.batchnorm_group=4"]
+    finish(start(undisturbed, packed_pair, *same, name="two-round"))
+    return same, undisturbed
+
+
+def test_two_workers_give_the_losses_of_one_process(one_round: tuple[list[str], Path], packed_pair: tuple[Path, Path]) -> None:
     """Pre-training from the same seed, and a round of Eq. 7 from the same source model."""
+    same, undisturbed = one_round
     finish(start(undisturbed, packed_pair, "runtime.workers=0", "adapt.rounds=0", name="one"))
     for ours, theirs in zip(lines(undisturbed)[:2], lines(undisturbed, "one")[:2], strict=True):
         assert ours["loss"]["source"] == pytest.approx(theirs["loss"]["source"], rel=2e-3)
-    same = [f"pretrain.checkpoint={undisturbed / 'run'}", "adapt.rounds=1", "adapt.epochs=1"]
     finish(start(undisturbed, packed_pair, *same, "runtime.workers=0", name="one-round"))
-    finish(start(undisturbed, packed_pair, *same, name="two-round"))
     one, two = lines(undisturbed, "one-round"), lines(undisturbed, "two-round")
     assert [line["event"] for line in one] == [line["event"] for line in two] == ["round", "labels", "epoch", "round"]
     assert [one[1][key] for key in ("clusters", "outliers")] == [two[1][key] for key in ("clusters", "outliers")]
@@ -50,6 +57,7 @@ def test_ctrl_c_ends_within_seconds_and_can_be_resumed(packed_pair: tuple[Path, 
     assert RunDirectory(tmp_path / "run").load() is not None
 
 
+@pytest.mark.chaos  # test_faults kills a worker too, during evaluation
 def test_a_killed_worker_is_replaced_and_the_result_is_the_same(
     undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -62,14 +70,15 @@ def test_a_killed_worker_is_replaced_and_the_result_is_the_same(
     assert accuracies(tmp_path) == accuracies(undisturbed)
 
 
-def test_deepspeed_trains_a_round_as_ddp_does(undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_deepspeed_trains_a_round_as_ddp_does(
+    one_round: tuple[list[str], Path], packed_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
     """From the same source model: ZeRO 2, the batch in two parts, the target head remade."""
     pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (extra: deepspeed)")
-    same = [f"pretrain.checkpoint={undisturbed / 'run'}", "adapt.rounds=1", "adapt.epochs=1", "model.batchnorm_group=4"]
-    finish(start(tmp_path, packed_pair, *same, name="ddp"))
+    same, undisturbed = one_round
     zero = ["runtime.strategy=deepspeed", "runtime.zero_stage=2", "runtime.accumulate=2"]
     finish(start(tmp_path, packed_pair, *same, *zero, name="zero"))
-    ddp, ours = lines(tmp_path, "ddp"), lines(tmp_path, "zero")
+    ddp, ours = lines(undisturbed, "two-round"), lines(tmp_path, "zero")
     assert [line["event"] for line in ddp] == [line["event"] for line in ours] == ["round", "labels", "epoch", "round"]
     assert ours[1]["clusters"] == ddp[1]["clusters"]
     assert ours[2]["loss"] == pytest.approx(ddp[2]["loss"], rel=5e-3)
