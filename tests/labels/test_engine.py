@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
@@ -38,6 +38,7 @@ def to_dense(graph, count: int) -> NDArray[np.float64]:
 
 
 @settings(max_examples=60, deadline=None)
+@example(kind="random", count=33, dim=2, k1=4, k2_share=0.0, p=0.001, min_samples=1, seed=1)  # eps is the distance of one pair
 @given(
     kind=st.sampled_from(KINDS),
     count=st.integers(20, 130),
@@ -58,10 +59,10 @@ def test_equals_the_dense_oracle(kind, count, dim, k1, k2_share, p, min_samples,
         return
     eps = oracle.eps(expected_NN, p)
     assert eps_from_proportion(graph, p, count) == pytest.approx(eps, abs=1e-9)
-    # scikit-learn knows no eps = 0; what is 0 but for rounding is snapped as the engine does.
-    exact_NN = np.where(expected_NN < 1e-12, 0, expected_NN)
-    labels_N = DBSCAN(eps=max(eps, 1e-11), min_samples=min_samples, metric="precomputed").fit_predict(exact_NN)
-    np.testing.assert_array_equal(dbscan(graph, max(eps, 1e-11), min_samples), labels_N)
+    # scikit-learn knows no eps = 0, and where a single pair is asked for, eps is its distance: rounding must not put it beyond.
+    within = eps + 1e-9
+    labels_N = DBSCAN(eps=within, min_samples=min_samples, metric="precomputed").fit_predict(expected_NN)
+    np.testing.assert_array_equal(dbscan(graph, within, min_samples), labels_N)
     if (expected_NN[np.triu_indices(count, 1)] < 1).sum() < round(p * count * (count - 1) / 2):
         with pytest.raises(UserError, match="p asks for"):
             make_pseudo_labels(features_ND, k1=k1, k2=k2, p=p, min_samples=min_samples)
