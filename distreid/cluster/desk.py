@@ -44,6 +44,7 @@ class DeskActor:
         device = torch.device("cuda" if reserved else "cpu")
         search = SpreadSearch(labels.tasks, 0 if labels.device == "cpu" else gpus) if labels.tasks > 1 else None
         self._desk = LocalDesk(labels, tests, device, camids=camids, search=search)
+        self._desk.warm_up()
         self._metrics = DeskMetrics(run)
         self._occasions: dict[str, _Occasion] = {}
 

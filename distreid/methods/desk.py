@@ -66,6 +66,11 @@ class LocalDesk:
         )
         return RoundLabels(pseudo, features_ND, {"quality": pseudo.quality, "stats": pseudo.stats})
 
+    def warm_up(self) -> None:
+        """Label a few random points: numba compiles the engine (10 s on a fresh machine) while nobody waits for it."""
+        features_ND = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
+        make_pseudo_labels(features_ND, k1=10, k2=3, p=0.05, min_samples=2, device=self._device)
+
     def score(self, key: str, test: str, features_nD: np.ndarray) -> Answer:
         metrics = measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
         return lambda: metrics
