@@ -31,7 +31,9 @@ def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any])
 
 
 def _shown(value: Any) -> str:
-    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:,.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
+    return f"{value:,.0f}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _labels(n: int, dim: int, how: dict[str, Any]) -> dict[str, Any]:

@@ -147,6 +147,7 @@ class RuntimeConfig:
     channels_last: bool = False
     compile: bool = False  # torch.compile
     max_failures: int = 3  # how often Ray restarts the workers after a fault before the run gives up
+    hang_timeout: float = 900.0  # seconds without a step after which the worker that holds all up is named and restarted; 0: never
     label_gpus: float = 0.0  # share of a GPU for the labelling actor
     feature_dtype: Literal["float32", "float16"] = "float32"  # as which the target's features travel and are kept
     tensorboard: bool = False  # also write event files for TensorBoard to the run directory (extra: tensorboard)
@@ -222,7 +223,7 @@ def check(config: Config) -> None:
             raise UserError(f"{name}={_get(config, name)} must be greater than 0")
     not_negative = (
         "seed", "adapt.rounds", "input.pad", "pretrain.epochs", "runtime.workers", "runtime.min_workers", "runtime.cpus_per_worker",
-        "runtime.max_failures", "runtime.label_gpus",
+        "runtime.max_failures", "runtime.label_gpus", "runtime.hang_timeout",
     )  # fmt: skip
     for name in not_negative:
         if _get(config, name) < 0:

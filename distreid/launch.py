@@ -17,6 +17,7 @@ from distreid.methods.domains import Network, open_network
 from distreid.methods.pictures import take_pictures
 from distreid.methods.protocols import Reporter
 from distreid.progress import Progress
+from distreid.remote import cache_folder, is_uri
 from distreid.report import write_comparison, write_report
 from distreid.runtime import RunDirectory
 from distreid.terminal import TerminalReporter, bar, result_table
@@ -39,10 +40,11 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
     run.create(to_yaml(config), resume=resume)
     with Progress(run.path, TerminalReporter()) as reporter:
-        reporter.note(f"source {networks[0]}\ntarget {networks[1]}\nrun    {run.path}")
+        reporter.note(f"source {networks[0]}\ntarget {networks[1]}\nrun    {run.shown}")
         result = _train(config, networks, run, reporter)
     print(result_table(result))
     print(f"report: {report([run.path])}")
+    run.publish()
     return result
 
 
@@ -76,37 +78,41 @@ def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory,
 
 def with_absolute_paths(config: Config) -> Config:
     """The same configuration with packed data and absolute paths: workers have another working directory, here and elsewhere."""
-    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(config.output).is_absolute():
+    shared = is_uri(config.output) or Path(config.output).is_absolute()
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not shared:
         raise UserError(
             f"output={config.output}: a submitted job runs in a folder that goes with it; give an absolute path on storage that "
-            "every node shares"
+            "every node shares, or a URI"
         )
     config = dataclasses.replace(
         config,
-        output=str(Path(config.output).resolve()),
+        output=_absolute(config.output),
         source=packed(config.source),
         target=packed(config.target),
         model=dataclasses.replace(config.model),
         pretrain=dataclasses.replace(config.pretrain),
     )
     if config.pretrain.checkpoint:
-        config.pretrain.checkpoint = str(Path(config.pretrain.checkpoint).resolve())
+        config.pretrain.checkpoint = _absolute(config.pretrain.checkpoint)
     if config.model.weights not in ("imagenet", "none"):
-        config.model.weights = str(Path(config.model.weights).resolve())
+        config.model.weights = _absolute(config.model.weights)
     return config
+
+
+def _absolute(place: str) -> str:
+    return place if is_uri(place) else str(Path(place).resolve())
 
 
 def packed(domain: DomainConfig) -> DomainConfig:
     """The same domain with its folder, if it names one, packed into the user's cache (once for the same files)."""
     folder = Path(domain.data)
     if domain.extra:
-        domain = dataclasses.replace(domain, extra=str(Path(domain.extra).resolve()))
-    if not folder.is_dir():
-        return dataclasses.replace(domain, data=str(folder.resolve()))
+        domain = dataclasses.replace(domain, extra=_absolute(domain.extra))
+    if is_uri(domain.data) or not folder.is_dir():
+        return dataclasses.replace(domain, data=_absolute(domain.data))
     files = sorted((str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in folder.rglob("*"))
     name = hashlib.sha256(repr((str(folder.resolve()), domain.format, files)).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "distreid"
-    file = cache / f"{folder.resolve().name}-{name}.arrow"
+    file = cache_folder() / f"{folder.resolve().name}-{name}.arrow"
     if not file.exists():
         with bar(f"packing {folder.name}") as progress:
             pack(folder, file, format=domain.format, progress=progress)

@@ -57,9 +57,9 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
         train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
-        run_config=RunConfig(name="ray", storage_path=str(run.path), failure_config=FailureConfig(max_failures=how.max_failures)),
+        run_config=RunConfig(name="ray", storage_path=run.shown, failure_config=FailureConfig(max_failures=how.max_failures)),
     )
-    with Watch(monitor, reporter), contextlib.nullcontext() if cluster_is_given() else advertised(run.path):
+    with Watch(monitor, reporter, how.hang_timeout), contextlib.nullcontext() if cluster_is_given() else advertised(run.path):
         try:
             trainer.fit()
         except SystemExit:  # how Ray's own handler of Ctrl-C ends a run
@@ -71,6 +71,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     message = ray.get(monitor.fatal.remote())
     if message is not None:
         raise UserError(message)
+    run.fetch()  # the leading worker may have another machine
     return json.loads(run.result.read_text(encoding="utf-8"))
 
 
@@ -150,7 +151,7 @@ def _worker(setup: dict[str, Any]) -> None:
             target,
             RemoteDesk(setup["desk"], rank, world, attempt),
             RunDirectory(config.output, tensorboard=config.runtime.tensorboard),
-            RemoteReporter(monitor, team.leads, WorkerMetrics(Path(config.output).name, rank)),
+            RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank)),
         )
         method.run()
     except UserError as error:

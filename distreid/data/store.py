@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate
 
 from distreid.data.records import SINGLE_QUERY, Protocol
 from distreid.errors import UserError
+from distreid.remote import is_uri, local_copy
 
 SCHEMA = pa.schema(
     [
@@ -89,11 +90,12 @@ class ImageStore:
 
     @classmethod
     def open(cls, path: Path | str, *, threads: int = 1, interpolation: str = "bilinear") -> "ImageStore":
-        """Maps a file that `pack` wrote. Raises `UserError` if it is missing, cut short or something else.
+        """Maps a file that `pack` wrote, or a copy on this machine of one at a URI. Raises `UserError` if it is missing, cut
+        short or something else.
 
         ``threads`` decode in `read` and change its speed only; ``interpolation``, one of `INTERPOLATIONS`, is how it resizes.
         """
-        path = Path(path)
+        path = local_copy(str(path)) if is_uri(path) else Path(path)
         if interpolation not in INTERPOLATIONS:
             raise UserError(f"unknown interpolation '{interpolation}'; choose one of {', '.join(INTERPOLATIONS)}")
         if not path.is_file():

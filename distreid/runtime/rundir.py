@@ -12,6 +12,7 @@ import yaml
 
 from distreid.errors import UserError
 from distreid.files import atomic_write, writing
+from distreid.remote import Mirror, is_uri
 from distreid.runtime.environment import environment
 from distreid.runtime.files import load_tensors, save_tensors, write_json
 from distreid.runtime.tensorboard import Board
@@ -21,11 +22,14 @@ class RunDirectory:
     """Where one run lives. Only the leading process writes; every file but metrics.jsonl is replaced atomically.
 
     Args:
+        path: a folder, or a URI (`distreid.remote`): then all is done in a copy of it on this machine.
         tensorboard: also write metrics.jsonl's lines as event files.
     """
 
     def __init__(self, path: Path | str, *, tensorboard: bool = False) -> None:
-        self.path = Path(path)
+        self._mirror = Mirror(str(path)) if is_uri(path) else None
+        self.path = self._mirror.copy if self._mirror is not None else Path(path)
+        self.shown = str(path)  # as the user wrote it
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
@@ -42,16 +46,17 @@ class RunDirectory:
         Raises:
             UserError: it holds another run, or there is nothing to resume.
         """
+        self.fetch()
         if self.config.exists():
             if not resume:
-                raise UserError(f"{self.path} already holds a run: continue it with --resume, or choose another output")
+                raise UserError(f"{self.shown} already holds a run: continue it with --resume, or choose another output")
             changed = _changed_keys(self.config.read_text(encoding="utf-8"), config_yaml)
             if changed:
-                raise UserError(f"{self.path}: --resume with other settings ({changed}); keep them or choose another output")
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(f"{self.path} exists and is not a run of distreid: choose another output")
+                raise UserError(f"{self.shown}: --resume with other settings ({changed}); keep them or choose another output")
+        elif self.path.exists() and (not self.path.is_dir() or any(not _is_note(file) for file in self.path.iterdir())):
+            raise UserError(f"{self.shown} exists and is not a run of distreid: choose another output")
         elif resume:
-            raise UserError(f"{self.path}: no run to resume; check the output, or start it without --resume")
+            raise UserError(f"{self.shown}: no run to resume; check the output, or start it without --resume")
         # The configuration first: what makes the folder a run.
         with atomic_write(self.config) as file:
             file.write(config_yaml.encode())
@@ -60,6 +65,17 @@ class RunDirectory:
                 folder.mkdir(exist_ok=True)
         if not self.environment.exists():  # a resumed run keeps what it started with
             write_json(self.environment, environment())
+        self.publish()
+
+    def fetch(self) -> None:
+        """Of a run at a URI: bring what is new there; several processes of a machine may ask."""
+        if self._mirror is not None:
+            self._mirror.fetch()
+
+    def publish(self) -> None:
+        """Of a run at a URI: bring there what is new here, the checkpoint to resume from at the end."""
+        if self._mirror is not None:
+            self._mirror.publish(last="checkpoints/last.pt")
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
@@ -83,13 +99,16 @@ class RunDirectory:
 
     def write_result(self, result: dict[str, Any]) -> None:
         write_json(self.result, result)
+        self.publish()
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint to resume from."""
         save_tensors(self.last, {**state, "metrics_size": self.metrics_size()})
+        self.publish()
 
     def load(self) -> dict[str, Any] | None:
         """The checkpoint to resume from, or None when the run died before its first."""
+        self.fetch()
         return load_tensors(self.last) if self.last.exists() else None
 
     def round_checkpoint(self, number: int) -> Path:
@@ -124,11 +143,17 @@ class RunDirectory:
         return self.labels / f"features-{number:02d}.npy"
 
 
+def _is_note(file: Path) -> bool:
+    """A file of `Mirror` itself."""
+    return file.name in (".lock", ".mirror.json")
+
+
 # What may differ between a run and its continuation: where things lie (the data's content is checked), who computes, how far.
 MAY_CHANGE = {
     "output", "source.data", "source.extra", "target.data", "pretrain.checkpoint", "model.weights", "adapt.rounds",
     "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus",
-    "runtime.tensorboard", "runtime.min_workers", "runtime.strategy", "runtime.zero_stage", "runtime.accumulate",
+    "runtime.tensorboard", "runtime.min_workers", "runtime.hang_timeout", "runtime.strategy",
+    "runtime.zero_stage", "runtime.accumulate",
 }  # fmt: skip
 
 

@@ -48,6 +48,18 @@ def test_labelling_actor_killed_at_its_work_and_worker_killed_during_evaluation(
     assert accuracies(tmp_path) == accuracies(undisturbed)
 
 
+def test_a_worker_that_hangs_is_named_and_the_result_is_the_same(
+    undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    driver = start(tmp_path, packed_pair, "runtime.hang_timeout=15")
+    wait_for_line(tmp_path, '"event": "epoch", "round": 1', driver)
+    hung = max(processes_of(driver.pid, "RayTrainWorker"))
+    os.kill(hung, signal.SIGSTOP)  # the other one waits for it in a collective
+    out, err = finish(driver)
+    assert f"hangs (process {hung} on node" in out + err
+    assert accuracies(tmp_path) == accuracies(undisturbed)
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head with one CPU; nodes are added by the test."""
