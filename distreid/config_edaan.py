@@ -42,6 +42,11 @@ class EDAANConfig:
     gan_weight: float = 1.0  # Eq. 9
     cycle_weight: float = 10.0  # decided: Eq. 9 omits the term, the text uses it; CycleGAN's value
     attention_weight: float = 10.0  # paper
+    # Both decided, for schedules far shorter than the paper's, where A = 1 everywhere (nothing is translated, so the cycle is perfect)
+    # is found before the generators can draw. The paper has neither: true and 0.
+    cycle_trains_attention: bool = True  # false: the cycle loss moves the generators only, not the mask
+    keep_weight: float = 0.0  # of (mean A - keep_area)^2 for each image: holds the mask away from all and nothing
+    keep_area: float = 0.4  # a person's share of a crop
     metric_weight: float = 1.0  # paper
     identity_weight: float = 1.0  # paper
     epochs: int = 100  # paper, at a constant rate; an epoch is one pass over the source images (decided)
@@ -99,11 +104,14 @@ def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: in
     ):
         if getattr(how, name) < 0:
             raise UserError(f"edaan.{name}={getattr(how, name)} must not be negative")
-    for name in ("margin", "gan_weight", "cycle_weight", "attention_weight", "metric_weight", "identity_weight", "lr"):
+    for name in ("margin", "gan_weight", "cycle_weight", "attention_weight", "keep_weight", "metric_weight", "identity_weight", "lr"):
         if not 0 <= getattr(how, name) < math.inf:
             raise UserError(f"edaan.{name}={getattr(how, name)} must be a number from 0")
-    if not 0 <= how.beta1 < 1 or not 0 <= how.mask_threshold <= 1:
-        raise UserError(f"edaan.beta1={how.beta1} and edaan.mask_threshold={how.mask_threshold} must lie between 0 and 1")
+    if not 0 <= how.beta1 < 1 or not 0 <= how.mask_threshold <= 1 or not 0 <= how.keep_area <= 1:
+        raise UserError(
+            f"edaan.beta1={how.beta1}, edaan.mask_threshold={how.mask_threshold} and edaan.keep_area={how.keep_area} must lie "
+            "between 0 and 1"
+        )
     if how.variant == "cyclegan" and how.attention:
         raise UserError("edaan.variant=cyclegan has no attention: set edaan.attention=false, or take edaan.variant=daan")
     if how.translates and (height % 4 or width % 4):

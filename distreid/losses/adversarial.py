@@ -28,3 +28,8 @@ def cycle_loss(x_BCHW: Tensor, back_BCHW: Tensor) -> Tensor:
 def attention_consistency_loss(mask_B1HW: Tensor, translated_mask_B1HW: Tensor) -> Tensor:
     """One direction of Eq. 5: |A_S(x) - A_T(G(x))|, mean over pixels (decided)."""
     return F.l1_loss(mask_B1HW.float(), translated_mask_B1HW.float())
+
+
+def area_loss(mask_B1HW: Tensor, area: float) -> Tensor:
+    """(mean A - area)^2 of each image, mean over the images (decided; no part of the paper)."""
+    return (mask_B1HW.float().mean((1, 2, 3)) - area).square().mean()

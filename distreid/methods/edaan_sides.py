@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from distreid.config_edaan import EDAANConfig
 from distreid.losses import (
     adversarial_loss,
+    area_loss,
     attention_consistency_loss,
     cycle_loss,
     hard_label_loss,
@@ -22,7 +23,7 @@ from distreid.losses import (
     triplet_loss,
 )
 from distreid.models import EDAAN, Translation, attended
-from distreid.models.edaan import ReIDHead
+from distreid.models.edaan import ReIDHead, compose
 
 Terms = dict[str, Tensor]
 
@@ -57,9 +58,9 @@ class GeneratorSide(nn.Module):
         """Signed images to the loss terms, and what :class:`DiscriminatorSide` is to judge."""
         assert self.source is not None and self.target is not None
         x_S, x_T = x_BCHW[is_source_B], x_BCHW[~is_source_B]
-        there_S, there_T = self.source(x_S), self.target(x_T)  # G(x), Eq. 1; F(x), Eq. 2
-        back_S, back_T = self.target(there_S.image_BCHW), self.source(there_T.image_BCHW)
         how = self._how
+        there_S, there_T = self.source(x_S), self.target(x_T)  # G(x), Eq. 1; F(x), Eq. 2
+        back_S, back_T = self.target(self._cycled(x_S, there_S)), self.source(self._cycled(x_T, there_T))
         source_judge, target_judge = self._discriminators
         assert source_judge is not None and target_judge is not None
         fake_T, fake_S = self._seen(there_S.image_BCHW, there_S), self._seen(there_T.image_BCHW, there_T)
@@ -69,15 +70,27 @@ class GeneratorSide(nn.Module):
                 adversarial_loss(target_judge(fake_T), real=True, kind=how.gan)
                 + adversarial_loss(source_judge(fake_S), real=True, kind=how.gan)
             ),
-            "cycle": how.cycle_weight * (cycle_loss(x_S, back_S.image_BCHW) + cycle_loss(x_T, back_T.image_BCHW)),
+            "cycle": how.cycle_weight * (
+                cycle_loss(x_S, self._cycled(there_S.image_BCHW, back_S))
+                + cycle_loss(x_T, self._cycled(there_T.image_BCHW, back_T))
+            ),
         }
         if there_S.mask_B1HW is not None:
             terms["attention"] = how.attention_weight * (_consistency(there_S, back_S) + _consistency(there_T, back_T))
+            if how.keep_weight:
+                areas = (area_loss(there.mask_B1HW, how.keep_area) for there in (there_S, there_T) if there.mask_B1HW is not None)
+                terms["area"] = how.keep_weight * sum(areas, torch.zeros((), device=x_BCHW.device))
         if self.head is not None:
             views = [there_S.features_Bchw, self.source.encoder(there_S.image_BCHW)]
             terms |= reid_terms(self.head, views, labelled, how)
         seen = (self._seen(x_S, there_S), fake_S, self._seen(x_T, there_T), fake_T)
         return terms, tuple(images.detach() for images in seen)
+
+    def _cycled(self, x_BCHW: Tensor, translation: Translation) -> Tensor:
+        """``x``'s translation as the cycle takes it on."""
+        if self._how.cycle_trains_attention or translation.mask_B1HW is None:
+            return translation.image_BCHW
+        return compose(translation.mask_B1HW.detach(), translation.generated_BCHW, x_BCHW)
 
     def _seen(self, image_BCHW: Tensor, translation: Translation) -> Tensor:
         """What a discriminator sees of an image, real or translated, with the attention that the real one was given."""
