@@ -42,8 +42,8 @@ class EDAANConfig:
     gan_weight: float = 1.0  # Eq. 9
     cycle_weight: float = 10.0  # decided: Eq. 9 omits the term, the text uses it; CycleGAN's value
     attention_weight: float = 10.0  # paper
-    # Both decided, for schedules far shorter than the paper's, where A = 1 everywhere (nothing is translated, so the cycle is perfect)
-    # is found before the generators can draw. The paper has neither: true and 0.
+    # Decided, for schedules far shorter than the paper's: there A = 1 everywhere (nothing translated, so a perfect cycle) is
+    # found before the generators can draw. The paper has neither of the two: true and 0.
     cycle_trains_attention: bool = True  # false: the cycle loss moves the generators only, not the mask
     keep_weight: float = 0.0  # of (mean A - keep_area)^2 for each image: holds the mask away from all and nothing
     keep_area: float = 0.4  # a person's share of a crop
@@ -104,7 +104,16 @@ def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: in
     ):
         if getattr(how, name) < 0:
             raise UserError(f"edaan.{name}={getattr(how, name)} must not be negative")
-    for name in ("margin", "gan_weight", "cycle_weight", "attention_weight", "keep_weight", "metric_weight", "identity_weight", "lr"):
+    for name in (
+        "margin",
+        "gan_weight",
+        "cycle_weight",
+        "attention_weight",
+        "keep_weight",
+        "metric_weight",
+        "identity_weight",
+        "lr",
+    ):
         if not 0 <= getattr(how, name) < math.inf:
             raise UserError(f"edaan.{name}={getattr(how, name)} must be a number from 0")
     if not 0 <= how.beta1 < 1 or not 0 <= how.mask_threshold <= 1 or not 0 <= how.keep_area <= 1:

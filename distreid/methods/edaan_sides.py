@@ -60,7 +60,8 @@ class GeneratorSide(nn.Module):
         x_S, x_T = x_BCHW[is_source_B], x_BCHW[~is_source_B]
         how = self._how
         there_S, there_T = self.source(x_S), self.target(x_T)  # G(x), Eq. 1; F(x), Eq. 2
-        back_S, back_T = self.target(self._cycled(x_S, there_S)), self.source(self._cycled(x_T, there_T))
+        cycled_S, cycled_T = self._cycled(x_S, there_S), self._cycled(x_T, there_T)
+        back_S, back_T = self.target(cycled_S), self.source(cycled_T)
         source_judge, target_judge = self._discriminators
         assert source_judge is not None and target_judge is not None
         fake_T, fake_S = self._seen(there_S.image_BCHW, there_S), self._seen(there_T.image_BCHW, there_T)
@@ -70,10 +71,8 @@ class GeneratorSide(nn.Module):
                 adversarial_loss(target_judge(fake_T), real=True, kind=how.gan)
                 + adversarial_loss(source_judge(fake_S), real=True, kind=how.gan)
             ),
-            "cycle": how.cycle_weight * (
-                cycle_loss(x_S, self._cycled(there_S.image_BCHW, back_S))
-                + cycle_loss(x_T, self._cycled(there_T.image_BCHW, back_T))
-            ),
+            "cycle": how.cycle_weight
+            * (cycle_loss(x_S, self._cycled(cycled_S, back_S)) + cycle_loss(x_T, self._cycled(cycled_T, back_T))),
         }
         if there_S.mask_B1HW is not None:
             terms["attention"] = how.attention_weight * (_consistency(there_S, back_S) + _consistency(there_T, back_T))

@@ -1,4 +1,4 @@
-"""What a run's network sees, for its report: rank lists, attention, an embedding, clusters. Labels are looked at, as in any test.
+"""What a run's network sees, for its report: rank lists, attention or translations, an embedding, clusters. Labels are looked at.
 
 Costs at most about one evaluation of the target: without a GPU, large test sets are sampled.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from distreid.config import Config
 from distreid.data import ImageStore
@@ -24,12 +25,13 @@ from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.models import EDAAN, DAAMNet
-from distreid.report import Attended, Cloud, Pictures, RankList
+from distreid.report import Attended, Cloud, Grid, Pictures, RankList
 from distreid.runtime import Precision, RunDirectory, load_tensors
 
 Progress = Callable[[int, int], None]
 QUERIES, RANKED = 3, 10  # of each kind; images of a ranking
 OVERLAYS = 4  # images of each domain
+GRIDS = 4
 PEOPLE, EACH = 12, 20  # identities of the embedding, images of each at most
 CPU_IMAGES = 3000  # test images ranked without a GPU
 
@@ -41,8 +43,6 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
         UserError: no round has finished, or the target's data cannot be opened or are not what the run was trained on.
     """
     model, config, file = load_network(path)
-    if isinstance(model, EDAAN):
-        raise UserError(f"{file}: pictures are made of DAAM's networks; those of method edaan lie in {path / 'pictures'}")
     number, run = int(file.stem.removeprefix("round-")), RunDirectory(path)
     target = open_network(config.target, labelled=False)
     if load_tensors(file)["content"][1] != target.content:
@@ -60,10 +60,11 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
         attended=[
             one for role, network in (("source", source), ("target", target)) if network for one in attend(lens, role, network)
         ],
+        grids=grids(path),
         data=[(role, str(network)) for role, network in (("source", source), ("target", target)) if network],
         **clusters,
     )
-    if lens.model.attention is None:
+    if isinstance(model, DAAMNet) and model.attention is None:
         notes.append("This variant of the network has no attention module, so there are no overlays.")
     if target.test is not None:
         try:
@@ -74,7 +75,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     view, groups_N, kind = _to_embed(target, labels)
     if len(view) > 5:
         models = [("direct transfer", run.round_checkpoint(0))] if number and run.round_checkpoint(0).exists() else []
-        clouds = [embed(Lens(load_network(before)[0], config), name, view, groups_N) for name, before in models]  # type: ignore[arg-type]
+        clouds = [embed(Lens(load_network(before)[0], config), name, view, groups_N) for name, before in models]
         clouds.append(embed(lens, f"round {number}" if number else "direct transfer", view, groups_N))
         pictures = replace(pictures, clouds=clouds, embedding_of=kind)
     return replace(pictures, notes=notes)
@@ -83,7 +84,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
 class Lens:
     """A network with the run's way of using it."""
 
-    def __init__(self, model: DAAMNet, config: Config) -> None:
+    def __init__(self, model: DAAMNet | EDAAN, config: Config) -> None:
         how = config.runtime
         # Not where the run was trained, perhaps: a GPU that it demanded need not be here.
         self.device = training_device("no" if how.gpu == "no" else "auto")
@@ -108,7 +109,7 @@ class Lens:
     def attention(self, images: View) -> tuple[np.ndarray, np.ndarray | None]:
         """The branches' shares of the activation at each place, float32 [n, h, w]; see :class:`distreid.report.Attended`."""
         model, how = self.model.eval(), self.config.input
-        assert model.attention is not None
+        assert isinstance(model, DAAMNet) and model.attention is not None
         batches = plain_batches(images, slice(0, len(images)), len(images), how.height, how.width, self.device)
         with torch.inference_mode(), self.precision.autocast():
             f_Bchw = model.backbone(self.precision.layout(next(iter(batches))))
@@ -122,7 +123,8 @@ class Lens:
 
 def attend(lens: Lens, role: str, network: Network) -> list[Attended]:
     """A few of a domain's training images, at even steps."""
-    if lens.model.attention is None or not isinstance(network.train.store, ImageStore):  # source.extra: images of two files
+    attends = isinstance(lens.model, DAAMNet) and lens.model.attention is not None
+    if not attends or not isinstance(network.train.store, ImageStore):  # source.extra: images of two files
         return []
     index = spread(np.arange(len(network.train)), OVERLAYS)
     view = View(network.train.store, network.train.rows[index])
@@ -131,6 +133,13 @@ def attend(lens: Lens, role: str, network: Network) -> list[Attended]:
         Attended(role, crop, shared[at], None if specific is None else specific[at])
         for at, crop in enumerate(crops(view, np.arange(len(view))))
     ]
+
+
+def grids(path: Path) -> list[Grid]:
+    """EDAAN's grids of some epochs at even steps, the first and the last among them."""
+    files = sorted((path / "pictures").glob("epoch-*.png"))
+    chosen = [files[at] for at in sorted({round(at) for at in np.linspace(0, len(files) - 1, GRIDS)})] if files else []
+    return [Grid(int(file.stem.removeprefix("epoch-")), np.asarray(Image.open(file).convert("RGB"))) for file in chosen]
 
 
 def rank_lists(lens: Lens, test: TestSet, progress: Progress | None = None) -> tuple[list[RankList], tuple[int, int]]:

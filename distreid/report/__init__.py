@@ -7,10 +7,10 @@ from typing import Any
 from distreid.files import atomic_write
 from distreid.report.compare import render_comparison
 from distreid.report.page import render
-from distreid.report.pictures import Attended, Cloud, Cluster, Crop, Pictures, RankList
+from distreid.report.pictures import Attended, Cloud, Cluster, Crop, Grid, Pictures, RankList
 from distreid.report.read import read_run
 
-__all__ = ["Attended", "Cloud", "Cluster", "Crop", "Pictures", "RankList", "write_comparison", "write_report"]
+__all__ = ["Attended", "Cloud", "Cluster", "Crop", "Grid", "Pictures", "RankList", "write_comparison", "write_report"]
 
 
 def write_report(

@@ -10,6 +10,7 @@ from distreid.report.charts import svg, text_at
 from distreid.report.figure import Column, figure, panels
 from distreid.report.images import heat, overlay, picture
 from distreid.report.pictures import UNKNOWN, Attended, Cloud, Cluster, Crop, Pictures, RankList
+from distreid.report.read import Run
 from distreid.report.scatter import scatter
 from distreid.report.words import number, percent, plural
 
@@ -90,6 +91,26 @@ def attention(shown: Pictures) -> str:
     columns = list(map(Column, ("domain", "image", "row", "column", "shared", "specific")))
     drawing = f'<div class="triples">{triples}</div>{legend}'
     return figure("attention", "Attention", caption, drawing, columns, rows, wide=True, tabled=False)
+
+
+def translations(shown: Pictures, run: Run) -> str:
+    """EDAAN's translations over the epochs, with the losses of those epochs as data."""
+    if not shown.grids:
+        return ""
+    caption = (
+        "Left half: source images, each with its translation to the target's style, the attention mask (white is kept, black is "
+        "translated) and the reconstruction. Right half: the same for target images. Without attention the masks are black."
+    )
+    cells = []
+    for grid in shown.grids:
+        said = f"Image, translation, mask and reconstruction of source and target images after epoch {grid.epoch}"
+        cells.append(f'<li class="plain">{picture(grid.pixels_HW3, said)}<span>epoch {grid.epoch}</span></li>')
+    losses = {line["epoch"]: line["loss"] for line in run.epochs if line["round"] == 1}
+    terms = sorted({term for grid in shown.grids for term in losses.get(grid.epoch, {})})
+    rows = [(grid.epoch, *(losses.get(grid.epoch, {}).get(term) for term in terms)) for grid in shown.grids]
+    columns = [Column("epoch"), *(Column(term, _SCORE) for term in terms)]
+    drawing = f'<ol class="grids">{"".join(cells)}</ol>'
+    return figure("translations", "Translations over epochs", caption, drawing, columns, rows, wide=True)
 
 
 def _triple(one: Attended, other: str, low: float, high: float) -> str:

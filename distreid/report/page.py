@@ -31,7 +31,12 @@ def render(run: Run, defaults: Record | None = None, pictures: Pictures | None =
         (
             "Pictures",
             _note([*notes, *shown.notes]),
-            [gallery.rank_lists(shown), gallery.attention(shown), gallery.embedding(shown)],
+            [
+                gallery.translations(shown, run),
+                gallery.rank_lists(shown),
+                gallery.attention(shown),
+                gallery.embedding(shown),
+            ],
         ),
         ("Pseudo-labels", "", [*figures.labelling(run), figures.sizes(run), gallery.sheets(shown)]),
         ("Training", "", [figures.losses(run), figures.times(run), figures.rates(run)]),

@@ -75,6 +75,14 @@ class Cluster:
     crops: Sequence[Crop] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """EDAAN's translations after an epoch: uint8 RGB [H, W, 3], what `distreid.methods.grids` drew."""
+
+    epoch: int
+    pixels_HW3: NDArray[np.uint8]
+
+
 @dataclass(frozen=True)
 class Pictures:
     """All pictures of a run; what is empty is not shown.
@@ -89,6 +97,7 @@ class Pictures:
     rank_lists: Sequence[RankList] = ()
     ranked_among: tuple[int, int] = (0, 0)
     attended: Sequence[Attended] = ()
+    grids: Sequence[Grid] = ()
     clouds: Sequence[Cloud] = ()
     embedding_of: str = "identity"
     labels_round: int = 0

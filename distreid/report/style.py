@@ -68,6 +68,7 @@ li img { display: block; width: 100%; height: auto; border-radius: 4px; border: 
 .query img { border-color: var(--soft); }
 .hit img { border-color: var(--hit); } .miss img { border-color: var(--miss); }
 .ranked .hit { color: var(--hit); } .ranked .miss { color: var(--miss); }
+.grids { display: grid; grid-template-columns: repeat(2, 1fr); gap: .9rem; }
 .triples { display: grid; grid-template-columns: repeat(4, 1fr); gap: 1.1rem 1.6rem; }
 figure .triple { grid-template-columns: repeat(3, 1fr); gap: .1rem; }
 .triple img { border: 0; border-radius: 3px; }
@@ -105,6 +106,7 @@ svg .cat-8 { fill: #84cc16; } svg .cat-9 { fill: #64748b; } svg .cat-10 { fill: 
   figcaption { min-height: 0; }
   .ranked, .sheet { grid-template-columns: repeat(6, 1fr); }
   .triples { grid-template-columns: repeat(2, 1fr); gap: .9rem; }
+  .grids { grid-template-columns: 1fr; }
   .rounds tr > th:first-child { position: sticky; left: 0; background: var(--page); padding-right: .8rem; }
 }
 @media print {
