@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distreid import __version__
-from distreid.errors import UserError
+from distreid.errors import Stopped, UserError
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         options.verb(options)
     except UserError as error:
-        sys.exit(_complain(str(error), 2))
+        sys.exit(_complain(str(error), 143 if isinstance(error, Stopped) else 2))
     except KeyboardInterrupt:
         sys.exit(_complain("interrupted; a run that was under way continues with --resume", 1))
     except BrokenPipeError:

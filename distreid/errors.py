@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with 2.
     """
+
+
+class Stopped(UserError):  # noqa: N818 - nothing went wrong
+    """A run ended because it was told to, and can be continued; the command line exits with 143, as SIGTERM would."""

@@ -15,7 +15,6 @@ from distreid.errors import UserError
 from distreid.labels.settings import check_cameras
 from distreid.methods.domains import Network, open_network
 from distreid.methods.pictures import take_pictures
-from distreid.methods.protocols import Reporter
 from distreid.progress import Progress
 from distreid.remote import cache_folder, is_uri
 from distreid.report import write_comparison, write_report
@@ -62,7 +61,7 @@ def report(runs: list[Path], out: Path | None = None) -> Path:
     return write_report(runs[0], out=out, defaults=to_dict(Config()), pictures=pictures)
 
 
-def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory, reporter: Progress) -> dict[str, Any]:
     if config.runtime.workers == 0:
         from distreid.methods.local import train as train_locally
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
-from distreid.errors import UserError
+from distreid.errors import Stopped, UserError
 from distreid.files import atomic_write
 from distreid.terminal import TerminalReporter
 
@@ -24,12 +25,14 @@ SILENCE = 120.0  # seconds without a heartbeat after which a run on another mach
 class Progress:
     """Implements :class:`distreid.methods.protocols.Reporter`: shows each call on a terminal and keeps progress.json.
 
-    A context manager: a thread writes while the block runs; how the block ends is what the file says in the end.
+    A context manager: a thread writes while the block runs; how the block ends is what the file says in the end. The first SIGTERM
+    is a notice (:meth:`stopping`), the second one ends the process.
     """
 
     def __init__(self, run: Path, shown: TerminalReporter) -> None:
         self._file, self._shown = run / FILE, shown
         self._lock, self._stop, self._news = threading.Lock(), threading.Event(), True
+        self._noticed = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._state: dict[str, Any] = {
             "state": "running",
@@ -61,7 +64,20 @@ class Progress:
     def measure(self, losses: dict[str, float], images_per_second: float) -> None:
         """For dashboards; a terminal shows the sum of the losses, which comes with :meth:`advance`."""
 
+    def stopping(self) -> bool:
+        return self._noticed.is_set()
+
+    def heed_notice(self) -> None:
+        """Take SIGTERM as notice; again after whoever takes the signal over, as ray.init does."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._notice)
+
+    def _notice(self, number: int, frame: FrameType | None) -> None:
+        self._noticed.set()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     def __enter__(self) -> Progress:
+        self.heed_notice()
         self._thread.start()
         return self
 
@@ -69,9 +85,11 @@ class Progress:
         self._stop.set()
         self._thread.join()
         self._shown.close()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if kind is None:
             self._set(state="finished", stage=None)
-        elif kind is KeyboardInterrupt:
+        elif kind in (KeyboardInterrupt, Stopped):
             self._set(state="interrupted")
         else:
             self._set(state="failed", error=str(error) if isinstance(error, UserError) else f"{kind.__name__}: {error}")

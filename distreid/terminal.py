@@ -62,6 +62,9 @@ class TerminalReporter:
     def measure(self, losses: dict[str, float], images_per_second: float) -> None:
         """For dashboards: here the sum of the losses stands in the bar."""
 
+    def stopping(self) -> bool:
+        return False
+
     def close(self) -> None:
         """End the current stage; where there is no bar, a line says how long it took."""
         if self._bar is not None:

@@ -55,6 +55,7 @@ class MonitorActor:
         self._workers: dict[int, _Seen] = {}
         self._events: list[tuple[str, tuple[Any, ...]]] = []
         self._fatal: str | None = None
+        self._stopping = False
 
     def send(self, name: str, *arguments: Any) -> None:
         self._events.append((name, arguments))
@@ -69,7 +70,11 @@ class MonitorActor:
     def fatal(self) -> str | None:
         return self._fatal
 
-    def beat(self, pulse: Pulse) -> None:
+    def stop(self) -> None:
+        self._stopping = True
+
+    def beat(self, pulse: Pulse) -> bool:
+        """Returns whether the workers are to stop."""
         if any(seen.pulse.attempt != pulse.attempt for seen in self._workers.values()):
             self._workers.clear()
         seen = self._workers.setdefault(pulse.rank, _Seen(pulse))
@@ -77,6 +82,7 @@ class MonitorActor:
         if seen.pulse.steps != pulse.steps:
             seen.moved = seen.alive
         seen.pulse = pulse
+        return self._stopping
 
     def hung(self, limit: float) -> list[Pulse]:
         """The workers that hold up all others, when nobody has moved for ``limit`` seconds; they are named once.
@@ -103,7 +109,7 @@ class RemoteReporter:
 
     def __init__(self, monitor: Any, rank: int, attempt: str, metrics: WorkerMetrics) -> None:
         self._monitor, self._rank, self._attempt, self._metrics, self._sent = monitor, rank, attempt, metrics, 0.0
-        self._steps, self._stage, self._total, self._done = 0, "", 0, 0
+        self._steps, self._stage, self._total, self._done, self._stopping = 0, "", 0, 0, False
         threading.Thread(target=self._beat, daemon=True).start()
 
     def stage(self, title: str, total: int, done: int = 0) -> None:
@@ -124,6 +130,9 @@ class RemoteReporter:
     def note(self, text: str) -> None:
         self._send("note", text)
 
+    def stopping(self) -> bool:
+        return self._stopping
+
     def _send(self, name: str, *arguments: Any) -> None:
         if self._rank == 0:
             self._monitor.send.remote(name, *arguments)
@@ -133,7 +142,8 @@ class RemoteReporter:
         while True:
             waits = self._done >= self._total
             with suppress(Exception):  # the monitor is being restarted
-                self._monitor.beat.remote(Pulse(self._attempt, self._rank, self._steps, self._stage, waits, node, pid))
+                pulse = Pulse(self._attempt, self._rank, self._steps, self._stage, waits, node, pid)
+                self._stopping = ray.get(self._monitor.beat.remote(pulse), timeout=10 * HEARTBEAT)
             time.sleep(HEARTBEAT)
 
 
@@ -160,6 +170,8 @@ class Watch:
         while not ended:
             ended = self._stop.wait(INTERVAL)  # one last look after the end
             try:
+                if self._reporter.stopping():
+                    self._monitor.stop.remote()
                 events = ray.get(self._monitor.read.remote(), timeout=5)
                 hung = ray.get(self._monitor.hung.remote(self._limit), timeout=5) if self._limit and not ended else []
             except Exception:  # the cluster is going down; the driver reports that itself

@@ -24,14 +24,14 @@ from distreid.cluster.desk import DeskActor, RemoteDesk
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
-from distreid.errors import UserError
+from distreid.errors import Stopped, UserError
 from distreid.methods.domains import Network, open_network
 from distreid.methods.local import METHODS, test_sets
-from distreid.methods.protocols import Reporter
+from distreid.progress import Progress
 from distreid.runtime import RunDirectory, Team
 
 
-def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Progress) -> dict[str, Any]:
     """Train on Ray; ``config``'s data are packed files that every node can read. Returns what result.json holds.
 
     Raises:
@@ -39,6 +39,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     """
     reporter.stage("starting Ray", 0)
     start_ray(config.runtime.workers)
+    reporter.heed_notice()  # ray.init has taken the signal over
     how = config.runtime
     use_gpu, cpus = _plan_resources(how, config.labels.tasks)
     reporter.note(
@@ -70,7 +71,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
                 raise RuntimeError(f"the workers failed: {_last_line(error)}") from error
     message = ray.get(monitor.fatal.remote())
     if message is not None:
-        raise UserError(message)
+        raise Stopped(message) if reporter.stopping() else UserError(message)
     run.fetch()  # the leading worker may have another machine
     return json.loads(run.result.read_text(encoding="utf-8"))
 

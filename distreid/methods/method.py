@@ -19,7 +19,7 @@ from torch import Tensor
 from distreid.config import Config, to_dict
 from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, shard
-from distreid.errors import UserError
+from distreid.errors import Stopped, UserError
 from distreid.methods.domains import Network, TestSet
 from distreid.methods.features import extract
 from distreid.methods.networks import build_model, load_weights
@@ -36,6 +36,7 @@ class State:
 
     round: int = 0  # the method's own count of its stages
     epoch: int = 0  # epochs of this round that are finished
+    step: int = 0  # steps of the next one that are: not 0 where a run was stopped on notice
     figures: dict[str, Any] = field(default_factory=dict)  # this round's line of the result, as far as it is known
     result: dict[str, Any] = field(default_factory=dict)
 
@@ -106,33 +107,37 @@ class Method(ABC):
         domains = [self.source.train, self.target.train]
         first, figures = state.epoch, dict[str, float]()
         for epoch in range(first, epochs):
-            started = time.perf_counter()
+            started, begun, state.step = time.perf_counter(), state.step, 0
             batches = plan(epoch)
             seed = [self.config.seed, state.round, 2, epoch]
             # For backbones that draw random numbers of their own (dropout, drop path).
             torch.manual_seed(int(np.random.SeedSequence([*seed, self.team.rank]).generate_state(1)[0]))
             self.model.train()
             if epoch == first:
-                self.reporter.stage(title, epochs * len(batches), epoch * len(batches))
+                self.reporter.stage(title, epochs * len(batches), epoch * len(batches) + begun)
             meter = LossMeter(self.team)
-            for step, batch in enumerate(
-                training_batches(
-                    domains, batches, augmentation, seed, rank=self.team.rank, world=self.team.world, device=self.team.device,
-                    group=group,
-                )
+            for batch in training_batches(
+                domains, batches, augmentation, seed, rank=self.team.rank, world=self.team.world, device=self.team.device,
+                group=group, first=begun,
             ):  # fmt: skip
+                done, ended = batch.step + 1, batch.step + 1 == len(batches)
                 # 1, unless nodes were lost and what is left cannot share the batch equally.
                 weight = len(batch.index_B) * self.team.world / batches.index_SB.shape[1]
-                parts, rate = update(batch, epoch + step / len(batches), weight)
+                parts, rate = update(batch, epoch + batch.step / len(batches), weight)
                 for terms in parts:
                     meter.add(terms)
-                if (step + 1) % CHECK_EVERY == 0 or step + 1 == len(batches):
+                if done % CHECK_EVERY == 0 or ended:
                     losses = meter.mean()
-                    speed = (step + 1) * len(batch.index_B) / (time.perf_counter() - started)
+                    speed = (done - begun) * len(batch.index_B) / (time.perf_counter() - started)
                     self.reporter.measure(losses, speed)
                     self.check_losses(losses, epoch)
                     figures["loss"] = sum(meter.mean_seen.values())
-                self.reporter.advance(epoch * len(batches) + step + 1, {**figures, "epoch": epoch + 1})
+                    if not ended and self.team.any(self.reporter.stopping()):
+                        for engine in engines:
+                            engine.end_epoch(weight)
+                        state.step = done
+                        self.stop(optimizer())
+                self.reporter.advance(epoch * len(batches) + done, {**figures, "epoch": epoch + 1})
             for engine in engines:
                 engine.end_epoch(weight)
             self.check_weights(epoch)
@@ -143,11 +148,21 @@ class Method(ABC):
                 seconds["train"] = seconds.get("train", 0.0) + elapsed
             if self.team.leads:
                 record = {"event": "epoch", "round": state.round, "epoch": epoch + 1, "loss": meter.mean_seen, "lr": rate}
-                images = batches.index_SB.size
+                images = batches.index_SB[begun:].size
                 pace = {"images_per_second": images / elapsed, "seconds": elapsed, "workers": self.team.world}
                 self.run_directory.append({**record, **pace})
             self.after_epoch()
+            if self.team.any(self.reporter.stopping()):
+                self.stop(optimizer())
             self.checkpoint(optimizer())
+
+    def stop(self, optimizer: dict[str, Any]) -> NoReturn:
+        """End as SIGTERM asked, with a checkpoint to continue from. All processes call it."""
+        self.checkpoint(optimizer)
+        self.team.barrier()  # nobody ends the run before it is written
+        epoch, step = self.state.epoch, self.state.step
+        where = f"step {step} of epoch {epoch + 1}" if step else f"epoch {epoch}"
+        raise Stopped(f"{self.run_directory.shown}: stopped as asked, after {where} of this stage; --resume continues there")
 
     def check_losses(self, losses: dict[str, float], epoch: int) -> None:
         """The same verdict in every process, because the means are."""

@@ -65,3 +65,7 @@ class Reporter(Protocol):
     def note(self, text: str) -> None:
         """A line that stays."""
         ...
+
+    def stopping(self) -> bool:
+        """Whether this process was given notice (SIGTERM) that it has to end soon."""
+        ...

@@ -40,6 +40,14 @@ class Team:
         dist.all_reduce(both, dist.ReduceOp.MAX)
         return int(both[0]) == -int(both[1])
 
+    def any(self, mine: bool) -> bool:
+        """Whether it is true in any process; the same answer in all of them."""
+        if self.world == 1:
+            return mine
+        flag = torch.tensor(int(mine), device=self.device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
+
     def average_buffers(self, model: nn.Module, weight: float = 1.0) -> None:
         """Give every process the mean of all processes' floating-point buffers (BatchNorm's running statistics).
 

@@ -60,6 +60,19 @@ def test_a_worker_that_hangs_is_named_and_the_result_is_the_same(
     assert accuracies(tmp_path) == accuracies(undisturbed)
 
 
+def test_a_terminated_run_ends_with_a_checkpoint_and_continues_to_the_same_result(
+    undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    driver = start(tmp_path, packed_pair)
+    wait_for_line(tmp_path, '"event": "labels", "round": 1', driver)
+    driver.terminate()
+    _, err = finish(driver, code=143)
+    assert err.splitlines()[-1].startswith("distreid: ") and "stopped as asked, after epoch 1" in err
+    assert lines(tmp_path)[-1]["event"] == "epoch", "it ends soon, and not before the epoch does"
+    finish(start(tmp_path, packed_pair, resume=True))
+    assert accuracies(tmp_path) == accuracies(undisturbed)
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head with one CPU; nodes are added by the test."""

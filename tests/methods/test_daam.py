@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from distreid.config import Config, to_yaml
-from distreid.errors import UserError
+from distreid.errors import Stopped, UserError
 from distreid.methods.domains import open_network
 from distreid.methods.local import train
 from distreid.methods.networks import load_network
@@ -22,10 +22,11 @@ Make = Callable[..., Config]
 
 
 class Silent:
-    """A reporter that shows nothing, and stops the run at its n-th call when told to."""
+    """A reporter that shows nothing; stops the run at its n-th call, or says after a step (title, number) that notice was given."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
+    def __init__(self, stop_at: int | None = None, notice_after: tuple[str, int] | None = None) -> None:
         self.calls, self.stop_at, self.titles = 0, stop_at, []  # type: ignore[var-annotated]
+        self.notice_after, self.noticed = notice_after, False
 
     def _count(self) -> None:
         self.calls += 1
@@ -38,12 +39,16 @@ class Silent:
 
     def advance(self, done: int, figures: dict[str, float]) -> None:
         self._count()
+        self.noticed = self.noticed or (self.titles[-1], done) == self.notice_after
 
     def measure(self, losses: dict[str, float], images_per_second: float) -> None:
         pass
 
     def note(self, text: str) -> None:
         self._count()
+
+    def stopping(self) -> bool:
+        return self.noticed
 
 
 def run(config: Config, reporter: Silent | None = None, *, resume: bool = False) -> dict[str, Any]:
@@ -118,6 +123,22 @@ def test_a_run_stopped_anywhere_continues_to_the_same_bits(
     assert without_time == [
         {k: v for k, v in line.items() if k in ("event", "round", "epoch", "loss", "lr")} for line in metrics(reference)
     ]
+
+
+@pytest.mark.parametrize("after", [("pre-training", 2), ("pre-training", 6), ("training, round 2 of 2", 1)])
+def test_a_run_given_notice_stops_within_an_epoch_and_continues_to_the_same_bits(
+    undisturbed: tuple[Config, dict[str, Any], int], small_config: Make, after: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, result, _ = undisturbed
+    config = small_config()
+    monkeypatch.setattr("distreid.methods.method.CHECK_EVERY", 1)
+    with pytest.raises(Stopped, match=r"stopped as asked, after step \d+ of epoch \d"):
+        run(config, Silent(notice_after=after))
+    saved = load_tensors(RunDirectory(config.output).last)
+    assert saved["state"]["step"] > 0
+    assert accuracies(run(config, resume=True)) == accuracies(result)
+    ours, theirs = (load_tensors(RunDirectory(c.output).last)["model"] for c in (config, reference))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
 def test_more_rounds_continue_a_finished_run(undisturbed: tuple[Config, dict[str, Any], int], small_config: Make) -> None:
