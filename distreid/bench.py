@@ -48,6 +48,12 @@ def _score(n: int, dim: int) -> dict[str, Any]:
     return bench_score(max(1, n // 6), n, dim)
 
 
+def _round(n: int, dim: int) -> dict[str, Any]:
+    from distreid.cluster.bench import bench_round
+
+    return bench_round(n, dim)
+
+
 class _Noise:
     """Images as a store decodes them, without the decoding: the step is what is measured here."""
 
@@ -100,5 +106,6 @@ def _seconds(work: Callable[[], None], device: torch.device) -> float:
 
 _BENCHES: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "score": _score,
+    "round": _round,
     "train": lambda n, dim: bench_train(),
 }

@@ -183,8 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--target-truth", metavar="MASKS", help="the other domain's, to compare the backgrounds' colours")
 
     bench = verb("bench", _bench, "Measure this machine.")
-    bench.add_argument("what", choices=["labels", "score", "train"])
-    bench.add_argument("--n", type=int, default=12_936, help="labels: features; score: gallery images")
+    bench.add_argument("what", choices=["labels", "score", "train", "round"])
+    bench.add_argument("--n", type=int, default=12_936, help="labels, round: features; score: gallery images")
     bench.add_argument("--dim", type=int, default=2048)
     bench.add_argument("--p", type=float, default=1.6e-3, help="labels: see `distreid label` (default: %(default)s)")
     bench.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="labels: the engine (default: %(default)s)")

@@ -20,6 +20,7 @@ class EDAANNetworkConfig:
     encoder_blocks: int = 4  # residual blocks of E, before the re-ID head branches off (decided)
     decoder_blocks: int = 5  # and of G: nine together
     attention_width: int = 32
+    attention_start: float = 0.5  # A of an untrained attention network (decided); above 0.5 it begins by keeping more
     discriminator_width: int = 64
     discriminator_layers: int = 3  # patches of 70 x 70 pixels
     reid_stages: int = 2  # strided residual stages between E_S and the pooling (decided)
@@ -42,11 +43,11 @@ class EDAANConfig:
     gan_weight: float = 1.0  # Eq. 9
     cycle_weight: float = 10.0  # decided: Eq. 9 omits the term, the text uses it; CycleGAN's value
     attention_weight: float = 10.0  # paper
-    # Decided, for schedules far shorter than the paper's: there A = 1 everywhere (nothing translated, so a perfect cycle) is
-    # found before the generators can draw. The paper has neither of the two: true and 0.
-    cycle_trains_attention: bool = True  # false: the cycle loss moves the generators only, not the mask
-    keep_weight: float = 0.0  # of (mean A - keep_area)^2 for each image: holds the mask away from all and nothing
-    keep_area: float = 0.4  # a person's share of a crop
+    # Decided, all 0 as in the paper: what keeps the mask away from the trivial ones (everything kept, so a perfect cycle; the same
+    # grey everywhere, so perfect consistency), which short schedules find before the generators can draw.
+    keep_weight: float = 0.0  # of (mean A - keep_area)^2 of each image
+    keep_area: float = 0.3  # a person's share of a crop
+    binary_weight: float = 0.0  # of mean A(1 - A)
     metric_weight: float = 1.0  # paper
     identity_weight: float = 1.0  # paper
     epochs: int = 100  # paper, at a constant rate; an epoch is one pass over the source images (decided)
@@ -88,6 +89,8 @@ def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: in
     for name in ("encoder_blocks", "decoder_blocks", "reid_stages"):
         if getattr(network, name) < 0:
             raise UserError(f"edaan.network.{name}={getattr(network, name)} must not be negative")
+    if not 0 < network.attention_start < 1:
+        raise UserError(f"edaan.network.attention_start={network.attention_start} must lie between 0 and 1, both excluded")
     if not 0 <= network.dropout < 1:
         raise UserError(f"edaan.network.dropout={network.dropout} must lie between 0 and 1")
     for name in ("batch_size", "instances", "group"):
@@ -110,6 +113,7 @@ def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: in
         "cycle_weight",
         "attention_weight",
         "keep_weight",
+        "binary_weight",
         "metric_weight",
         "identity_weight",
         "lr",

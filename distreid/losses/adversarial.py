@@ -30,6 +30,12 @@ def attention_consistency_loss(mask_B1HW: Tensor, translated_mask_B1HW: Tensor) 
     return F.l1_loss(mask_B1HW.float(), translated_mask_B1HW.float())
 
 
+def binarity_loss(mask_B1HW: Tensor) -> Tensor:
+    """A(1 - A), mean over pixels (decided; no part of the paper): 0 where every pixel is either kept or translated."""
+    mask_B1HW = mask_B1HW.float()
+    return (mask_B1HW * (1 - mask_B1HW)).mean()
+
+
 def area_loss(mask_B1HW: Tensor, area: float) -> Tensor:
     """(mean A - area)^2 of each image, mean over the images (decided; no part of the paper)."""
     return (mask_B1HW.float().mean((1, 2, 3)) - area).square().mean()

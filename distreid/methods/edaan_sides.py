@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,14 @@ from distreid.losses import (
     adversarial_loss,
     area_loss,
     attention_consistency_loss,
+    binarity_loss,
     cycle_loss,
     hard_label_loss,
     quartet_loss,
     triplet_loss,
 )
 from distreid.models import EDAAN, Translation, attended
-from distreid.models.edaan import ReIDHead, compose
+from distreid.models.edaan import ReIDHead
 
 Terms = dict[str, Tensor]
 
@@ -60,8 +62,7 @@ class GeneratorSide(nn.Module):
         x_S, x_T = x_BCHW[is_source_B], x_BCHW[~is_source_B]
         how = self._how
         there_S, there_T = self.source(x_S), self.target(x_T)  # G(x), Eq. 1; F(x), Eq. 2
-        cycled_S, cycled_T = self._cycled(x_S, there_S), self._cycled(x_T, there_T)
-        back_S, back_T = self.target(cycled_S), self.source(cycled_T)
+        back_S, back_T = self.target(there_S.image_BCHW), self.source(there_T.image_BCHW)
         source_judge, target_judge = self._discriminators
         assert source_judge is not None and target_judge is not None
         fake_T, fake_S = self._seen(there_S.image_BCHW, there_S), self._seen(there_T.image_BCHW, there_T)
@@ -71,25 +72,22 @@ class GeneratorSide(nn.Module):
                 adversarial_loss(target_judge(fake_T), real=True, kind=how.gan)
                 + adversarial_loss(source_judge(fake_S), real=True, kind=how.gan)
             ),
-            "cycle": how.cycle_weight
-            * (cycle_loss(x_S, self._cycled(cycled_S, back_S)) + cycle_loss(x_T, self._cycled(cycled_T, back_T))),
+            "cycle": how.cycle_weight * (cycle_loss(x_S, back_S.image_BCHW) + cycle_loss(x_T, back_T.image_BCHW)),
         }
         if there_S.mask_B1HW is not None:
             terms["attention"] = how.attention_weight * (_consistency(there_S, back_S) + _consistency(there_T, back_T))
-            if how.keep_weight:
-                areas = (area_loss(there.mask_B1HW, how.keep_area) for there in (there_S, there_T) if there.mask_B1HW is not None)
-                terms["area"] = how.keep_weight * sum(areas, torch.zeros((), device=x_BCHW.device))
+            masks = [there.mask_B1HW for there in (there_S, there_T) if there.mask_B1HW is not None]
+            for name, weight, prior in (
+                ("area", how.keep_weight, partial(area_loss, area=how.keep_area)),
+                ("binarity", how.binary_weight, binarity_loss),
+            ):
+                if weight:
+                    terms[name] = weight * torch.stack([prior(mask) for mask in masks]).sum()
         if self.head is not None:
             views = [there_S.features_Bchw, self.source.encoder(there_S.image_BCHW)]
             terms |= reid_terms(self.head, views, labelled, how)
         seen = (self._seen(x_S, there_S), fake_S, self._seen(x_T, there_T), fake_T)
         return terms, tuple(images.detach() for images in seen)
-
-    def _cycled(self, x_BCHW: Tensor, translation: Translation) -> Tensor:
-        """``x``'s translation as the cycle takes it on."""
-        if self._how.cycle_trains_attention or translation.mask_B1HW is None:
-            return translation.image_BCHW
-        return compose(translation.mask_B1HW.detach(), translation.generated_BCHW, x_BCHW)
 
     def _seen(self, image_BCHW: Tensor, translation: Translation) -> Tensor:
         """What a discriminator sees of an image, real or translated, with the attention that the real one was given."""

@@ -21,6 +21,7 @@ class Sizes:
     encoder_blocks: int = 4
     decoder_blocks: int = 5
     attention_width: int = 32
+    attention_start: float = 0.5
     discriminator_width: int = 64
     discriminator_layers: int = 3
     reid_stages: int = 2
@@ -107,6 +108,9 @@ class EDAAN(nn.Module):
         for part in (self.source, self.target, self.source_discriminator, self.target_discriminator):
             if part is not None:
                 part.apply(_initialise)
+        for translator in (self.source, self.target):
+            if translator is not None and translator.attention is not None:
+                translator.attention.start_at(sizes.attention_start)
 
     @property
     def encoder(self) -> Encoder:

@@ -4,6 +4,8 @@ The figure is not in the paper's text. Decided: the attention-guided CycleGAN fa
 Images are signed, [B, 3, H, W] in [-1, 1].
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,6 +74,12 @@ class AttentionNetwork(nn.Module):
             nn.Upsample(scale_factor=2), *_convolution(2 * width, width, 3), nn.ReLU(inplace=True),
             nn.Conv2d(width, 1, 7, padding=3, padding_mode="reflect"),
         )  # fmt: skip
+
+    def start_at(self, value: float) -> None:
+        """Make the untrained network's A about ``value`` everywhere."""
+        last = self.body[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        nn.init.constant_(last.bias, math.log(value / (1 - value)))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return torch.sigmoid(self.body(x_BCHW).float())
