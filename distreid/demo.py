@@ -29,9 +29,11 @@ def demo(out: Path, *, seed: int = 0, overrides: list[str] | None = None) -> Non
     train(config, resume=RunDirectory(out).config.exists())
 
 
-def drawn_settings(data: Path, seed: int) -> dict[str, Any]:
-    """The demo's settings on the networks of :func:`draw_pair`; all but an output."""
-    settings: dict[str, Any] = yaml.safe_load((resources.files("distreid") / "demo.yaml").read_text(encoding="utf-8"))
+def drawn_settings(data: Path, seed: int, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Settings, the demo's by default, on the networks of :func:`draw_pair`; all but an output."""
+    if settings is None:
+        settings = yaml.safe_load((resources.files("distreid") / "demo.yaml").read_text(encoding="utf-8"))
+    assert settings is not None
     roles = {"source": SOURCE, "target": TARGET}
     return settings | {"seed": seed} | {role: {"data": str(data / f"{domain}.arrow")} for role, domain in roles.items()}
 

@@ -73,9 +73,10 @@ def table(
         out: where our runs lie, shared by all tables.
         run: run what is missing first.
     """
-    book = papers()
-    if name not in book["tables"]:
-        raise UserError(f"no table '{name}': choose one of {', '.join(book['tables'])}")
+    books = papers()
+    if name not in books:
+        raise UserError(f"no table '{name}': choose one of {', '.join(books)}")
+    book = books[name]
     what = book["tables"][name]
     rows = _rows(what, drawn)
     columns = _columns(book, what, overrides, drawn, data, out)
@@ -96,9 +97,11 @@ def table(
 
 
 @cache
-def papers() -> dict[str, Any]:
-    """What `papers/daam.yaml` holds."""
-    return yaml.safe_load((resources.files("distreid") / "papers" / "daam.yaml").read_text(encoding="utf-8"))
+def papers() -> dict[str, dict[str, Any]]:
+    """Each table's name and the file of `papers/` that it stands in."""
+    files = [resources.files("distreid") / "papers" / name for name in ("daam.yaml", "edaan.yaml")]
+    books = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    return {name: book for book in books for name in book["tables"]}
 
 
 def _rows(what: dict[str, Any], drawn: bool) -> list[Row]:
@@ -117,13 +120,13 @@ def _columns(
 ) -> list[Column]:
     changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in overrides)}
     if drawn:
-        small = book["drawn"]["set"] | changes
+        how = book["drawn"]
 
         def base(seed: int) -> dict[str, Any]:
-            return drawn_settings(drawn_folder(seed), seed)
+            return drawn_settings(drawn_folder(seed), seed, how.get("settings"))
 
-        concurrency = book["drawn"]["concurrency"]
-        return [_column(f"{SOURCE} → {TARGET} (drawn)", out / "drawn", base, small, concurrency, drawn=True)]
+        title, folder = f"{SOURCE} → {TARGET} (drawn)", out / how["folder"]
+        return [_column(title, folder, base, how["set"] | changes, how["concurrency"], drawn=True)]
     columns = []
     for key in what["transfers"]:
         transfer = book["transfers"][key]
@@ -131,7 +134,7 @@ def _columns(
             role: transfer[role] | {"data": str(data.resolve() / Path(transfer[role]["data"]).name)}
             for role in ("source", "target")
         }
-        columns.append(_column(transfer["title"], out / key, partial(_same, tree), changes, 0))
+        columns.append(_column(transfer["title"], out / key, partial(_same, book.get("base", {}) | tree), changes, 0))
     return columns
 
 

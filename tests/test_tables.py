@@ -55,7 +55,7 @@ def test_mean_and_deviation_over_seeds_and_every_measure(tmp_path: Path) -> None
     assert cells(figure, "iteration 2")[f"{ours} mAP"] == "52.0" and cells(figure, "iteration 3")[f"{ours} mAP"] == "–"
 
 
-@pytest.mark.parametrize("name", papers()["tables"])
+@pytest.mark.parametrize("name", papers())
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_table_in_every_format(name: str, form: str, tmp_path: Path) -> None:
     text = table(name, drawn=form == "text", out=tmp_path, form=form)

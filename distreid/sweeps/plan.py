@@ -159,7 +159,7 @@ def shared_pretraining(plan: Plan, trials: Sequence[Trial]) -> dict[str, str]:
     keys: dict[str, str] = {}
     for trial in trials:
         config = plan.config(trial)
-        if not config.pretrain.checkpoint:
+        if config.method == "daam" and not config.pretrain.checkpoint:
             tree = to_dict(config)
             what = {key: tree[key] for key in PRETRAINING} | {"precision": config.runtime.precision}
             keys[trial.name] = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]

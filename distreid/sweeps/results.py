@@ -42,7 +42,7 @@ def _round(run: RunDirectory, line: dict[str, Any], labels: dict[str, Any]) -> R
         row |= {"quality": overall(silhouette, line["outliers"], count), "silhouette": silhouette}
     if "agreement" in labels:
         row["agreement"] = labels["agreement"]["adjusted_rand"]
-    row |= {key: line[key] for key in ("clusters", "outliers", "eps")}
+    row |= {key: line[key] for key in ("clusters", "outliers", "eps") if key in line}
     row |= {f"oracle_{key}": line[key] for key in ("mAP", "rank1") if key in line}
     return row | {"seconds": sum(line["seconds"].values())}
 
