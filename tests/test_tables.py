@@ -38,7 +38,7 @@ def test_without_runs_it_is_the_papers(tmp_path: Path) -> None:
 
 
 def test_mean_and_deviation_over_seeds_and_every_measure(tmp_path: Path) -> None:
-    common = {"adapt.rounds": 3, "adapt.epochs": 2, "runtime.workers": 0}
+    common = papers()["daam-2"]["drawn"]["set"]
     result(tmp_path, common | {"seed": 0}, (0.2, 0.4), (0.3, 0.5), (0.5, 0.6))
     result(tmp_path, common | {"seed": 1}, (0.3, 0.4), (0.4, 0.5), (0.7, 0.8))
     made = table("daam-2", drawn=True, seeds=[0, 1], out=tmp_path, form="csv")
