@@ -129,7 +129,7 @@ def _tiles(run: Run) -> str:
     elif run.direct_transfer:
         tiles.append(("direct transfer mAP", percent(run.direct_transfer["mAP"]), "target test set"))
     if run.in_domain:
-        tiles.append(("source mAP", percent(run.in_domain["mAP"]), "in domain, before adapting"))
+        tiles.append(("source mAP", percent(run.in_domain["mAP"]), "in domain" + ", before adapting" * (run.method == "daam")))
     latest = run.labelled or (run.rounds[-1] if run.rounds else None)
     if latest and "clusters" in latest:
         tiles.append(("clusters", number(latest["clusters"]), f"{number(latest['outliers'])} outliers, round {latest['round']}"))
@@ -143,24 +143,30 @@ def _tiles(run: Run) -> str:
 
 
 def _rounds(run: Run) -> str:
+    labels = run.method != "edaan"  # whose rounds are stages, without pseudo-labels
+    stages = STAGES if labels else ("train", "evaluate")
+
     def row(name: str, metrics: Record, *, labelled: bool = False, timed: bool = False) -> list[str]:
         accuracy = [percent(metrics.get(key)) for key in ("mAP", "rank1", "rank5", "rank10")]
-        labelled = labelled and "eps" in metrics  # a stage of EDAAN has no pseudo-labels
         labelling = [number(metrics["eps"], 4), number(metrics["clusters"]), number(metrics["outliers"])] if labelled else [""] * 3
-        seconds = [_seconds(metrics["seconds"].get(stage)) for stage in STAGES] if timed else [""] * len(STAGES)
+        labelling = labelling if labels else []
+        seconds = [_seconds(metrics["seconds"].get(stage)) for stage in stages] if timed else [""] * len(stages)
         return [name, *accuracy, *labelling, *seconds]  # a phone shows the first columns
 
     rows = [row("source, in domain", run.in_domain)] if run.in_domain else []
     if run.direct_transfer:
         rows.append(row("direct transfer", run.direct_transfer))
-    rows += [row(f"round {r['round']}", r, labelled=True, timed=True) for r in run.rounds]
+    rows += [
+        row(f"round {r['round']}" if labels else f"stage {r['round']}, {r['stage']}", r, labelled=labels, timed=True)
+        for r in run.rounds
+    ]
     if run.labelled:
         rows.append(row(f"round {run.labelled['round']}, under way", run.labelled, labelled=True))
     if run.final:
         rows.append(row("adapted (final)", run.final))
     if not rows:
         return "<p>No round has ended yet.</p>"
-    head = ["", "mAP", "Rank-1", "Rank-5", "Rank-10", "eps", "clusters", "outliers", *STAGES]
+    head = ["", "mAP", "Rank-1", "Rank-5", "Rank-10", *(["eps", "clusters", "outliers"] if labels else []), *stages]
     return table(head, rows, kind="rounds final" if run.final else "rounds")
 
 
