@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from distreid.cluster.desk import DeskActor, RemoteDesk
+from distreid.cluster.desk import RemoteDesk, start_desk
 from distreid.cluster.train import start_ray
 from distreid.config import LabelsConfig
 from distreid.data.sampling import shard
@@ -31,22 +31,22 @@ class _Worker:
         """Returns once the features are drawn."""
 
     def hand_in(self) -> tuple[float, float, int, int]:
-        """Seconds until the labels were here, seconds of labelling, clusters, bytes that this process took for it at most."""
-        before, began = peak_memory_bytes(), time.perf_counter()
+        """Seconds until the labels were here, seconds of labelling, clusters, peak memory of this process in bytes."""
+        began = time.perf_counter()
         labels = self._desk.label("round", self._shard_nD, None)
         took = time.perf_counter() - began
-        return took, float(labels.figures["stats"]["seconds"]), len(labels.pseudo.centers), peak_memory_bytes() - before
+        return took, float(labels.figures["stats"]["seconds"]), len(labels.pseudo.centers), peak_memory_bytes()
 
 
 def bench_round(n: int, dim: int, workers: int = 2) -> dict[str, Any]:
     """Hands n drawn features in from ``workers`` processes and waits for their labels, as a round does.
 
     Returns the sizes; `seconds`, from handing in to the labels in the last worker; `labelling_seconds`, the part that the engine
-    took; `moving_seconds`, the rest; `share`, of a round whose training takes 10 minutes; `worker_bytes`, what the occasion added
-    to the peak memory of a worker.
+    took; `moving_seconds`, the rest; `share`, of a round whose training takes 10 minutes; `worker_peak_bytes`, the
+    peak memory of a worker (which draws its features itself).
     """
     start_ray(workers)
-    desk = DeskActor.remote(LabelsConfig(), {}, np.full(n, -1), 0.0, "bench")
+    desk, _kept = start_desk(LabelsConfig(), {}, np.full(n, -1), 0.0, "bench")
     team = [_Worker.remote(desk, rank, workers, n, dim) for rank in range(workers)]
     ray.get([worker.ready.remote() for worker in team])
     found = ray.get([worker.hand_in.remote() for worker in team])
@@ -62,6 +62,6 @@ def bench_round(n: int, dim: int, workers: int = 2) -> dict[str, Any]:
         "labelling_seconds": labelling,
         "moving_seconds": seconds - labelling,
         "share_of_round": seconds / (TRAINING + seconds),
-        "worker_bytes": max(extra for *_, extra in found),
+        "worker_peak_bytes": max(peak for *_, peak in found),
         "features_bytes": 4 * n * dim,
     }

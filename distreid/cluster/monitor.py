@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -189,5 +190,6 @@ class Watch:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    with suppress(OSError):  # it has ended by itself
+        if "RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_text():  # and not another that was given its number
+            os.kill(pid, signal.SIGKILL)

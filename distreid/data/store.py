@@ -98,6 +98,8 @@ class ImageStore:
         path = local_copy(str(path)) if is_uri(path) else Path(path)
         if interpolation not in INTERPOLATIONS:
             raise UserError(f"unknown interpolation '{interpolation}'; choose one of {', '.join(INTERPOLATIONS)}")
+        if path.is_dir():
+            raise UserError(f"{path}: a folder, not a packed file; pack it: distreid pack {path} {path.name}.arrow --format FORMAT")
         if not path.is_file():
             raise UserError(f"{path}: no such file; make it with: distreid pack SRC {path} --format FORMAT")
         try:
