@@ -33,7 +33,9 @@ class _Occasion:
 def start_desk(labels: LabelsConfig, tests: dict[str, TestSet], camids: np.ndarray, gpus: float, run: str) -> tuple[Any, Any]:
     """The actor, and the reference to its data, to be kept as long as Ray may have to restart it."""
     sets = ray.put((tests, camids))
-    return DeskActor.options(num_gpus=gpus).remote(labels, sets, gpus, run), sets
+    return DeskActor.options(num_gpus=gpus).remote(
+        labels, [sets], gpus, run
+    ), sets  # in a list: Ray does not take it for an argument
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
@@ -41,10 +43,10 @@ class DeskActor:
     """Wraps a :class:`LocalDesk`. Shards and answers travel through the object store: an answer is put there once, and each
     node's workers map the same copy. ``gpus``: what each task of the neighbour search reserves."""
 
-    def __init__(self, labels: LabelsConfig, sets: tuple[dict[str, TestSet], np.ndarray], gpus: float, run: str) -> None:
+    def __init__(self, labels: LabelsConfig, sets: list[Any], gpus: float, run: str) -> None:
         import torch
 
-        tests, camids = sets
+        tests, camids = ray.get(sets[0])
 
         torch.set_num_threads(os.cpu_count() or 1)  # Ray gives an actor one thread; the workers are idle while it works
         # Ray does not hide a node's GPUs from an actor that reserved none.
