@@ -72,7 +72,7 @@ def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory,
         if error.name != "ray":
             raise
         raise UserError("runtime.workers needs Ray, which is not installed; runtime.workers=0 trains in this process") from None
-    return train_on_ray(config, *networks, run, reporter)
+    return train_on_ray(config, run, reporter)
 
 
 def with_absolute_paths(config: Config) -> Config:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
 import ray
 
-from distreid.cluster.desk import RemoteDesk, start_desk
+from distreid.cluster.desk import DeskActor, RemoteDesk
 from distreid.cluster.train import start_ray
 from distreid.config import LabelsConfig
 from distreid.data.sampling import shard
@@ -46,7 +45,7 @@ def bench_round(n: int, dim: int, workers: int = 2) -> dict[str, Any]:
     peak memory of a worker (which draws its features itself).
     """
     start_ray(workers)
-    desk, _kept = start_desk(LabelsConfig(), {}, np.full(n, -1), 0.0, "bench")
+    desk = DeskActor.remote(LabelsConfig(), None, 0.0, "bench")
     team = [_Worker.remote(desk, rank, workers, n, dim) for rank in range(workers)]
     ray.get([worker.ready.remote() for worker in team])
     found = ray.get([worker.hand_in.remote() for worker in team])

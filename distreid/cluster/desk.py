@@ -14,10 +14,11 @@ import ray
 
 from distreid.cluster.metrics import DeskMetrics
 from distreid.cluster.search import SpreadSearch
-from distreid.config import LabelsConfig
+from distreid.config import DomainConfig, LabelsConfig
 from distreid.errors import UserError
 from distreid.methods.desk import LocalDesk
-from distreid.methods.domains import TestSet
+from distreid.methods.domains import TestSet, open_network
+from distreid.methods.local import test_sets
 from distreid.methods.protocols import Answer, RoundLabels
 
 
@@ -30,24 +31,24 @@ class _Occasion:
     answered: int = 0
 
 
-def start_desk(labels: LabelsConfig, tests: dict[str, TestSet], camids: np.ndarray, gpus: float, run: str) -> tuple[Any, Any]:
-    """The actor, and the reference to its data, to be kept as long as Ray may have to restart it."""
-    sets = ray.put((tests, camids))
-    return DeskActor.options(num_gpus=gpus).remote(
-        labels, [sets], gpus, run
-    ), sets  # in a list: Ray does not take it for an argument
-
-
 @ray.remote(num_cpus=0, max_restarts=-1)
 class DeskActor:
     """Wraps a :class:`LocalDesk`. Shards and answers travel through the object store: an answer is put there once, and each
-    node's workers map the same copy. ``gpus``: what each task of the neighbour search reserves."""
+    node's workers map the same copy.
 
-    def __init__(self, labels: LabelsConfig, sets: list[Any], gpus: float, run: str) -> None:
+    Args:
+        domains: source and target, whose test sets it ranks.
+        gpus: what each task of the neighbour search reserves.
+    """
+
+    def __init__(self, labels: LabelsConfig, domains: tuple[DomainConfig, DomainConfig] | None, gpus: float, run: str) -> None:
         import torch
 
-        tests, camids = ray.get(sets[0])
-
+        # Opened here: arguments this large could be lost with a node, and a restart then fails.
+        tests, camids = dict[str, TestSet](), None
+        if domains is not None:
+            source, target = open_network(domains[0], labelled=True), open_network(domains[1], labelled=False)
+            tests, camids = test_sets(source, target), target.camids
         torch.set_num_threads(os.cpu_count() or 1)  # Ray gives an actor one thread; the workers are idle while it works
         # Ray does not hide a node's GPUs from an actor that reserved none.
         reserved = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))

@@ -20,18 +20,18 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
-from distreid.cluster.desk import RemoteDesk, start_desk
+from distreid.cluster.desk import DeskActor, RemoteDesk
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import Stopped, UserError
-from distreid.methods.domains import Network, open_network
-from distreid.methods.local import METHODS, test_sets
+from distreid.methods.domains import open_network
+from distreid.methods.local import METHODS
 from distreid.progress import Progress
 from distreid.runtime import RunDirectory, Team
 
 
-def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Progress) -> dict[str, Any]:
+def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, Any]:
     """Train on Ray; ``config``'s data are packed files that every node can read. Returns what result.json holds.
 
     Raises:
@@ -50,7 +50,9 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     # Beside the driver, which shares its fate.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     monitor = MonitorActor.options(scheduling_strategy=here).remote()
-    desk, _kept = start_desk(config.labels, test_sets(source, target), target.camids, how.label_gpus, run.path.name)
+    desk = DeskActor.options(num_gpus=how.label_gpus).remote(
+        config.labels, (config.source, config.target), how.label_gpus, run.path.name
+    )
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
