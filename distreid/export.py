@@ -1,4 +1,4 @@
-"""The matching network (images in, f_sh out) as one file for other programs: safetensors or ONNX, checked against PyTorch."""
+"""The matching network (images in, features out) as one file for other programs: safetensors or ONNX, checked against PyTorch."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from distreid.methods.networks import build_model, load_network
 from distreid.models import EDAAN, DAAMNet
 
 TOLERANCE = 1e-4  # of the largest feature: another runtime sums in another order
-HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # take no part in f_sh
+HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # of DAAM: take no part in f_sh
+
+
+Model = DAAMNet | EDAAN
 
 
 class MatchingNetwork(nn.Module):
-    """uint8 RGB images [B, 3, H, W] to f_sh, float32 [B, c]; the input's normalisation is part of it."""
+    """uint8 RGB images [B, 3, H, W] to what is matched, float32 [B, c]; the input's normalisation is part of it."""
 
-    def __init__(self, model: DAAMNet) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
@@ -50,32 +53,36 @@ class Exported:
 def export(checkpoint: Path, out: Path) -> Exported:
     """Write the network of a run (its last finished round) or a checkpoint to ``out``, by its ending.
 
-    ``.safetensors`` holds the weights, named as in :class:`DAAMNet`; ``.onnx`` the graph with a free batch size. The metadata of
-    both say how to prepare an image. What other software makes of the file is compared with PyTorch before it appears.
+    ``.safetensors`` holds the weights, named as in :class:`DAAMNet` or :class:`EDAAN`; ``.onnx`` the graph with a free batch size.
+    The metadata of both say how to prepare an image. What other software makes of the file is compared with PyTorch before it
+    appears.
 
     Raises:
         UserError: unknown ending, missing package, unreadable checkpoint, or features that differ from PyTorch's.
     """
-    writers: dict[str, Callable[[DAAMNet, Config, dict[str, str]], tuple[bytes, float]]] = {
+    writers: dict[str, Callable[[Model, Config, dict[str, str]], tuple[bytes, float]]] = {
         ".safetensors": _safetensors,
         ".onnx": _onnx,
     }
     if out.suffix not in writers:
         raise UserError(f"{out}: the ending says what to write: {' or '.join(writers)}")
     model, config, file = load_network(checkpoint)
-    if isinstance(model, EDAAN):
-        raise UserError(f"{file}: holds a model of method edaan, whose export is not written yet")
     content, difference = writers[out.suffix](model, config, metadata(model, config, file))
     if not difference <= TOLERANCE:
         raise UserError(f"{out}: not written, for its features differ from PyTorch's by {difference:.1e} of the largest")
     with atomic_write(out) as stream:
         stream.write(content)
-    return Exported(out, file, len(content), model.backbone.channels, difference)
+    return Exported(out, file, len(content), model.feature_channels, difference)
 
 
-def metadata(model: DAAMNet, config: Config, file: Path) -> dict[str, str]:
+def metadata(model: Model, config: Config, file: Path) -> dict[str, str]:
     """What a stranger must know to use the file; every value is text, as both formats want it."""
     height, width = config.input.height, config.input.width
+    if isinstance(model, DAAMNet):
+        what, architecture = "f_sh of Huang et al. (AAAI 2020)", to_dict(config)["model"]
+    else:
+        kind = "128-d embedding" if model.feature == "embedding" else "pooled vector"
+        what, architecture = f"the {kind} of Khatun et al. (EDAAN)", to_dict(config)["edaan"]["network"]
     return {
         "distreid": __version__,
         "checkpoint": file.name,
@@ -84,28 +91,35 @@ def metadata(model: DAAMNet, config: Config, file: Path) -> dict[str, str]:
         "bilinear with antialiasing",
         "normalisation": "part of the network: (x / 255 - mean) / deviation with mean 0.485, 0.456, 0.406 and deviation 0.229, "
         "0.224, 0.225; weights alone (safetensors) need it done before the backbone",
-        "output": f"features: float32 [batch, {model.backbone.channels}], f_sh of Huang et al. (AAAI 2020), not normalised; "
+        "output": f"features: float32 [batch, {model.feature_channels}], {what}, not normalised; "
         "match by the Euclidean distance of L2-normalised features",
-        "model": json.dumps(to_dict(config)["model"]),
+        "model": json.dumps(architecture),
     }
 
 
-def _safetensors(model: DAAMNet, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
+def _safetensors(model: Model, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
     try:
         from safetensors.torch import load, save
     except ImportError:
         raise _missing("safetensors") from None
-    weights = {name: value.contiguous() for name, value in model.state_dict().items() if not name.startswith(HEADS)}
+    weights = {name: value.contiguous() for name, value in model.state_dict().items() if _matches(name, model)}
     content = save(weights, metadata)
     again = build_model(config, identities=1, weights=False)
     unknown = again.load_state_dict(load(content), strict=False)
-    assert not unknown.unexpected_keys and all(name.startswith(HEADS) for name in unknown.missing_keys)
-    assert isinstance(again, DAAMNet)
+    assert not unknown.unexpected_keys and not any(_matches(name, model) for name in unknown.missing_keys)
     network = MatchingNetwork(again).eval()
     return content, _difference(model, config, lambda x_BCHW: _features(network, x_BCHW))
 
 
-def _onnx(model: DAAMNet, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
+def _matches(name: str, model: Model) -> bool:
+    """Whether a weight takes part in what is matched."""
+    if isinstance(model, DAAMNet):
+        return not name.startswith(HEADS)
+    encoder = "source.encoder." if model.own_encoder is None else "own_encoder."
+    return name.startswith((encoder, "head.stages.", *(["head.embedding."] if model.feature == "embedding" else [])))
+
+
+def _onnx(model: Model, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  what torch.onnx builds the graph with
@@ -131,7 +145,7 @@ def _onnx(model: DAAMNet, config: Config, metadata: dict[str, str]) -> tuple[byt
     return content, _difference(model, config, lambda x_BCHW: session.run(None, {"images": x_BCHW.numpy()})[0])
 
 
-def _difference(model: DAAMNet, config: Config, other: Callable[[Tensor], np.ndarray[Any, Any]]) -> float:
+def _difference(model: Model, config: Config, other: Callable[[Tensor], np.ndarray[Any, Any]]) -> float:
     """Of ``other``'s features from the model's own, over batches of several sizes."""
     network, worst = MatchingNetwork(model).eval(), 0.0
     generator = torch.Generator().manual_seed(0)

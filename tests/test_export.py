@@ -16,6 +16,7 @@ from distreid.data.transforms import normalize
 from distreid.methods.networks import build_model, load_network
 from distreid.runtime import save_tensors
 from tests.conftest import small_settings
+from tests.methods.test_edaan import settings as edaan_settings
 from tests.test_cli import fails
 
 
@@ -140,3 +141,34 @@ def test_mistakes(checkpoint: Path, packed_pair: tuple[Path, Path], tmp_path: Pa
     assert ".npz or .npy" in fails(capsys, "embed", str(checkpoint), *data, "--out", str(tmp_path / "f.txt"))
     line = fails(capsys, "embed", str(checkpoint), *data, "--out", str(tmp_path / "f.npz"), "--split", "test")
     assert "no split 'test'" in line and "query" in line
+
+
+@pytest.mark.parametrize(
+    ("variant", "feature", "encoder"), [("edaan", "embedding", "source.encoder."), ("daan", "pooled", "own_encoder.")]
+)
+def test_edaans_matching_network_is_exported_alone(
+    variant: str, feature: str, encoder: str, packed_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    safetensors = pytest.importorskip("safetensors", reason="the extra 'export' is not installed")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'export' is not installed")
+    pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
+    settings = edaan_settings(packed_pair, tmp_path / "run")
+    settings["edaan"] |= {"variant": variant, "feature": feature}
+    config = config_from_dict(settings)
+    torch.manual_seed(0)
+    model = build_model(config, identities=12)
+    save_tensors(tmp_path / "c.pt", {"config": to_dict(config), "identities": 12, "model": model.state_dict()})
+    x_BCHW = torch.randint(0, 256, (3, 3, 16, 8), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = model.eval().features(normalize(x_BCHW)).numpy()
+    for name in ("m.onnx", "m.safetensors"):
+        main(["export", str(tmp_path / "c.pt"), str(tmp_path / name)])  # checks that other software gives the same features
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"images": x_BCHW.numpy()})[0], expected, atol=1e-4 * np.abs(expected).max())
+    with safetensors.safe_open(tmp_path / "m.safetensors", "pt") as file:
+        names = set(file.keys())
+        assert file.metadata()["method"] == "edaan"
+    parts = (encoder, "head.stages.", "head.embedding.")
+    assert all(name.startswith(parts) for name in names), "neither generators nor discriminators"
+    found = {part for part in parts if any(name.startswith(part) for name in names)}
+    assert found == set(parts) - ({"head.embedding."} if feature == "pooled" else set())
