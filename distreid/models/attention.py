@@ -16,7 +16,7 @@ class DomainAdaptiveAttention(nn.Module):
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         self.spatial = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, stride=2, padding=1, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 3, stride=2, groups=channels, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
         )
@@ -31,5 +31,8 @@ class DomainAdaptiveAttention(nn.Module):
 
     def forward(self, f_Bchw: Tensor) -> Tensor:
         """F [B, c, h, w] -> A [B, c, h, w] in (0, 1)."""
-        a_Bchw = F.interpolate(self.spatial(f_Bchw), size=f_Bchw.shape[-2:], mode="bilinear", align_corners=False)
+        # Padded here and not by the convolution: on a map of 2 x 1, whose border taps see padding alone, oneDNN leaves their bfloat16
+        # gradients uninitialised (torch 2.15), and sooner or later a weight is NaN.
+        spatial_Bchw = self.spatial(F.pad(f_Bchw, (1, 1, 1, 1)))
+        a_Bchw = F.interpolate(spatial_Bchw, size=f_Bchw.shape[-2:], mode="bilinear", align_corners=False)
         return torch.sigmoid(self.channel(a_Bchw))

@@ -73,6 +73,28 @@ def test_attention_is_the_papers_stages() -> None:
     assert a.shape == (3, 64, 7, 5) and a.min() > 0 and a.max() < 1
 
 
+def test_bfloat16_gradients_are_those_of_float64_on_the_smallest_map() -> None:
+    torch.manual_seed(0)
+    exact = nn.Conv2d(512, 512, 3, stride=2, padding=1, groups=512, bias=False).double()
+    for _ in range(20):
+        junk = [
+            torch.full((512 * 9 * k,), float("nan"), dtype=dtype) for k in range(1, 8) for dtype in (torch.float32, torch.bfloat16)
+        ]
+        del junk  # memory that nobody initialises is now NaN
+        module = DomainAdaptiveAttention(512)
+        convolution = module.spatial[0]
+        assert isinstance(convolution, nn.Conv2d)
+        convolution.load_state_dict(exact.state_dict())
+        f_Bchw = torch.randn(16, 512, 2, 1).contiguous(memory_format=torch.channels_last)
+        captured: list[torch.Tensor] = []
+        convolution.register_forward_hook(lambda _, __, output: captured.append(output) or output)
+        with torch.autocast("cpu", torch.bfloat16):
+            module(f_Bchw)
+        (gradient,) = torch.autograd.grad(captured[0].float().square().sum(), convolution.weight)
+        (expected,) = torch.autograd.grad(exact(f_Bchw.double()).square().sum(), exact.weight)
+        assert (gradient - expected).abs().max() <= 0.02 * expected.abs().max()
+
+
 def test_target_head_depends_on_its_seed_alone() -> None:
     net = DAAMNet(build_backbone("resnet18", "none"), 7)
     net.new_target_head(5, seed=3)
