@@ -31,8 +31,8 @@ class DomainAdaptiveAttention(nn.Module):
 
     def forward(self, f_Bchw: Tensor) -> Tensor:
         """F [B, c, h, w] -> A [B, c, h, w] in (0, 1)."""
-        # Padded here and not by the convolution: on a map of 2 x 1, whose border taps see padding alone, oneDNN leaves their bfloat16
-        # gradients uninitialised (torch 2.15), and sooner or later a weight is NaN.
+        # Padded here and not by the convolution: on a map of 2 x 1, whose border taps see padding alone, oneDNN leaves their
+        # bfloat16 gradients uninitialised (torch 2.15), and sooner or later a weight is NaN.
         spatial_Bchw = self.spatial(F.pad(f_Bchw, (1, 1, 1, 1)))
         a_Bchw = F.interpolate(spatial_Bchw, size=f_Bchw.shape[-2:], mode="bilinear", align_corners=False)
         return torch.sigmoid(self.channel(a_Bchw))

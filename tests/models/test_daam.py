@@ -87,7 +87,7 @@ def test_bfloat16_gradients_are_those_of_float64_on_the_smallest_map() -> None:
         convolution.load_state_dict(exact.state_dict())
         f_Bchw = torch.randn(16, 512, 2, 1).contiguous(memory_format=torch.channels_last)
         captured: list[torch.Tensor] = []
-        convolution.register_forward_hook(lambda _, __, output: captured.append(output) or output)
+        convolution.register_forward_hook(lambda _, __, output, kept=captured: kept.append(output))
         with torch.autocast("cpu", torch.bfloat16):
             module(f_Bchw)
         (gradient,) = torch.autograd.grad(captured[0].float().square().sum(), convolution.weight)
