@@ -135,6 +135,7 @@ class Method(ABC):
                     if not ended and self.team.any(self.reporter.stopping()):
                         for engine in engines:
                             engine.end_epoch(weight)
+                        self.check_weights(epoch)
                         state.step = done
                         self.stop(optimizer())
                 self.reporter.advance(epoch * len(batches) + done, {**figures, "epoch": epoch + 1})

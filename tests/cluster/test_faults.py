@@ -51,7 +51,7 @@ def test_labelling_actor_killed_at_its_work_and_worker_killed_during_evaluation(
 def test_a_worker_that_hangs_is_named_and_the_result_is_the_same(
     undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    driver = start(tmp_path, packed_pair, "runtime.hang_timeout=15")
+    driver = start(tmp_path, packed_pair, "runtime.hang_timeout=25")
     wait_for_line(tmp_path, '"event": "epoch", "round": 1', driver)
     hung = max(processes_of(driver.pid, "RayTrainWorker"))
     os.kill(hung, signal.SIGSTOP)  # the other one waits for it in a collective
