@@ -14,6 +14,7 @@ from typing import Any
 
 from distreid import __version__
 from distreid.errors import Stopped, UserError
+from distreid.remote import on_this_machine
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -264,7 +265,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from distreid.accuracy import evaluate
 
     metrics = evaluate(
-        Path(options.checkpoint),
+        on_this_machine(options.checkpoint),
         options.data,
         options.format,
         flip=options.flip,
@@ -320,7 +321,7 @@ def _label(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from distreid.export import export
 
-    done = export(Path(options.checkpoint), Path(options.out))
+    done = export(on_this_machine(options.checkpoint), Path(options.out))
     print(f"{done.path}: {done.size / 1e6:,.1f} MB, images -> {done.channels} features, of {done.checkpoint}")
     print(f"checked: features differ from PyTorch's by {done.difference:.0e} of the largest")
 
@@ -329,7 +330,7 @@ def _embed(options: argparse.Namespace) -> None:
     from distreid.embed import embed
 
     done = embed(
-        Path(options.checkpoint),
+        on_this_machine(options.checkpoint),
         options.data,
         Path(options.out),
         format=options.format,
@@ -344,7 +345,7 @@ def _translate(options: argparse.Namespace) -> None:
     from distreid.translation import translate
 
     images, masks, figures = translate(
-        Path(options.checkpoint),
+        on_this_machine(options.checkpoint),
         options.data,
         options.format,
         Path(options.out),
@@ -402,13 +403,13 @@ def _table(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from distreid.launch import report
 
-    print(report([Path(run) for run in options.runs], Path(options.out) if options.out else None))
+    print(report([on_this_machine(run) for run in options.runs], Path(options.out) if options.out else None))
 
 
 def _status(options: argparse.Namespace) -> None:
     from distreid.status import status
 
-    print(status(Path(options.run)))
+    print(status(on_this_machine(options.run)))
 
 
 def _runs(options: argparse.Namespace) -> None:

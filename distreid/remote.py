@@ -51,6 +51,19 @@ def local_copy(uri: str) -> Path:
     return copy
 
 
+def on_this_machine(place: str) -> Path:
+    """A run directory or a checkpoint where it can be read: the place itself, or of a URI a copy that is made up to date."""
+    if not is_uri(place):
+        return Path(place)
+    if place.endswith(".pt"):
+        return local_copy(place)
+    mirror = Mirror(place)
+    mirror.fetch()
+    if not any(not _hidden(file.name) for file in mirror.copy.iterdir()):
+        raise UserError(f"{place}: nothing is there; check the address")
+    return mirror.copy
+
+
 class Mirror:
     """A folder at a URI and its copy on this machine, each made the same as the other when told to.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from distreid.cli import main
 from distreid.config import Config
 from distreid.errors import UserError
 from distreid.launch import train
@@ -88,7 +89,7 @@ def test_the_checkpoint_arrives_last(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_a_run_at_a_uri_is_continued_on_another_machine(
-    machine: Machine, small_config: Callable[..., Config], tmp_path: Path
+    machine: Machine, small_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reporter = Silent()
     plain = run(small_config(output=tmp_path / "plain"), reporter)
@@ -110,3 +111,11 @@ def test_a_run_at_a_uri_is_continued_on_another_machine(
     assert RunDirectory(uri).load() is not None
     with pytest.raises(UserError, match=f"{uri} already holds a run"):
         train(config)
+    capsys.readouterr()
+    machine("c")
+    main(["status", uri])
+    main(["report", uri])
+    assert "finished" in (said := capsys.readouterr().out) and str(tmp_path / "c") in said
+    with pytest.raises(SystemExit):
+        main(["status", f"{uri}-other"])
+    assert f"{uri}-other: nothing is there" in capsys.readouterr().err
