@@ -48,6 +48,7 @@ def test_labelling_actor_killed_at_its_work_and_worker_killed_during_evaluation(
     assert accuracies(tmp_path) == accuracies(undisturbed)
 
 
+@pytest.mark.chaos  # two minutes, for `make test` is long enough
 def test_a_worker_that_hangs_is_named_and_the_result_is_the_same(
     undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
