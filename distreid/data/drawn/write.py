@@ -47,8 +47,8 @@ class DrawnSummary:
     def __str__(self) -> str:
         """What it holds, in a line."""
         return (
-            f"{self.root}: {self.domain}, {self.train_images:,} training images of {self.identities:,} identities, {self.query_images:,} queries, "
-            f"{self.gallery_images:,} gallery images, {self.distractors:,} distractors, {self.junk:,} junk; {self.cameras} cameras"
+            f"{self.root}: {self.domain}, {self.train_images:,} training images of {self.identities:,} identities, "
+            f"{self.query_images:,} queries, {self.gallery_images:,} gallery images, {self.distractors:,} distractors, {self.junk:,} junk; {self.cameras} cameras"
         )
 
 
