@@ -48,7 +48,8 @@ class DrawnSummary:
         """What it holds, in a line."""
         return (
             f"{self.root}: {self.domain}, {self.train_images:,} training images of {self.identities:,} identities, "
-            f"{self.query_images:,} queries, {self.gallery_images:,} gallery images, {self.distractors:,} distractors, {self.junk:,} junk; {self.cameras} cameras"
+            f"{self.query_images:,} queries, {self.gallery_images:,} gallery images, "
+            f"{self.distractors:,} distractors, {self.junk:,} junk; {self.cameras} cameras"
         )
 
 
