@@ -48,6 +48,9 @@ class EDAANConfig:
     keep_weight: float = 0.0  # of (mean A - keep_area)^2 of each image
     keep_area: float = 0.3  # a person's share of a crop
     binary_weight: float = 0.0  # of mean A(1 - A)
+    # Past translations of each domain that are kept, so that half of those a discriminator judges are old ones; 0: none (the paper
+    # is silent; CycleGAN keeps 50). A multiple of batch_size.
+    replay: int = 0
     metric_weight: float = 1.0  # paper
     identity_weight: float = 1.0  # paper
     epochs: int = 100  # paper, at a constant rate; an epoch is one pass over the source images (decided)
@@ -104,6 +107,7 @@ def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: in
         "reid_epochs",
         "reid_decay_epochs",
         "pictures_every",
+        "replay",
     ):
         if getattr(how, name) < 0:
             raise UserError(f"edaan.{name}={getattr(how, name)} must not be negative")
@@ -125,6 +129,8 @@ def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: in
             f"edaan.beta1={how.beta1}, edaan.mask_threshold={how.mask_threshold} and edaan.keep_area={how.keep_area} must lie "
             "between 0 and 1"
         )
+    if how.replay % how.batch_size:
+        raise UserError(f"edaan.replay={how.replay} must be a multiple of edaan.batch_size={how.batch_size}, or 0")
     if how.variant == "cyclegan" and how.attention:
         raise UserError("edaan.variant=cyclegan has no attention: set edaan.attention=false, or take edaan.variant=daan")
     if how.translates and (height % 4 or width % 4):

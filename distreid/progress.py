@@ -67,6 +67,9 @@ class Progress:
     def stopping(self) -> bool:
         return self._noticed.is_set()
 
+    def leaving(self) -> bool:
+        return False
+
     def heed_notice(self) -> None:
         """Take SIGTERM as notice; again after whoever takes the signal over, as ray.init does."""
         if threading.current_thread() is threading.main_thread():

@@ -65,6 +65,9 @@ class TerminalReporter:
     def stopping(self) -> bool:
         return False
 
+    def leaving(self) -> bool:
+        return False
+
     def close(self) -> None:
         """End the current stage; where there is no bar, a line says how long it took."""
         if self._bar is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import Callable
@@ -16,10 +17,10 @@ import torch.multiprocessing as mp
 def _run(rank: int, world: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...], folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-    try:
-        torch.save(function(rank, world, *arguments), Path(folder) / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+    torch.save(function(rank, world, *arguments), Path(folder) / f"{rank}.pt")
+    dist.barrier()  # nobody leaves while another still talks to it
+    dist.destroy_process_group()
+    os._exit(0)  # now and then Gloo's threads abort an ordinary exit
 
 
 def on_ranks(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:

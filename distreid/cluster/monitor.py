@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.train
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster.metrics import WorkerMetrics
@@ -133,6 +134,9 @@ class RemoteReporter:
 
     def stopping(self) -> bool:
         return self._stopping
+
+    def leaving(self) -> bool:
+        return ray.train.get_preemption_info() is not None
 
     def _send(self, name: str, *arguments: Any) -> None:
         if self._rank == 0:

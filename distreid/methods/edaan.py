@@ -19,6 +19,7 @@ from distreid.errors import UserError
 from distreid.methods.edaan_sides import DiscriminatorSide, GeneratorSide, Labelled, ReIDSide
 from distreid.methods.grids import save_pictures
 from distreid.methods.method import LossTerms, Method, State, accuracy_text
+from distreid.methods.replay import Replay
 from distreid.models.edaan import EDAAN, parameters_of
 from distreid.runtime import Engine, timed
 
@@ -84,16 +85,19 @@ class EDAANMethod(Method):
         source = PKStream(self.source_labels, how.instances, [*seed, 0])
         target = PlainStream(len(self.target.train), [*seed, 1])
         plan = partial(plan_unpaired, source, target, half=how.batch_size, group=2 * how.group)
-        optimizers = self.saved["optimizer"] if self.saved is not None else None
+        saved = self.saved["optimizer"] if self.saved is not None else None
         for phase in phases(how):
             if phase.until > self.state.epoch:
-                optimizers = self.train_phase(phase, joint, plan, optimizers)
+                saved = self.train_phase(phase, joint, plan, saved)
 
     def train_phase(
-        self, phase: Phase, joint: bool, plan: Callable[[int], BatchPlan], optimizers: dict[str, Any] | None
+        self, phase: Phase, joint: bool, plan: Callable[[int], BatchPlan], saved: dict[str, Any] | None
     ) -> dict[str, Any]:
-        """The rest of a phase's epochs, from the optimisers' state to their state."""
-        generators, discriminators = self.engines(phase, joint, optimizers)
+        """The rest of a phase's epochs, from the optimisers' and the replayed images' state to their state."""
+        how = self.config.edaan
+        generators, discriminators = self.engines(phase, joint, saved)
+        alike = saved is not None and saved["masked"] == phase.masked  # a phase of masked images replays no whole ones
+        replay = Replay(how.replay, how.batch_size, self.team, saved["replay"] if saved is not None and alike else None)
 
         def update(batch: Batch, epoch: float, _: float) -> tuple[list[LossTerms], float]:
             discriminators.learning_rate(epoch)
@@ -104,15 +108,23 @@ class EDAANMethod(Method):
                     self.model.signed(batch.images_BCHW), is_source_B, self.labelled(batch, int(epoch))
                 )
                 generators.step(sum(terms.values(), torch.zeros((), device=self.team.device)))
-            wrong = discriminators.forward(*seen)
+            real_S, fake_S, real_T, fake_T = seen
+            turn = [self.config.seed, self.state.round, 4, int(epoch), batch.step]
+            fake_S, fake_T = replay.exchange([fake_S, fake_T], turn)
+            wrong = discriminators.forward(real_S, fake_S, real_T, fake_T)
             discriminators.step(wrong)
             return [{**terms, "discriminator": wrong}], rate
 
         def state() -> dict[str, Any]:
-            return {"generators": generators.optimizer_state(), "discriminators": discriminators.optimizer_state()}
+            return {
+                "generators": generators.optimizer_state(),
+                "discriminators": discriminators.optimizer_state(),
+                "replay": replay.state(),
+                "masked": phase.masked,
+            }
 
         title = "translation" + " and re-ID" * joint + ", masked" * phase.masked
-        self.train(phase.until, title, plan, update, state, engines=[generators, discriminators], group=2 * self.config.edaan.group)
+        self.train(phase.until, title, plan, update, state, engines=[generators, discriminators], group=2 * how.group)
         return state()
 
     def engines(self, phase: Phase, joint: bool, saved: dict[str, Any] | None) -> tuple[Engine, Engine]:

@@ -107,7 +107,7 @@ class Method(ABC):
         domains = [self.source.train, self.target.train]
         first, figures = state.epoch, dict[str, float]()
         for epoch in range(first, epochs):
-            started, begun, state.step = time.perf_counter(), state.step, 0
+            started, begun = time.perf_counter(), state.step
             batches = plan(epoch)
             seed = [self.config.seed, state.round, 2, epoch]
             # For backbones that draw random numbers of their own (dropout, drop path).
@@ -132,18 +132,21 @@ class Method(ABC):
                     self.reporter.measure(losses, speed)
                     self.check_losses(losses, epoch)
                     figures["loss"] = sum(meter.mean_seen.values())
-                    if not ended and self.team.any(self.reporter.stopping()):
+                    stopping = not ended and self.team.any(self.reporter.stopping())
+                    if stopping or (not ended and self.reporter.leaving()):
                         for engine in engines:
                             engine.end_epoch(weight)
                         self.check_weights(epoch)
                         state.step = done
-                        self.stop(optimizer())
+                        if stopping:
+                            self.stop(optimizer())
+                        self.checkpoint(optimizer())  # to lose no more than a few steps when the node goes
                 self.reporter.advance(epoch * len(batches) + done, {**figures, "epoch": epoch + 1})
             for engine in engines:
                 engine.end_epoch(weight)
             self.check_weights(epoch)
             elapsed = time.perf_counter() - started
-            state.epoch = epoch + 1
+            state.epoch, state.step = epoch + 1, 0
             if "seconds" in state.figures:
                 seconds = state.figures["seconds"]
                 seconds["train"] = seconds.get("train", 0.0) + elapsed

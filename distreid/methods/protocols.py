@@ -69,3 +69,7 @@ class Reporter(Protocol):
     def stopping(self) -> bool:
         """Whether this process was given notice (SIGTERM) that it has to end soon."""
         ...
+
+    def leaving(self) -> bool:
+        """Whether a node of the run is about to be taken away: the same answer in all processes, which must all ask."""
+        ...

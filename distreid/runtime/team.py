@@ -31,6 +31,14 @@ class Team:
         dist.all_reduce(values)
         return values / self.world
 
+    def gather(self, mine: Tensor) -> Tensor:
+        """Every process's rows, in rank order, in all of them; as many in each."""
+        if self.world == 1:
+            return mine
+        parts = [torch.empty_like(mine) for _ in range(self.world)]
+        dist.all_gather(parts, mine.contiguous())
+        return torch.cat(parts)
+
     def agrees(self, text: str) -> bool:
         """Whether every process holds the same text; the same answer in all of them."""
         if self.world == 1:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
+from distreid.runtime import RunDirectory
 from tests.cluster.runs import accuracies, finish, lines, processes_of, start, wait_for
 
 pytestmark = pytest.mark.ray
@@ -61,6 +63,7 @@ def test_a_worker_that_hangs_is_named_and_the_result_is_the_same(
     assert accuracies(tmp_path) == accuracies(undisturbed)
 
 
+@pytest.mark.chaos  # tests/methods gives notice to a run without Ray
 def test_a_terminated_run_ends_with_a_checkpoint_and_continues_to_the_same_result(
     undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -97,17 +100,59 @@ def test_a_lost_node_is_replaced_and_the_result_is_the_same(
     assert {line["workers"] for line in lines(tmp_path) if line["event"] == "epoch"} == {2}
 
 
-@pytest.mark.chaos  # two to three minutes: Ray waits before it goes on with fewer
-def test_an_elastic_run_goes_on_without_the_lost_node(packed_pair: tuple[Path, Path], tmp_path: Path, cluster: Cluster) -> None:
+@pytest.mark.chaos  # four to five minutes: Ray waits before it goes on with fewer, and looks for new nodes once a minute
+@pytest.mark.timeout(900)
+def test_an_elastic_run_goes_on_without_the_lost_node_and_takes_a_new_one(
+    packed_pair: tuple[Path, Path], tmp_path: Path, cluster: Cluster
+) -> None:
+    def workers() -> list[int]:
+        return [line["workers"] for line in lines(tmp_path) if line["event"] == "epoch"]
+
     second = cluster.add_node(num_cpus=1)
-    elastic = ["runtime.cpus_per_worker=1", "runtime.min_workers=1"]
-    driver = start(tmp_path, packed_pair, *elastic, address=cluster.address)
+    driver = start(
+        tmp_path, packed_pair, "runtime.cpus_per_worker=1", "runtime.min_workers=1", "adapt.epochs=1000", address=cluster.address
+    )
     wait_for(tmp_path, "epoch", 1)
     cluster.remove_node(second, allow_graceful=False)
-    finish(driver)
-    workers = [line["workers"] for line in lines(tmp_path) if line["event"] == "epoch"]
-    assert workers[0] == 2 and workers[-1] == 1
-    assert accuracies(tmp_path)["final"] is not None
+    deadline = time.monotonic() + 300
+    while workers()[-1] != 1:
+        assert driver.poll() is None and time.monotonic() < deadline, "it does not go on with one worker"
+        time.sleep(0.5)
+    cluster.add_node(num_cpus=1)
+    while workers()[-1] != 2:
+        assert driver.poll() is None and time.monotonic() < deadline + 200, "it does not take the new node"
+        time.sleep(0.5)
+    driver.terminate()
+    finish(driver, code=143)
+    seen = workers()
+    assert [count for count, before in zip(seen, [0, *seen], strict=False) if count != before] == [2, 1, 2]
+    epochs = [(line["round"], line["epoch"]) for line in lines(tmp_path) if line["event"] == "epoch"]
+    assert epochs == [(0, 1), (0, 2), *((1, epoch + 1) for epoch in range(len(epochs) - 2))], "no epoch is lost or done twice"
+
+
+@pytest.mark.chaos
+def test_a_node_that_says_it_will_go_leaves_a_checkpoint_within_the_epoch(
+    packed_pair: tuple[Path, Path], tmp_path: Path, cluster: Cluster
+) -> None:
+    second = cluster.add_node(num_cpus=1)
+    long = ["model.batchnorm_group=2", "pretrain.batch_size=4", "pretrain.epochs=500"]  # 27 steps an epoch
+    driver = start(tmp_path, packed_pair, "runtime.cpus_per_worker=1", *long, address=cluster.address)
+    wait_for(tmp_path, "epoch", 0)
+    drain = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address, "--node-id", second.node_id]
+    reason = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "60"]
+    subprocess.run([*drain, *reason], check=True, capture_output=True)
+    directory, deadline = RunDirectory(tmp_path / "run"), time.monotonic() + 60
+    while (saved := directory.load()) is None or not saved["state"]["step"]:
+        assert driver.poll() is None and time.monotonic() < deadline, "no checkpoint within an epoch"
+    assert saved["state"]["step"] == 20
+    cluster.remove_node(second, allow_graceful=False)
+    before = saved["state"]["epoch"]
+    cluster.add_node(num_cpus=1)
+    while not any(line["epoch"] > before + 1 for line in lines(tmp_path) if line["event"] == "epoch"):
+        assert driver.poll() is None and time.monotonic() < deadline + 120, "it does not go on"
+        time.sleep(0.5)
+    driver.terminate()
+    finish(driver, code=143)
 
 
 @pytest.mark.chaos

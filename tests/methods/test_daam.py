@@ -47,6 +47,9 @@ class Silent:
     def note(self, text: str) -> None:
         self._count()
 
+    def leaving(self) -> bool:
+        return False
+
     def stopping(self) -> bool:
         return self.noticed
 
@@ -137,6 +140,26 @@ def test_a_run_given_notice_stops_within_an_epoch_and_continues_to_the_same_bits
     saved = load_tensors(RunDirectory(config.output).last)
     assert saved["state"]["step"] > 0
     assert accuracies(run(config, resume=True)) == accuracies(result)
+    ours, theirs = (load_tensors(RunDirectory(c.output).last)["model"] for c in (config, reference))
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+def test_a_run_whose_node_is_about_to_go_saves_within_the_epoch_and_goes_on(
+    undisturbed: tuple[Config, dict[str, Any], int], small_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, result, calls = undisturbed
+    monkeypatch.setattr("distreid.methods.method.CHECK_EVERY", 2)
+
+    class Leaving(Silent):
+        def leaving(self) -> bool:
+            return True
+
+    config = small_config()
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Leaving(stop_at=calls - 5))
+    saved = load_tensors(RunDirectory(config.output).last)
+    assert saved["state"]["round"] == 2 and saved["state"]["step"] > 0
+    assert accuracies(run(config, Leaving(), resume=True)) == accuracies(result)
     ours, theirs = (load_tensors(RunDirectory(c.output).last)["model"] for c in (config, reference))
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 

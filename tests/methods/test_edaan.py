@@ -51,7 +51,7 @@ def settings(pair: tuple[Path, Path], output: Path) -> dict[str, Any]:
         "input": {"height": 16, "width": 8, "pad": 0, "erase": 0.0},
         "edaan": {
             "epochs": 2, "decay_epochs": 1, "whole_epochs": 1, "attention_epochs": 2, "reid_epochs": 1, "reid_decay_epochs": 1,
-            "batch_size": 16, "instances": 2, "group": 8, "pictures_every": 2, "network": dict(TINY),
+            "batch_size": 16, "instances": 2, "group": 8, "replay": 16, "pictures_every": 2, "network": dict(TINY),
         },
         "runtime": {"workers": 0, "gpu": "no"},
     }  # fmt: skip
@@ -280,6 +280,7 @@ def test_a_learning_rate_that_is_far_too_high_is_one_line(make: Make) -> None:
         ("edaan.instances=3", "edaan.instances=3 does not divide"),
         ("edaan.instances=4", "quartet needs 3 identities"),
         ("runtime.workers=3", "edaan.group=8 does not divide"),
+        ("edaan.replay=24", "multiple of edaan.batch_size=16"),
         ("edaan.epoch=3", "did you mean 'edaan.epochs'"),
         ("edaan.network.dropout=1.0", "dropout=1.0"),
     ],
