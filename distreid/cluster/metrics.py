@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import ray
-import torch
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from distreid.errors import UserError
@@ -96,6 +95,8 @@ class WorkerMetrics:
         for term, value in losses.items():
             self._gauges.set("loss", value, term=term)
         self._gauges.set("loss_not_finite", float(not all(map(math.isfinite, losses.values()))))
+        import torch  # seconds for the monitor's process, which imports this module and trains nothing
+
         self._gauges.set("gpu_memory_bytes", torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
 
 

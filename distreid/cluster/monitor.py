@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.train
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster.metrics import WorkerMetrics
@@ -136,6 +135,8 @@ class RemoteReporter:
         return self._stopping
 
     def leaving(self) -> bool:
+        import ray.train  # a second for the monitor's own process, which has no use for it
+
         return ray.train.get_preemption_info() is not None
 
     def _send(self, name: str, *arguments: Any) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from distreid.labels import PseudoLabels
+if TYPE_CHECKING:
+    from distreid.labels import PseudoLabels  # brings torch, which the monitor's process does without
 
 
 @dataclass(frozen=True)
