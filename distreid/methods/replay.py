@@ -54,8 +54,8 @@ class Replay:
         rng, judged = np.random.default_rng(list(seed)), []
         for kept, fake in zip(self._kept, fakes, strict=True):
             swapped = np.flatnonzero(rng.random(self._places)[self._mine] < 0.5)
-            entries = rng.integers(self._depth, size=self._places)[self._mine][swapped]
-            places, entries = (torch.from_numpy(numbers).to(fake.device) for numbers in (swapped, entries))
+            drawn = rng.integers(self._depth, size=self._places)[self._mine][swapped]
+            places, entries = (torch.from_numpy(numbers).to(fake.device) for numbers in (swapped, drawn))
             shown = fake.clone()
             shown[places] = kept[places, entries]
             kept[places, entries] = fake[places]
