@@ -190,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--p", type=float, default=1.6e-3, help="labels: see `distreid label` (default: %(default)s)")
     bench.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="labels: the engine (default: %(default)s)")
     bench.add_argument("--neighbours", default="exact", choices=["exact", "ivf", "hnsw"], help="labels: see `distreid label`")
+    bench.add_argument("--images-per-identity", type=int, default=20, help="labels: of the drawn features (default: %(default)s)")
     bench.add_argument("--oracle", action="store_true", help="labels: the dense N x N form beside it (n up to 4,000)")
     bench.add_argument("--json", action="store_true")
     return parser
@@ -421,5 +422,8 @@ def _runs(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from distreid.bench import bench
 
-    how = {"p": options.p, "device": options.device, "neighbours": options.neighbours, "oracle": options.oracle}
+    if options.images_per_identity < 1:
+        raise UserError(f"--images-per-identity {options.images_per_identity} must be greater than 0")
+    named = ("p", "device", "neighbours", "oracle", "images_per_identity")
+    how = {name: getattr(options, name) for name in named}
     print(bench(options.what, n=options.n, dim=options.dim, as_json=options.json, labels=how))

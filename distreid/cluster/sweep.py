@@ -116,7 +116,13 @@ def run_trials(
     )
     # Tune writes to standard output even when told to be silent; the reporter uses standard error.
     with contextlib.nullcontext() if os.environ.get("DISTREID_RAY_LOGS") == "1" else contextlib.redirect_stdout(io.StringIO()):
-        tuner.fit()
+        try:
+            tuner.fit()
+        except Exception as error:
+            package = type(error).__module__.split(".")[0]
+            if package in loggers:
+                raise UserError(f"loggers: {package} refuses: {str(error).strip().splitlines()[0]}") from error
+            raise
 
 
 def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:
@@ -221,10 +227,11 @@ class _Progress(tune.Callback):
 def _optuna(space: Space) -> Any:
     """Optuna's TPE, told of the finished trials."""
     try:
-        import optuna  # noqa: F401
+        import optuna
         from ray.tune.search.optuna import OptunaSearch
     except ImportError:
         raise UserError("search_algorithm=optuna needs the package optuna: pip install 'distreid[optuna]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     kinds = {
         "choice": tune.choice,
         "uniform": lambda bounds: tune.uniform(*bounds),

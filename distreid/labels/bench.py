@@ -18,10 +18,13 @@ IMAGES_PER_IDENTITY = 20
 LARGEST_DENSE = 4000
 
 
-def clustered_features(n: int, dim: int, seed: int, spread: float = 0.7) -> NDArray[np.float32]:
-    """n random features, float32 [n, dim], around n/20 centres; `spread`: noise per dimension, relative to that of the centres."""
+def clustered_features(
+    n: int, dim: int, seed: int, spread: float = 0.7, images_per_identity: int = IMAGES_PER_IDENTITY
+) -> NDArray[np.float32]:
+    """n random features, float32 [n, dim], around n / `images_per_identity` centres; `spread`: noise per dimension, relative to
+    that of the centres."""
     random = np.random.default_rng(seed)
-    centers = random.standard_normal((max(n // IMAGES_PER_IDENTITY, 1), dim), dtype=np.float32)
+    centers = random.standard_normal((max(n // images_per_identity, 1), dim), dtype=np.float32)
     identities_N = np.sort(random.integers(0, len(centers), n))
     features_ND = np.empty((n, dim), np.float32)
     for start, stop in blocks(n, 4096):
@@ -51,6 +54,7 @@ def bench_labels(
     oracle: bool = False,
     device: str = "cpu",
     neighbours: NeighbourKind = "exact",
+    images_per_identity: int = IMAGES_PER_IDENTITY,
 ) -> dict[str, Any]:
     """Labels n clustered random features of `dim` dimensions: seconds per stage (without compiling), peak memory of the process,
     and the time of one full float32 product of the same size in the same run. With `oracle` (n ≤ 4,000) the dense form beside it.
@@ -59,7 +63,7 @@ def bench_labels(
         raise UserError(f"n = {n}: the dense comparison takes at most {LARGEST_DENSE} features")
     label = partial(make_pseudo_labels, k1=k1, k2=k2, min_samples=min_samples, device=device, neighbours=neighbours)
     label(clustered_features(max(k1 + 1, 200), dim, seed), p=1e-2)
-    features_ND = clustered_features(n, dim, seed)
+    features_ND = clustered_features(n, dim, seed, images_per_identity=images_per_identity)
     before = peak_memory_bytes()
     labels = label(features_ND, p=p)
     peak = peak_memory_bytes()
@@ -69,10 +73,12 @@ def bench_labels(
     result |= {"threads": torch.get_num_threads(), "device": device, "neighbours": neighbours}
     if "recall" in labels.stats:
         result["recall"] = labels.stats["recall"]
+    after = sum(took for name, took in seconds.items() if name not in ("check", "neighbours"))
     result |= {"seconds": seconds, "seconds_total": labels.stats["seconds"]}
+    result["microseconds_per_point_after_neighbours"] = 1e6 * after / n
     result |= {"seconds_product": product, "ratio_to_product": labels.stats["seconds"] / product}
     result |= {"features_bytes": features_ND.nbytes, "peak_bytes_before": before, "peak_bytes": peak}
-    result |= {"eps": labels.eps, "pairs": labels.stats["pairs"], **labels.quality}
+    result |= {"eps": labels.eps, "pairs": labels.stats["pairs"], "pairs_per_point": labels.stats["pairs"] / n, **labels.quality}
     if oracle:
         result["dense"] = _beside_dense(features_ND, k1, k2, p, min_samples, labels.labels)
     return result

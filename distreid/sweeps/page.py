@@ -8,7 +8,7 @@ from statistics import mean
 from typing import Any
 
 from distreid.report.sweep import Curves, HeatMap, write_sweep_page
-from distreid.sweeps.rows import Row
+from distreid.sweeps.rows import Row, cell
 
 _FIGURES = (("quality", "quality × 100"), ("oracle_mAP", "oracle mAP"), ("oracle_rank1", "oracle Rank-1"))
 
@@ -27,7 +27,7 @@ def write_page(out: Path, rows: Sequence[Row], search: Mapping[str, Any], advice
     }
     tiles = [(status, str(count), "trials") for status, count in counts.items() if count]
     names = ["status", *search, "round", "clusters", "outliers", "quality", "agreement", "oracle_mAP", "oracle_rank1", "reason"]
-    lines = [[row["trial"], *(_cell(row.get(name)) for name in names)] for row in rows]
+    lines = [[row["trial"], *(cell(row.get(name)) for name in names)] for row in rows]
     note = (
         "quality: mean silhouette in Jaccard distance over all target images at the last round's labels, an outlier counting 0. "
         "agreement: adjusted Rand index with the round before. Columns that begin with oracle are target test accuracies: they "
@@ -57,16 +57,12 @@ def _curves(rows: Sequence[Row], key: str) -> Curves:
     caption = (
         "Mean over the other settings and seeds, last round. The oracle's lines are target test accuracies, shown to judge by."
     )
-    return Curves(key, caption, key, [_cell(level) for level in levels], "percent", lines)
+    return Curves(key, caption, key, [cell(level) for level in levels], "percent", lines)
 
 
 def _map(rows: Sequence[Row], first: str, second: str, figure: str, name: str) -> HeatMap:
     across, down = _levels(rows, second), _levels(rows, first)
     values = [[_mean(rows, figure, **{first: a, second: b}) for b in across] for a in down]
     return HeatMap(
-        name, "Mean over seeds, last round.", second, [_cell(b) for b in across], first, [_cell(a) for a in down], values, 1
+        name, "Mean over seeds, last round.", second, [cell(b) for b in across], first, [cell(a) for a in down], values, 1
     )
-
-
-def _cell(value: Any) -> str:
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

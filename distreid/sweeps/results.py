@@ -11,7 +11,7 @@ from typing import Any
 
 from distreid.labels.quality import overall
 from distreid.runtime import RunDirectory
-from distreid.sweeps.rows import Row
+from distreid.sweeps.rows import Row, cell
 
 
 def rounds_of(run: RunDirectory) -> list[Row]:
@@ -87,7 +87,7 @@ class Choice:
 
     @property
     def text(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in self.settings.items()) or "the base"
+        return ", ".join(f"{key}={cell(value)}" for key, value in self.settings.items()) or "the base"
 
 
 def choices(rows: Sequence[Row], keys: Sequence[str]) -> list[Choice]:

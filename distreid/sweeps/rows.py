@@ -31,13 +31,18 @@ def _column(values: list[Any]) -> pa.Array:
         return pa.array([None if value is None else str(value) for value in values])
 
 
+def cell(value: Any) -> str:
+    """A setting or a figure to read: floats to four digits, what is not there as a dash."""
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; the first to the left, the others to the right."""
     widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
         first, *rest = (
-            cell.ljust(width) if k == 0 else cell.rjust(width) for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            text.ljust(width) if k == 0 else text.rjust(width) for k, (text, width) in enumerate(zip(cells, widths, strict=True))
         )
         return "  ".join([first, *rest]).rstrip()
 

@@ -17,7 +17,7 @@ from distreid.runtime import RunDirectory
 from distreid.sweeps.page import write_page
 from distreid.sweeps.plan import Plan, Trial, pretraining, read_plan, shared_pretraining
 from distreid.sweeps.results import advice, collect, failure_file, rounds_of, stop_file
-from distreid.sweeps.rows import Row, text_table, write_rows
+from distreid.sweeps.rows import Row, cell, text_table, write_rows
 from distreid.terminal import TerminalReporter, percent
 
 
@@ -170,7 +170,7 @@ def results_table(rows: Sequence[Row], keys: Sequence[str]) -> str:
         figures = [f"{row[key]:,}" if key in row else "–" for key in ("round", "clusters", "outliers")]
         figures += [percent(row.get(key)) for key in ("quality", "oracle_mAP", "oracle_rank1")]
         minutes = f"{row['seconds'] / 60:.1f}" if "seconds" in row else "–"
-        label = ", ".join(str(row.get(key)) for key in keys) or row["trial"]
+        label = ", ".join(cell(row.get(key)) for key in keys) or row["trial"]
         lines.append([label if row["status"] == "finished" else f"{label} ({row['status']})", *figures, minutes])
     table = text_table(head, lines)
     reasons = [f"failed: {row['trial']}: {row['reason']}" for row in rows if row["status"] == "failed"]

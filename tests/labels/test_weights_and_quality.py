@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_samples
 
 from distreid.errors import UserError
 from distreid.labels import PseudoLabels, make_pseudo_labels, soft_weights
-from distreid.labels.bench import bench_labels
+from distreid.labels.bench import bench_labels, clustered_features
 from distreid.labels.quality import agreement
 from tests.labels import oracle
 from tests.labels.test_engine import draw_features
@@ -84,6 +84,8 @@ def test_bench_stands_beside_the_dense_form() -> None:
     figures = bench_labels(300, 16, k1=15, k2=4, p=0.01, oracle=True)
     assert figures["dense"]["labels_equal"] and figures["dense"]["largest_difference"] < 1e-6
     assert figures["clusters"] > 3 and figures["peak_bytes"] > 0 and set(figures["seconds"]) >= {"neighbours", "dbscan"}
+    assert figures["pairs_per_point"] * 300 == figures["pairs"] and figures["microseconds_per_point_after_neighbours"] > 0
+    assert len(np.unique(clustered_features(400, 16, 0, spread=0.0, images_per_identity=40), axis=0)) == 10
     with pytest.raises(UserError, match="at most 4000"):
         bench_labels(5000, 16, oracle=True)
 
