@@ -27,7 +27,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-    if config.method == "daam" and len(networks[1].train) <= config.labels.k1:
+    if config.method == "daam" and config.adapt.rounds and len(networks[1].train) <= config.labels.k1:
         raise UserError(
             f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
         )

@@ -26,8 +26,8 @@ from distreid.sweeps.rows import text_table
 from distreid.sweeps.run import drawn_folder, run_plan
 
 FORMATS = ("text", "markdown", "csv", "latex")
-MEASURES = ("mAP", "rank1")
-Pair = list[float | None]  # mAP, Rank-1 in percent
+TITLES = {"mAP": "mAP", "rank1": "Rank-1", "rank10": "Rank-10"}
+Pair = list[float | None]  # the table's two figures in percent, mAP and Rank-1 unless it names others
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """One transfer: its title, its runs, and those whose source is the target itself (Table 4's supervised row)."""
+    """One transfer: its title, its runs, and those whose source is the target itself (Table 4's supervised row). reverse: it shows
+    the other direction of a test between two cameras."""
 
     title: str
     plan: Plan
     supervised: Plan
+    reverse: bool = False
 
     def of(self, row: Row) -> Plan:
         return self.supervised if row.supervised else self.plan
@@ -78,6 +80,7 @@ def table(
         raise UserError(f"no table '{name}': choose one of {', '.join(books)}")
     book = books[name]
     what = book["tables"][name]
+    figures = what.get("figures", ["mAP", "rank1"])
     rows = _rows(what, drawn)
     columns = _columns(book, what, overrides, drawn, data, out)
     trials = [[_trials(row, what, column, seeds) for column in columns] for row in rows]
@@ -89,11 +92,12 @@ def table(
                 run_plan(dataclasses.replace(plan, trials=list(wanted.values())))
     paper = [book["transfers"][key]["title"] for key in what["transfers"]]
     ours = [
-        [_figures(row, column, found) for column, found in zip(columns, line, strict=True)]
+        [_figures(row, column, found, figures) for column, found in zip(columns, line, strict=True)]
         for row, line in zip(rows, trials, strict=True)
     ]
-    head, lines = _layout(rows, ours, [column.title for column in columns], paper, drawn)
-    return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, drawn)])
+    titles = [TITLES[figure] for figure in figures]
+    head, lines = _layout(rows, ours, [column.title for column in columns], paper, drawn, titles)
+    return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, drawn, titles)])
 
 
 @cache
@@ -129,12 +133,14 @@ def _columns(
         return [_column(title, folder, base, how["set"] | changes, how["concurrency"], drawn=True)]
     columns = []
     for key in what["transfers"]:
-        transfer = book["transfers"][key]
+        shown = book["transfers"][key]
+        transfer, folder = book["transfers"][shown.get("runs", key)], out / shown.get("runs", key)
         tree = {
             role: transfer[role] | {"data": str(data.resolve() / Path(transfer[role]["data"]).name)}
             for role in ("source", "target")
         }
-        columns.append(_column(transfer["title"], out / key, partial(_same, book.get("base", {}) | tree), changes, 0))
+        column = _column(shown["title"], folder, partial(_same, book.get("base", {}) | tree), changes, 0)
+        columns.append(dataclasses.replace(column, reverse="runs" in shown))
     return columns
 
 
@@ -177,39 +183,46 @@ def _value(tree: dict[str, Any], key: str) -> Any:
     return tree
 
 
-def _figures(row: Row, column: Column, trials: Sequence[Trial]) -> list[Pair]:
-    """[mAP, Rank-1] of each seed that has been measured."""
+def _figures(row: Row, column: Column, trials: Sequence[Trial], figures: Sequence[str]) -> list[Pair]:
+    """The table's figures of each seed that has been measured."""
     found = []
     for trial in trials:
         file = RunDirectory(column.of(row).output / "runs" / trial.name).result
         if file.exists():
-            pair = _measured(json.loads(file.read_text(encoding="utf-8")), row.measure)
+            pair = _measured(json.loads(file.read_text(encoding="utf-8")), row.measure, figures, column.reverse)
             if pair is not None:
                 found.append(pair)
     return found
 
 
-def _measured(result: dict[str, Any], measure: str) -> Pair | None:
+def _measured(result: dict[str, Any], measure: str, figures: Sequence[str], reverse: bool) -> Pair | None:
     final, direct = result.get("final"), result.get("direct_transfer")
     if measure == "gain":
-        return [100 * (final[key] - direct[key]) for key in MEASURES] if final and direct else None
+        return [100 * (final[key] - direct[key]) for key in figures] if final and direct else None
     if measure.startswith("round "):
         number = int(measure.removeprefix("round "))
         metrics = next((line for line in result.get("rounds", []) if line["round"] == number and "mAP" in line), None)
     else:
         metrics = {"final": final, "direct_transfer": direct}[measure]
-    return [100 * metrics[key] for key in MEASURES] if metrics else None
+    if metrics and reverse:
+        metrics = metrics["reverse"]
+    return [100 * metrics[key] for key in figures] if metrics else None
 
 
 def _layout(
-    rows: Sequence[Row], ours: Sequence[Sequence[list[Pair]]], titles: Sequence[str], paper: Sequence[str], drawn: bool
+    rows: Sequence[Row],
+    ours: Sequence[Sequence[list[Pair]]],
+    titles: Sequence[str],
+    paper: Sequence[str],
+    drawn: bool,
+    figures: Sequence[str],
 ) -> tuple[list[str], list[list[str]]]:
-    """Head and lines: the paper's and our mAP and Rank-1 of each transfer side by side."""
+    """Head and lines: the paper's and our figures of each transfer side by side."""
     printed = any(pair for row in rows for pair in row.paper)
     groups = [(title, "paper", number) for number, title in enumerate(paper) if printed]
     mine = [(title, "ours", number) for number, title in enumerate(titles)]
     order = groups + mine if drawn else sorted(groups + mine, key=lambda group: group[2])
-    head = ["", *(f"{title}, {whose} {name}" for title, whose, _ in order for name in ("mAP", "Rank-1"))]
+    head = ["", *(f"{title}, {whose} {name}" for title, whose, _ in order for name in figures)]
     lines = []
     for row, cells in zip(rows, ours, strict=True):
         line = [row.name]
@@ -224,7 +237,7 @@ def _layout(
 
 
 def _spread(pairs: Sequence[Pair]) -> list[str]:
-    """mean ± sample deviation of mAP and Rank-1; one seed has no deviation."""
+    """mean ± sample deviation of either figure; one seed has no deviation."""
     if not pairs:
         return ["–", "–"]
     columns = [[float(value or 0.0) for value in column] for column in zip(*pairs, strict=True)]
@@ -238,6 +251,7 @@ def _note(
     seeds: Sequence[int],
     name: str,
     drawn: bool,
+    figures: Sequence[str],
 ) -> str:
     needed = {
         column.of(row).output / "runs" / trial.name
@@ -247,7 +261,7 @@ def _note(
     }
     missing = sum(not RunDirectory(folder).result.exists() for folder in needed)
     listed = ", ".join(map(str, seeds))
-    text = "mAP and Rank-1 in percent, last round; ours "
+    text = f"{' and '.join(figures)} in percent, last round; ours "
     text += f"over seeds {listed}, mean ± deviation." if len(seeds) > 1 else f"with seed {listed}."
     if missing:
         command = f"distreid table {name}{' --drawn' if drawn else ''} --seeds {' '.join(map(str, seeds))} --run"

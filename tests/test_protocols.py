@@ -13,8 +13,10 @@ import yaml
 from pyarrow import parquet
 
 from distreid.cli import main
+from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from distreid.evaluation import Features, measure
+from distreid.methods.domains import open_network
 from tests.conftest import small_settings
 from tests.data.layouts import cuhk03_mat, prid
 from tests.test_cli import fails
@@ -37,6 +39,7 @@ def show(capsys: pytest.CaptureFixture[str]) -> Show:
 
 def untrained(folder: Path, pair: tuple[Path, Path], **domains: dict[str, Any]) -> Path:
     """A run of no epochs and no rounds: a source model with the weights that it began with."""
+    folder.mkdir(exist_ok=True)
     settings = small_settings(pair, folder / "run") | domains
     settings["adapt"]["rounds"] = settings["pretrain"]["epochs"] = 0
     (folder / "c.yaml").write_text(yaml.safe_dump(settings))
@@ -90,6 +93,10 @@ def test_people_whom_a_model_was_trained_on_are_not_tested(
     result = json.loads((run / "result.json").read_text())
     assert (result["in_domain"]["protocol"], result["in_domain"]["splits"]) == ("single_shot", 1)
     assert (result["direct_transfer"]["protocol"], result["direct_transfer"]["gallery"]) == ("cross_camera", 11)
+    one = untrained(tmp_path / "one", packed_pair, target={"data": str(two_cameras), "cameras": [1]})
+    styled = json.loads((one / "result.json").read_text())["direct_transfer"]
+    assert styled["gallery"] == 11 and styled["reverse"]["gallery"] == 9, "one camera to train on, both to be tested"
+    assert len(open_network(DomainConfig(str(two_cameras), cameras=[1]), labelled=False).train) == 6
     found = show("evaluate", run, "--data", classic, "--per-query", tmp_path / "q.parquet", "--json")
     assert found["splits"] == 1
     tested = set(parquet.read_table(tmp_path / "q.parquet")["pid"].to_pylist())

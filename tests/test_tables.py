@@ -55,6 +55,19 @@ def test_mean_and_deviation_over_seeds_and_every_measure(tmp_path: Path) -> None
     assert cells(figure, "iteration 2")[f"{ours} mAP"] == "52.0" and cells(figure, "iteration 3")[f"{ours} mAP"] == "–"
 
 
+def test_one_run_fills_both_directions_of_table_3(tmp_path: Path) -> None:
+    folder = tmp_path / "edaan-market-to-prid" / "runs" / Trial({"target.cameras": [1], "seed": 0}).name
+    folder.mkdir(parents=True)
+    final = {"mAP": 0.9, "rank1": 0.3, "rank10": 0.5, "reverse": {"mAP": 0.9, "rank1": 0.2, "rank10": 0.4}}
+    (folder / "result.json").write_text(json.dumps({"rounds": [], "final": final}))
+    made = table("edaan-3", out=tmp_path, form="csv")
+    row = cells(made, "EDAAN (cam1)")
+    assert [row[f"Market → PRID cam1/cam2, {whose} Rank-1"] for whose in ("paper", "ours")] == ["34.2", "30.0"]
+    assert [row[f"Market → PRID cam2/cam1, {whose} Rank-10"] for whose in ("paper", "ours")] == ["54.0", "40.0"]
+    assert cells(made, "EDAAN (cam2)")["Market → PRID cam1/cam2, ours Rank-1"] == "–"
+    assert "Rank-1 and Rank-10 in percent" in (text := table("edaan-3", out=tmp_path)) and "5 of 6 runs are missing" in text
+
+
 @pytest.mark.parametrize("name", papers())
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_table_in_every_format(name: str, form: str, tmp_path: Path) -> None:

@@ -51,10 +51,11 @@ def select(
 ) -> Domain:
     """Picks the rows of a run.
 
-    ``cameras`` keeps these cameras in all splits. ``identities=(start, stop)`` keeps a half-open range of the training identities,
-    counted over *all* of them in sorted order, whatever the cameras: ranges that do not overlap share nobody. ``holdout=n`` makes
-    the last n selected identities a test set (see `_hold_out`) of a store that has no query and gallery of its own. ``split``
-    chooses one of a store's random splits, from 0; without it all of them are tested on and nobody is left to train on.
+    ``cameras`` keeps these cameras in all splits; of a set that is tested between two cameras (PRID2011), in training alone.
+    ``identities=(start, stop)`` keeps a half-open range of the training identities, counted over *all* of them in sorted order,
+    whatever the cameras: ranges that do not overlap share nobody. ``holdout=n`` makes the last n selected identities a test set
+    (see `_hold_out`) of a store that has no query and gallery of its own. ``split`` chooses one of a store's random splits, from 0;
+    without it all of them are tested on and nobody is left to train on.
     Raises `UserError` for a camera, range or number that the store does not have.
     """
     train, query, gallery, protocol = _roles(store, split)
@@ -62,7 +63,8 @@ def select(
     if identities is not None:
         kept &= ~train | np.isin(store.pids, _identity_range(store, store.pids[train], identities))
     if cameras is not None:
-        kept &= np.isin(store.camids, _known_cameras(store, cameras))
+        everywhere = protocol.name != "cross_camera"
+        kept &= np.isin(store.camids, _known_cameras(store, cameras)) | ~(train | everywhere)
     if train.any() and not (train & kept).any():
         raise UserError(f"{store.path}: no training image of these identities in cameras {_listed(cameras or ())}; choose others")
     domain = Domain(_split(store, kept & train), _split(store, kept & query), _split(store, kept & gallery), protocol)

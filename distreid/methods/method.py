@@ -246,7 +246,8 @@ class Method(ABC):
     def finish(self) -> dict[str, Any]:
         """Write result.json: the last checkpoint's accuracy, never the best one's."""
         rounds = self.state.result.get("rounds", [])
-        accuracy = {key: rounds[-1][key] for key in ("mAP", "rank1", "rank5", "rank10") if key in rounds[-1]} if rounds else {}
+        kept = ("mAP", "rank1", "rank5", "rank10", "reverse")
+        accuracy = {key: rounds[-1][key] for key in kept if key in rounds[-1]} if rounds else {}
         result = {
             "method": self.config.method,
             "source": self.source.name,
