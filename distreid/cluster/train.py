@@ -121,6 +121,7 @@ def start_ray(workers: int) -> None:
     if cluster_is_given():
         ray.init(**quiet)
     else:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that waits for this machine to be taken away
         ray.init("local", num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, **quiet)
 
 
