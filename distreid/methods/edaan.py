@@ -96,8 +96,9 @@ class EDAANMethod(Method):
         """The rest of a phase's epochs, from the optimisers' and the replayed images' state to their state."""
         how = self.config.edaan
         generators, discriminators = self.engines(phase, joint, saved)
-        alike = saved is not None and saved["masked"] == phase.masked  # a phase of masked images replays no whole ones
-        replay = Replay(how.replay, how.batch_size, self.team, saved["replay"] if saved is not None and alike else None)
+        # A phase of masked images replays no whole ones.
+        kept = saved["replay"] if saved is not None and saved["masked"] == phase.masked else None
+        replay = Replay(how.replay, how.batch_size, self.team, kept)
 
         def update(batch: Batch, epoch: float, _: float) -> tuple[list[LossTerms], float]:
             discriminators.learning_rate(epoch)
