@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     demo = verb("demo", _demo, "Draw two camera networks, adapt a model from one to the other on a local Ray, write a report.")
-    demo.add_argument("--out", default="runs/demo", help="run directory (default: %(default)s)")
+    demo.add_argument("--method", choices=["daam", "edaan"], default="daam", help="default: %(default)s")
+    demo.add_argument("--out", help="run directory (default: runs/demo; of EDAAN runs/demo-edaan)")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("overrides", nargs="*", metavar="key=value", help="change the configuration")
 
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     only.add_argument("--out", metavar="FOLDER", help="default: beside the features, or in the run")
 
     table = verb("table", _table, "A paper's table, its figures beside ours.")
-    table.add_argument("name", metavar="NAME", help="daam-1 … daam-4, daam-figure-4 … daam-figure-6")
+    table.add_argument("name", metavar="NAME", help="daam-1 … daam-4, daam-figure-4 … daam-figure-6, edaan-1 … edaan-5")
     table.add_argument("overrides", nargs="*", metavar="key=value", help="change the settings of all of our runs")
     table.add_argument("--run", action="store_true", help="run what is missing first; an interrupted table continues")
     table.add_argument("--drawn", action="store_true", help="ours on drawn data, small enough for two cores")
@@ -205,7 +206,8 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from distreid.demo import demo
 
-    demo(Path(options.out), seed=options.seed, overrides=options.overrides)
+    out = options.out or {"daam": "runs/demo", "edaan": "runs/demo-edaan"}[options.method]
+    demo(Path(out), method=options.method, seed=options.seed, overrides=options.overrides)
 
 
 def _synth(options: argparse.Namespace) -> None:
@@ -343,9 +345,10 @@ def _embed(options: argparse.Namespace) -> None:
 
 
 def _translate(options: argparse.Namespace) -> None:
+    from distreid.terminal import translation_text
     from distreid.translation import translate
 
-    images, masks, figures = translate(
+    done = translate(
         on_this_machine(options.checkpoint),
         options.data,
         options.format,
@@ -355,11 +358,7 @@ def _translate(options: argparse.Namespace) -> None:
         truth=Path(options.truth) if options.truth else None,
         target_truth=Path(options.target_truth) if options.target_truth else None,
     )
-    print(f"images: {images}")
-    if masks is not None:
-        print(f"masks:  {masks}")
-    for name, value in figures.items():
-        print(f"{name.replace('_', ' '):<28}{value:.3f}")
+    print(translation_text(*done))
 
 
 def _sweep(options: argparse.Namespace) -> None:

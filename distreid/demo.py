@@ -13,39 +13,45 @@ from distreid.data import pack
 from distreid.data.drawn import draw_domain
 from distreid.launch import train
 from distreid.runtime import RunDirectory
-from distreid.terminal import bar
+from distreid.terminal import bar, translation_text
+from distreid.translation import translate
 
 SOURCE, TARGET = "day", "night"
 
 
-def demo(out: Path, *, seed: int = 0, overrides: list[str] | None = None) -> None:
-    """Draw two camera networks beside ``out``, adapt from one to the other, print the table and write the report.
+def demo(out: Path, *, method: str = "daam", seed: int = 0, overrides: list[str] | None = None) -> None:
+    """Draw two camera networks beside ``out``, adapt from one to the other, print the table and write the report; with EDAAN also
+    translate the source's training images and measure the translation against the true masks.
 
     A demo that was interrupted, or has ended, continues from where it stands.
     """
     data = out.with_name(f"{out.name}-data-{seed}")
-    config = config_from_dict(drawn_settings(data, seed) | {"output": str(out)}, overrides, where="demo")
+    config = config_from_dict(drawn_settings(data, seed, method) | {"output": str(out)}, overrides, where="demo")
     draw_pair(data, seed)
     train(config, resume=RunDirectory(out).config.exists())
+    if config.method == "edaan" and config.edaan.translates:
+        truth, target_truth = data / SOURCE / "masks", data / TARGET / "masks"
+        done = translate(out, None, config.source.format, out / "translated", truth=truth, target_truth=target_truth)
+        print(translation_text(*done))
 
 
-def drawn_settings(data: Path, seed: int, settings: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Settings, the demo's by default, on the networks of :func:`draw_pair`; all but an output."""
-    if settings is None:
-        settings = yaml.safe_load((resources.files("distreid") / "demo.yaml").read_text(encoding="utf-8"))
-    assert settings is not None
+def drawn_settings(data: Path, seed: int, method: str = "daam") -> dict[str, Any]:
+    """The demo's settings of a method on the networks of :func:`draw_pair`; all but an output."""
+    text = (resources.files("distreid") / f"demo-{method}.yaml").read_text(encoding="utf-8")
     roles = {"source": SOURCE, "target": TARGET}
-    return settings | {"seed": seed} | {role: {"data": str(data / f"{domain}.arrow")} for role, domain in roles.items()}
+    return yaml.safe_load(text) | {"seed": seed} | {role: {"data": str(data / f"{domain}.arrow")} for role, domain in roles.items()}
 
 
 def draw_pair(data: Path, seed: int) -> None:
-    """Draw and pack the two networks of a seed into ``data``, unless they are there."""
+    """Draw and pack the two networks of a seed, with their true foreground masks, into ``data``, unless they are there."""
     for number, domain in enumerate((SOURCE, TARGET)):
         folder, packed = data / domain, data / f"{domain}.arrow"
         if packed.exists():
             continue
         if not folder.exists():
             with bar(f"drawing {domain}") as progress:
-                draw_domain(folder, domain=domain, identities=64, cameras=4, images=4, seed=2 * seed + number, progress=progress)
+                draw_domain(
+                    folder, domain=domain, identities=64, cameras=4, images=4, seed=2 * seed + number, masks=True, progress=progress
+                )
         with bar(f"packing {domain}") as progress:
             pack(folder, packed, format="market1501", progress=progress)

@@ -127,7 +127,7 @@ def _columns(
         how = book["drawn"]
 
         def base(seed: int) -> dict[str, Any]:
-            return drawn_settings(drawn_folder(seed), seed, how.get("settings"))
+            return drawn_settings(drawn_folder(seed), seed, how["method"])
 
         title, folder = f"{SOURCE} → {TARGET} (drawn)", out / how["folder"]
         return [_column(title, folder, base, how["set"] | changes, how["concurrency"], drawn=True)]

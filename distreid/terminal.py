@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -173,6 +174,12 @@ def labels_text(labels: PseudoLabels) -> str:
     if "recall" in labels.stats:
         lines.append(f"approximate neighbours: {percent(labels.stats['recall'])}% of the exact ones on a sample")
     return "\n".join(lines)
+
+
+def translation_text(images: Path, masks: Path | None, figures: dict[str, float]) -> str:
+    """What `distreid translate` wrote, and what it measured against true masks."""
+    lines = [f"images: {images}"] + ([f"masks:  {masks}"] if masks is not None else [])
+    return "\n".join(lines + [f"{name.replace('_', ' '):<28}{value:.3f}" for name, value in figures.items()])
 
 
 def result_table(result: dict[str, Any]) -> str:
