@@ -49,6 +49,9 @@ class ModelConfig:
     weights: str = "imagenet"  # paper; "none", or the path of a state dict
     last_stride: Literal[1, 2] = 2  # of the last ResNet stage; 2 is the plain ResNet (decided: the paper does not say)
     attention: Literal["shared", "individual", "none"] = "shared"  # A and 1-A; two modules (IA of Table 4); none
+    # Of an untrained attention (decided: the paper is silent). random: torch's own, each place and channel of F scaled by chance;
+    # neutral: A = 1/2 everywhere, which a short training from scratch need not first unlearn.
+    attention_start: Literal["random", "neutral"] = "random"
     domain_branch: bool = True  # the DSP branch
     neck: bool = False  # BatchNorm before the identity heads (Luo et al. 2019): not the paper's, helps training from scratch
     batchnorm_group: int = 32  # images that share batch statistics; must divide every worker's slice of the batch

@@ -21,7 +21,14 @@ def build_model(config: Config, identities: int, *, weights: bool = True) -> DAA
 def _build_daam(config: Config, identities: int, weights: bool) -> DAAMNet:
     how = config.model
     backbone = build_backbone(how.backbone, how.weights if weights else "none", how.last_stride)
-    model = DAAMNet(backbone, identities, attention=how.attention, domain_branch=how.domain_branch, neck=how.neck)
+    model = DAAMNet(
+        backbone,
+        identities,
+        attention=how.attention,
+        attention_start=how.attention_start,
+        domain_branch=how.domain_branch,
+        neck=how.neck,
+    )
     group_batchnorm(model, how.batchnorm_group)
     return model
 

@@ -11,9 +11,12 @@ class DomainAdaptiveAttention(nn.Module):
     Spatial: a depthwise 3x3 convolution with stride 2, resized bilinearly back to h x w. Decided: one kernel a channel,
     because the paper says that the stage "preserves channel-specific characteristics". Channel: 1x1 convolutions c -> c/16 -> c.
     Decided: a sigmoid in place of the last ReLU, since A must lie in (0,1).
+
+    Args:
+        neutral: start with A = 1/2 everywhere, by a last BatchNorm whose scale is 0.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = 16, *, neutral: bool = False) -> None:
         super().__init__()
         self.spatial = nn.Sequential(
             nn.Conv2d(channels, channels, 3, stride=2, groups=channels, bias=False),
@@ -21,12 +24,15 @@ class DomainAdaptiveAttention(nn.Module):
             nn.ReLU(inplace=True),
         )
         hidden = max(1, channels // reduction)
+        last = nn.BatchNorm2d(channels)
+        if neutral:
+            nn.init.zeros_(last.weight)
         self.channel = nn.Sequential(
             nn.Conv2d(channels, hidden, 1, bias=False),
             nn.BatchNorm2d(hidden),
             nn.ReLU(inplace=True),
             nn.Conv2d(hidden, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
+            last,
         )
 
     def forward(self, f_Bchw: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The DAAM network (Huang et al., AAAI 2020, Figure 2) and its ablation variants (Table 4)."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -31,6 +32,7 @@ class DAAMNet(nn.Module):
     Args:
         backbone: yields F [B, c, h, w].
         identities: N_ids, classes of the source head.
+        attention_start: "neutral" for A = 1/2 everywhere until training moves it.
         neck: BatchNorm between f_sh and the identity heads (Luo et al. 2019). Not the paper's; trains faster from scratch.
         clusters: K, classes of the target head; 0 for none yet (see :meth:`new_target_head`).
     """
@@ -41,6 +43,7 @@ class DAAMNet(nn.Module):
         identities: int,
         *,
         attention: Attention = "shared",
+        attention_start: Literal["random", "neutral"] = "random",
         domain_branch: bool = True,
         neck: bool = False,
         clusters: int = 0,
@@ -48,8 +51,9 @@ class DAAMNet(nn.Module):
         super().__init__()
         c = backbone.channels
         self.backbone = backbone
-        self.attention = DomainAdaptiveAttention(c) if attention != "none" else None
-        self.specific_attention = DomainAdaptiveAttention(c) if attention == "individual" and domain_branch else None
+        module = partial(DomainAdaptiveAttention, c, neutral=attention_start == "neutral")
+        self.attention = module() if attention != "none" else None
+        self.specific_attention = module() if attention == "individual" and domain_branch else None
         self.neck = nn.BatchNorm2d(c) if neck else None
         self.source_head = _head(c, identities)
         self.target_head = _head(c, clusters) if clusters else None

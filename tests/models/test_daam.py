@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from distreid.config import config_from_dict
 from distreid.errors import UserError
+from distreid.methods.networks import build_model
 from distreid.models import DAAMNet, DomainAdaptiveAttention, build_backbone
 
 VARIANTS = [("none", False), ("none", True), ("shared", False), ("individual", True), ("shared", True)]
@@ -61,6 +63,26 @@ def test_individual_attention_has_two_modules_and_none_sees_the_plain_map() -> N
     torch.testing.assert_close(individual.split(x)[1], individual.specific_attention(backbone(x)) * backbone(x))
     plain = DAAMNet(backbone, 7, attention="none")
     assert torch.equal(*plain.split(x))
+
+
+@pytest.mark.parametrize("start", ["random", "neutral"])
+@pytest.mark.parametrize("attention", ["shared", "individual"])
+def test_a_neutral_attention_starts_at_one_half_and_moves(start: str, attention: str) -> None:
+    how = ["model.backbone=resnet18", "model.weights=none", f"model.attention={attention}", f"model.attention_start={start}"]
+    torch.manual_seed(0)
+    net = build_model(config_from_dict({"output": "run", "source": {"data": "a"}, "target": {"data": "b"}}, how), 7)
+    modules = [module for module in net.modules() if isinstance(module, DomainAdaptiveAttention)]
+    assert len(modules) == (2 if attention == "individual" else 1)
+    f, a_half = torch.randn(32, 512, 4, 2), torch.full((32, 512, 4, 2), 0.5)
+    for module in modules:
+        assert torch.equal(module(f), a_half) == (start == "neutral")
+        optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+        for _ in range(2):
+            optimizer.zero_grad()
+            (module(f) * f).pow(2).mean().backward()
+            optimizer.step()
+        assert all(parameter.grad.abs().max() > 0 for parameter in module.parameters() if parameter.dim() > 1)
+        assert not torch.equal(module(f), a_half)
 
 
 def test_attention_is_the_papers_stages() -> None:
