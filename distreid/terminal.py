@@ -201,7 +201,7 @@ def result_table(result: dict[str, Any]) -> str:
         labelling = f"{figures['eps']:>7.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}" if labelled else f"{'':>27}"
         name = f"round {figures['round']}" if labelled else f"stage {figures['round']}, {figures['stage']}"
         rows.append(row(name, figures, labelling, f"{sum(figures['seconds'].values()):.0f}"))
-    rows += [rule, row("adapted (final)", result.get("final"))]
+    rows += [rule, row("final" if result.get("method") == "edaan" else "adapted (final)", result.get("final"))]
     if result.get("final") and result.get("direct_transfer"):
         gain = 100 * (result["final"]["mAP"] - result["direct_transfer"]["mAP"])
         rows.append(f"{gain:+.1f} mAP points over direct transfer; mAP and Rank-1 in percent, single query, no re-ranking")

@@ -20,9 +20,9 @@ _LOSS = partial(number, digits=4)
 
 
 def accuracy(run: Run) -> str:
-    """mAP and Rank-1 over the rounds; direct transfer is round 0 and a dashed reference."""
+    """mAP and Rank-1 over the rounds; direct transfer is round 0 and a dashed reference. Nothing where there is but one point."""
     direct, measured = run.direct_transfer, run.measured
-    if not measured:
+    if len(measured) + (direct is not None) < 2:
         return ""
     lines = []
     for tone, (name, key) in enumerate((("mAP", "mAP"), ("Rank-1", "rank1")), 1):
@@ -50,7 +50,7 @@ def cmc(run: Run) -> str:
     """Direct transfer against the last measured round."""
     curves = {"direct transfer": run.direct_transfer}
     if run.measured:
-        curves["adapted" if run.final else f"round {run.measured[-1]['round']}"] = run.measured[-1]
+        curves["final" if run.final else f"round {run.measured[-1]['round']}"] = run.measured[-1]
     known = {name: metrics["cmc"][:_CMC_RANKS] for name, metrics in curves.items() if metrics and metrics.get("cmc")}
     if not known:
         return ""

@@ -73,6 +73,8 @@ def headline(run: Run) -> str:
     """The result in one sentence."""
     done = len(run.rounds)
     if run.finished:
+        if run.final and run.method == "edaan":
+            return f"mAP {percent(run.final['mAP'])} on the target."
         if run.final:
             return f"Adapted mAP {percent(run.final['mAP'])}{_gain(run, run.final)}."
         return f"Adapted in {plural(done, 'round')}. The target has no test set, so accuracy was not measured."
@@ -163,7 +165,7 @@ def _rounds(run: Run) -> str:
     if run.labelled:
         rows.append(row(f"round {run.labelled['round']}, under way", run.labelled, labelled=True))
     if run.final:
-        rows.append(row("adapted (final)", run.final))
+        rows.append(row(run.final_name, run.final))
     if not rows:
         return "<p>No round has ended yet.</p>"
     head = ["", "mAP", "Rank-1", "Rank-5", "Rank-10", *(["eps", "clusters", "outliers"] if labels else []), *stages]

@@ -48,6 +48,11 @@ class Run:
     environment: Record
 
     @property
+    def final_name(self) -> str:
+        """EDAAN's direct transfer and supervised training adapt nothing."""
+        return "final" if self.method == "edaan" else "adapted (final)"
+
+    @property
     def measured(self) -> list[Record]:
         """The rounds whose accuracy is known."""
         return [figures for figures in self.rounds if "mAP" in figures]

@@ -205,7 +205,9 @@ def test_what_a_run_leaves_behind(undisturbed: tuple[Config, Any, int]) -> None:
     page = report([Path(config.output)]).read_text()
     assert "EDAAN" in page and "discriminator" in page and "eps over rounds" not in page
     assert all(title in page for title in ("Translations over epochs", "epoch 2<", "Rank lists", "Embedding"))
-    assert "stage 1, joint" in result_table(result)
+    assert "on the target." in page and "Accuracy over rounds" not in page and "adapted" not in page.lower()
+    table = result_table(result)
+    assert "stage 1, joint" in table and "final" in table and "adapted" not in table
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.7, 0.95])
