@@ -111,7 +111,7 @@ class LabelsConfig:
 
 @dataclass
 class LossConfig:
-    target: Literal["soft", "hard", "lsr"] = "soft"  # Eq. 5; hard and lsr are Table 3's rows
+    target: Literal["soft", "hard", "lsr"] = "soft"  # Eq. 5; hard and lsr are Table 4's rows
     epsilon: float = 0.9  # Eq. 4
     normalize: bool = False  # decided: weights as defined; true rescales each row to sum 1
     smoothing: float = 0.1  # lsr: Szegedy et al. 2016

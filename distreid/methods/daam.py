@@ -163,7 +163,7 @@ class DAAM(Method):
         self.fit(self.engine(how.optimizer, how.epochs, [self.model]), how.epochs, plan, loss)
 
     def target_loss(self, logits_TK: Tensor, labels: RoundLabels, centers_KD: Tensor, index_T: np.ndarray) -> Tensor:
-        """L_cro_t of Eq. 5, or Table 3's alternatives."""
+        """L_cro_t of Eq. 5, or Table 4's hard label and LSR."""
         how, own_T = self.config.loss, self.to_device(labels.pseudo.labels[index_T])
         if how.target == "hard":
             return hard_label_loss(logits_TK, own_T)
