@@ -22,6 +22,7 @@ from distreid.demo import SOURCE, TARGET, drawn_settings
 from distreid.errors import UserError
 from distreid.runtime import RunDirectory
 from distreid.sweeps.plan import Base, Plan, Trial
+from distreid.sweeps.results import failure_file
 from distreid.sweeps.rows import text_table
 from distreid.sweeps.run import drawn_folder, run_plan
 
@@ -96,7 +97,7 @@ def table(
         for row, line in zip(rows, trials, strict=True)
     ]
     titles = [TITLES[figure] for figure in figures]
-    head, lines = _layout(rows, ours, [column.title for column in columns], paper, drawn, titles)
+    head, lines = _layout(rows, ours, [column.title for column in columns], paper, drawn, titles, len(seeds))
     return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, drawn, titles)])
 
 
@@ -216,6 +217,7 @@ def _layout(
     paper: Sequence[str],
     drawn: bool,
     figures: Sequence[str],
+    seeds: int,
 ) -> tuple[list[str], list[list[str]]]:
     """Head and lines: the paper's and our figures of each transfer side by side."""
     printed = any(pair for row in rows for pair in row.paper)
@@ -231,17 +233,18 @@ def _layout(
                 pair = row.paper[number] or [None, None]
                 line += ["–" if value is None else f"{value:.1f}" for value in pair]
             else:
-                line += _spread(cells[number])
+                line += _spread(cells[number], seeds)
         lines.append(line)
     return head, lines
 
 
-def _spread(pairs: Sequence[Pair]) -> list[str]:
-    """mean ± sample deviation of either figure; one seed has no deviation."""
+def _spread(pairs: Sequence[Pair], seeds: int) -> list[str]:
+    """mean ± sample deviation of either figure, and of how many seeds where not of all; one seed has no deviation."""
     if not pairs:
         return ["–", "–"]
     columns = [[float(value or 0.0) for value in column] for column in zip(*pairs, strict=True)]
-    return [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "") for values in columns]
+    part = f" ({len(pairs)} of {seeds})" if len(pairs) < seeds else ""
+    return [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "") + part for values in columns]
 
 
 def _note(
@@ -254,18 +257,22 @@ def _note(
     figures: Sequence[str],
 ) -> str:
     needed = {
-        column.of(row).output / "runs" / trial.name
+        (column.of(row).output, trial.name)
         for row, line in zip(rows, trials, strict=True)
         for column, cell in zip(columns, line, strict=True)
         for trial in cell
     }
-    missing = sum(not RunDirectory(folder).result.exists() for folder in needed)
+    missing = sorted((out, run) for out, run in needed if not RunDirectory(out / "runs" / run).result.exists())
+    failed = [file for out, run in missing if (file := failure_file(out, run)).exists()]
     listed = ", ".join(map(str, seeds))
     text = f"{' and '.join(figures)} in percent, last round; ours "
     text += f"over seeds {listed}, mean ± deviation." if len(seeds) > 1 else f"with seed {listed}."
-    if missing:
+    if failed:
+        reason = failed[0].read_text(encoding="utf-8").strip()
+        text += f"\n{len(failed)} of {len(needed)} runs failed, {failed[0].stem} with: {reason}"
+    if len(missing) > len(failed):
         command = f"distreid table {name}{' --drawn' if drawn else ''} --seeds {' '.join(map(str, seeds))} --run"
-        text += f"\n{missing} of {len(needed)} runs are missing: {command} makes them."
+        text += f"\n{len(missing) - len(failed)} of {len(needed)} runs are missing: {command} makes them."
     return text
 
 

@@ -55,6 +55,18 @@ def test_mean_and_deviation_over_seeds_and_every_measure(tmp_path: Path) -> None
     assert cells(figure, "iteration 2")[f"{ours} mAP"] == "52.0" and cells(figure, "iteration 3")[f"{ours} mAP"] == "–"
 
 
+def test_a_failed_run_is_said_with_its_reason_and_is_not_missing(tmp_path: Path) -> None:
+    common = papers()["daam-figure-6"]["drawn"]["set"]
+    for seed in (0, 1):
+        result(tmp_path, common | {"labels.min_samples": 14, "seed": seed}, (0.2, 0.4), (0.5 + 0.2 * seed, 0.6))
+    failed = Trial(common | {"labels.min_samples": 14, "seed": 2}).name
+    (tmp_path / "drawn" / "failures").mkdir()
+    (tmp_path / "drawn" / "failures" / f"{failed}.txt").write_text("round 1: no cluster\n")
+    text = table("daam-figure-6", drawn=True, seeds=[0, 1, 2], out=tmp_path)
+    assert "60.0 ± 14.1 (2 of 3)" in text
+    assert f"1 of 21 runs failed, {failed} with: round 1: no cluster\n18 of 21 runs are missing" in text
+
+
 def test_one_run_fills_both_directions_of_table_3(tmp_path: Path) -> None:
     folder = tmp_path / "edaan-market-to-prid" / "runs" / Trial({"target.cameras": [1], "seed": 0}).name
     folder.mkdir(parents=True)
