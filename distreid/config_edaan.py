@@ -48,6 +48,9 @@ class EDAANConfig:
     keep_weight: float = 0.0  # of (mean A - keep_area)^2 of each image
     keep_area: float = 0.3  # a person's share of a crop
     binary_weight: float = 0.0  # of mean A(1 - A)
+    # The re-ID head also learns from what is kept of a source image, A * x alone (decided: not the paper's). Where few pixels may be
+    # kept, it makes them those that tell people apart. Ignored where re-ID is not trained with the attention.
+    kept_view: bool = False
     # Past translations of each domain that are kept, so that half of those a discriminator judges are old ones; 0: none (the paper
     # is silent; CycleGAN keeps 50). A multiple of batch_size.
     replay: int = 0
@@ -77,8 +80,9 @@ class EDAANConfig:
 
     @property
     def views(self) -> int:
-        """How often the re-ID head sees a source image: as it is, translated, or both."""
-        return 2 if self.variant in ("edaan", "daan") else 1
+        """How often the re-ID head sees a source image: as it is, translated, and what is kept of it."""
+        kept = self.kept_view and self.attention and self.variant == "edaan"
+        return (2 if self.variant in ("edaan", "daan") else 1) + kept
 
 
 def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: int, erase: float) -> None:

@@ -85,6 +85,8 @@ class GeneratorSide(nn.Module):
                     terms[name] = weight * torch.stack([prior(mask) for mask in masks]).sum()
         if self.head is not None:
             views = [there_S.features_Bchw, self.source.encoder(there_S.image_BCHW)]
+            if how.kept_view and there_S.mask_B1HW is not None:
+                views.append(self.source.encoder(there_S.mask_B1HW * x_S))
             terms |= reid_terms(self.head, views, labelled, how)
         seen = (self._seen(x_S, there_S), fake_S, self._seen(x_T, there_T), fake_T)
         return terms, tuple(images.detach() for images in seen)

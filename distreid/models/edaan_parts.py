@@ -76,9 +76,10 @@ class AttentionNetwork(nn.Module):
         )  # fmt: skip
 
     def start_at(self, value: float) -> None:
-        """Make the untrained network's A about ``value`` everywhere."""
+        """Make A ``value`` everywhere until training moves it, so that the losses and no chance decide what is kept first."""
         last = self.body[-1]
         assert isinstance(last, nn.Conv2d) and last.bias is not None
+        nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, math.log(value / (1 - value)))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
