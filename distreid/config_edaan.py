@@ -48,8 +48,8 @@ class EDAANConfig:
     keep_weight: float = 0.0  # of (mean A - keep_area)^2 of each image
     keep_area: float = 0.3  # a person's share of a crop
     binary_weight: float = 0.0  # of mean A(1 - A)
-    # The re-ID head also learns from what is kept of a source image, A * x alone (decided: not the paper's). Where few pixels may be
-    # kept, it makes them those that tell people apart. Ignored where re-ID is not trained with the attention.
+    # The re-ID head also learns from what is kept of a source image, A * x alone (decided: not the paper's). Where few pixels may
+    # be kept, it makes them those that tell people apart. Ignored where re-ID is not trained with the attention.
     kept_view: bool = False
     # Past translations of each domain that are kept, so that half of those a discriminator judges are old ones; 0: none (the paper
     # is silent; CycleGAN keeps 50). A multiple of batch_size.
