@@ -137,6 +137,8 @@ def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: in
         raise UserError(f"edaan.replay={how.replay} must be a multiple of edaan.batch_size={how.batch_size}, or 0")
     if how.variant == "cyclegan" and how.attention:
         raise UserError("edaan.variant=cyclegan has no attention: set edaan.attention=false, or take edaan.variant=daan")
+    if how.metric == "none" and how.feature == "embedding":
+        raise UserError("edaan.metric=none trains no embedding to match by: set edaan.feature=pooled")
     if how.translates and (height % 4 or width % 4):
         raise UserError(f"input.height={height} and input.width={width} must be multiples of 4: the generators halve twice")
     if how.translates and (erase or pad):

@@ -154,7 +154,9 @@ def reid_terms(head: ReIDHead, features: Sequence[Tensor], labelled: Labelled, h
     labels_R = interleave([labelled.labels_S] * len(features), how.group)
     logits_RN, embeddings_RD = head(interleave(features, how.group), labelled.keep_RD)
     terms = {"identity": how.identity_weight * hard_label_loss(logits_RN, labels_R)}
-    if how.metric != "none":
+    if how.metric == "none":
+        terms["identity"] = terms["identity"] + 0 * embeddings_RD.sum()  # DDP waits for every parameter's gradient
+    else:
         loss = quartet_loss if how.metric == "quartet" else triplet_loss
         rows = how.group * len(features)
         groups = zip(embeddings_RD.split(rows), labels_R.split(rows), strict=True)
