@@ -9,13 +9,21 @@ from pathlib import Path
 import pytest
 
 from distreid.cli import main
+from distreid.config import config_from_dict
 from distreid.data import ImageStore
 from distreid.data.drawn import draw_domain
+from distreid.demo import drawn_settings
 
 EDAAN = [
-    "runtime.workers=0", "edaan.epochs=1", "edaan.decay_epochs=0", "edaan.whole_epochs=0", "edaan.attention_epochs=1",
+    "edaan.epochs=1", "edaan.decay_epochs=0", "edaan.whole_epochs=0", "edaan.attention_epochs=1",
     "edaan.pictures_every=0", "edaan.network.width=4", "edaan.network.discriminator_width=4",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["daam", "edaan"])
+def test_its_settings_are_valid_as_they_are(method: str) -> None:
+    config = config_from_dict(drawn_settings(Path("data"), 0, method) | {"output": "run"})
+    assert config.method == method
 
 
 def test_edaan_ends_with_a_measured_translation_and_a_second_call_repeats_it(
