@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(verb=function)
         return command
 
-    demo = verb("demo", _demo, "Draw two camera networks, adapt a model from one to the other on a local Ray, write a report.")
+    demo = verb("demo", _demo, "Draw two camera networks, adapt a model from one to the other, write a report.")
     demo.add_argument("--method", choices=["daam", "edaan"], default="daam", help="default: %(default)s")
     demo.add_argument("--out", help="run directory (default: runs/demo; of EDAAN runs/demo-edaan)")
     demo.add_argument("--seed", type=int, default=0)
