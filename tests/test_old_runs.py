@@ -1,8 +1,8 @@
-"""What 0.1.0 wrote goes on working: its runs continue to the same result, its checkpoints give the same features, its YAML loads.
+"""What 0.1.0 wrote goes on working: its runs continue to the same result, its checkpoints and YAML files load.
 
-`tests/fixtures/v0.1.0` was made by that version: two synthetic domains of six people, and for each method a run that was interrupted
+`tests/fixtures/v0.1.0` was made by that version: two synthetic domains of six people, and for each method a run interrupted
 after its last but one epoch (daam: round 2, epoch 1; edaan: epoch 2 of 4), with what the same run gave when nothing
-interrupted it. One process, float32, one thread, on a CPU with AVX512; there the figures are equal to the last bit, elsewhere nearly.
+interrupted it. One process, float32, one thread, on a CPU with AVX512: equal to the last bit there, nearly so elsewhere.
 """
 
 from __future__ import annotations
