@@ -46,7 +46,7 @@ def train(
     if saved is not None:
         model.load_state_dict(saved["model"])
     team = Team(rank, world)
-    rates = (0.03 / scale, 0.006 / scale) if optimizer == "sgd" else (0.01, 0.002)
+    rates = [rate / scale if optimizer == "sgd" else rate for rate in (0.01, 0.002)]
     groups = [{"params": list(part.parameters()), "lr": rate} for part, rate in zip((model[:2], model[4]), rates, strict=True)]
     engine = Engine(
         model, groups, lambda epoch: 1.0, team, Precision(precision, team.device), weight_decay=1e-3, optimizer=optimizer,
