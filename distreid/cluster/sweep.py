@@ -105,13 +105,21 @@ def run_trials(
         tune_config=tune.TuneConfig(
             metric=METRIC if asha or space else None,
             mode="max" if asha or space else None,
-            scheduler=ASHAScheduler(time_attr="round", max_t=example.adapt.rounds + 1, grace_period=1) if asha else None,
+            scheduler=ASHAScheduler(
+                time_attr="round", max_t=example.adapt.rounds + 1, grace_period=1, reduction_factor=4, brackets=1
+            )
+            if asha
+            else None,
             search_alg=algorithm,
             num_samples=samples,
             max_concurrent_trials=limit,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(output), verbose=0, callbacks=[progress, *_loggers(loggers, output)]
+            name="tune",
+            storage_path=str(output),
+            failure_config=tune.FailureConfig(max_failures=0),  # a failed trial stays so, and the others go on
+            verbose=0,
+            callbacks=[progress, *_loggers(loggers, output)],
         ),
     )
     # Tune writes to standard output even when told to be silent; the reporter uses standard error.

@@ -6,6 +6,7 @@ from torch import nn
 
 from distreid.errors import UserError
 from distreid.runtime import Engine, Precision, Team, learning_rate_factor
+from distreid.runtime.strategy import DDPStrategy
 from tests.processes import on_ranks
 from tests.runtime.training import assert_same, train
 
@@ -68,3 +69,27 @@ def test_bf16_channels_last_runs_and_stays_close() -> None:
     out = engine.forward(x)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), exact, rtol=0.1, atol=0.1)
+
+
+def test_clipping_limits_the_norm_over_all_parameters() -> None:
+    free, clipped = train(0, 1), train(0, 1, clip=0.5)
+    assert free["norms"].min() > 1
+    torch.testing.assert_close(clipped["norms"], torch.full((4,), 0.5))
+    torch.testing.assert_close(train(0, 1, clip=1e6)["losses"], free["losses"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_a_scaled_loss_is_clipped_as_an_unscaled_one(optimizer: type[torch.optim.Optimizer]) -> None:
+    """As float16 needs on GPUs: the gradients are divided by the scale before their norm is taken."""
+
+    def weight(*, scaled: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 1)
+        groups = [{"params": list(model.parameters()), "lr": 0.1}]
+        strategy = DDPStrategy(model, groups, partial(optimizer, fused=True), lambda m: m, Team(), scaled=scaled, clip=0.5)
+        for x in torch.randn(5, 8, 4):
+            strategy.backward(10 * strategy.forward(x, last=True).square().mean(), last=True)
+            strategy.step()
+        return model.weight.detach()
+
+    torch.testing.assert_close(weight(scaled=True), weight(scaled=False))

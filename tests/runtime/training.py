@@ -91,8 +91,11 @@ def _norm(optimizer: torch.optim.Optimizer) -> torch.Tensor:
 
 
 def assert_same(one: dict[str, Any], two: dict[str, Any], tolerance: float = 1e-4) -> None:
-    """Losses, weights, running statistics and the optimiser's state, each up to a share of its tensor's largest entry; of the losses
-    those of the shorter run's steps."""
+    """Losses (those of the shorter run's steps), weights, running statistics and the optimiser's state.
+
+    Args:
+        tolerance: as a share of a tensor's largest entry.
+    """
     common = min(len(one["losses"]), len(two["losses"]))
     _assert_close(two["losses"][-common:], one["losses"][-common:], tolerance, "losses")
     for name, value in one["model"].items():
