@@ -64,8 +64,11 @@ def test_deepspeed_trains_what_ddp_trains_and_continues_what_it_began(
 ) -> None:
     for rank in ranks:
         ddp, shared = rank[number]["ddp"], rank[number][stage]
+        tolerance = (
+            1e-4 if WAYS[number]["precision"] == "fp32" else 2e-2
+        )  # another order of sums can round a bfloat16 the other way
         for way in ("whole", "resumed", "from_ddp", "to_ddp"):
-            assert_same(ddp, shared[way])
+            assert_same(ddp, shared[way], tolerance)
         whole, resumed = shared["whole"]["model"], shared["resumed"]["model"]
         assert all(torch.equal(whole[name], resumed[name]) for name in whole), "a resumed run continues to the same bits"
 
@@ -77,7 +80,7 @@ def test_the_gradients_are_such_that_clipping_shows(ranks: list[list[dict[Any, A
     assert free["norms"].min() > 1.5 and free["norms"].median() > 30
     torch.testing.assert_close(clipped["norms"], torch.ones(STEPS))
     with pytest.raises(AssertionError):
-        assert_same(one, other, tolerance=1e-2)  # a hundred times what the strategies may differ by
+        assert_same(one, other, tolerance=5e-2)  # more than the strategies may differ by
 
 
 class _Asked(dict[str, Any]):
