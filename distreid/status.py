@@ -44,13 +44,13 @@ def runs(folder: Path) -> str:
     """One line a run below ``folder``, by path."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the one that your runs are in")
-    rows: list[tuple[str, ...]] = [("run", "state", "method", "source → target", "rounds", "direct", "mAP")]
+    rows: list[tuple[str, ...]] = [("run", "state", "method", "source → target", "rounds", "direct", "mAP", "protocol")]
     for path in _run_folders(folder):
         name = str(path.relative_to(folder)) if path != folder else path.resolve().name
         try:
             run = read_run(path)
         except UserError:
-            rows.append((name, "damaged", *[""] * 5))
+            rows.append((name, "damaged", *[""] * 6))
             continue
         measured = run.measured[-1]["mAP"] if run.measured else None
         direct = run.direct_transfer["mAP"] if run.direct_transfer else None
@@ -63,6 +63,7 @@ def runs(folder: Path) -> str:
                 _rounds(run),
                 percent(direct),
                 percent(measured),
+                run.protocol,
             )
         )
     if len(rows) == 1:

@@ -25,6 +25,7 @@ from distreid.methods.exhibits import Attended, Cloud, Grid, Pictures, RankList
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
+from distreid.methods.reports import report_spec
 from distreid.models import EDAAN, DAAMNet
 from distreid.runtime import Precision, RunDirectory, load_tensors
 from distreid.text import protocol_name
@@ -80,7 +81,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     if len(view) > 5:
         models = [("direct transfer", run.round_checkpoint(0))] if number and run.round_checkpoint(0).exists() else []
         clouds = [embed(Lens(load_network(before)[0], config), name, view, groups_N) for name, before in models]
-        clouds.append(embed(lens, f"round {number}" if number else "direct transfer", view, groups_N))
+        clouds.append(embed(lens, report_spec(config.method).title(number) if number else "direct transfer", view, groups_N))
         pictures = replace(pictures, clouds=clouds, embedding_of=kind)
     return replace(pictures, notes=notes)
 

@@ -20,10 +20,12 @@ from distreid.report.marks import (
     Mark,
     Text,
     axis_names,
+    box,
     columns,
     end_names,
     finite,
     label,
+    left_of,
     make_axis,
     mark,
     path,
@@ -58,25 +60,26 @@ def line_chart(
     zero: bool = True,
     whole: bool = False,
     bands: Sequence[Band] = (),
+    name: str = "",
     words: str = "",
 ) -> Chart:
     """Lines over a whole-numbered x axis, each named at its right end unless the y axis alone says what it is.
 
-    text: how a y is written on hover; zero, whole: of the y axis, see `make_axis`; words: see `Chart`.
+    text: how a y is written on hover; zero, whole: of the y axis, see `make_axis`; name, words: see `Chart`.
     """
     shown = [(at, value) for line in lines for at, value in line.points if finite(value)]
     edges = [edge for band in bands for edge in (band.start, band.stop)]
     named = [] if len(lines) == 1 and lines[0].name == y_label else lines
-    right = _right(named)
-    x = make_axis([at for at, _ in shown] + edges, LEFT, right, whole=True, fit=True)
     y = make_axis([value for _, value in shown], HEIGHT - BOTTOM, TOP, zero=zero, whole=whole)
+    left, right = left_of(y), _right(named)
+    x = make_axis([at for at, _ in shown] + edges, left, right, whole=True, fit=True)
     ticks = [label(x(tick), HEIGHT - BOTTOM + 15, x.text(tick), "middle", "faint") for tick in x.ticks]
-    marks = [*_bands(bands, x), *rows(y, right), *ticks, *axis_names(x_label, y_label, LEFT, right)]
+    marks = [*_bands(bands, x), *rows(y, left, right), *ticks, *axis_names(x_label, y_label, left, right)]
     marks += [path(line, x, y) for line in lines]
     for line in lines:
         if not line.dashed and len(line.points) <= _MARKED:
             marks += points(line, x, y, x.text, text)
-    return Chart(ident, title, description, HEIGHT, marks + end_names(named, right + 8, y), words)
+    return Chart(ident, title, description, HEIGHT, marks + end_names(named, right + 8, y), name, words)
 
 
 def level_chart(
@@ -92,11 +95,11 @@ def level_chart(
 ) -> Chart:
     """Lines over named levels, evenly spaced: a line's x is the number of its level, from 0."""
     shown = [value for line in lines for _, value in line.points if finite(value)]
-    right = _right(lines)
-    room = (right - LEFT) / max(len(levels), 1)
-    x = Axis(0, max(len(levels) - 1, 1), LEFT + room / 2, right - room / 2, 1)
     y = make_axis(shown or [0.0, 1.0], HEIGHT - BOTTOM, TOP)
-    marks = [*rows(y, right), *axis_names(x_label, y_label, LEFT, right)]
+    left, right = left_of(y), _right(lines)
+    room = (right - left) / max(len(levels), 1)
+    x = Axis(0, max(len(levels) - 1, 1), left + room / 2, right - room / 2, 1)
+    marks = [*rows(y, left, right), *axis_names(x_label, y_label, left, right)]
     marks += columns(levels, [x(at) for at in range(len(levels))], room, HEIGHT - BOTTOM + 15)
     for line in lines:
         marks += [path(line, x, y), *points(line, x, y, lambda at: f"{x_label} {levels[int(at)]}", text)]
@@ -112,15 +115,14 @@ def stacked_bars(
     scale = (WIDTH - left - 12 * LETTER) / longest  # with space for the sum
     marks, cursor = list[Mark](), 2.0
     for tone, name in enumerate(names, 1):
-        marks += [mark("rect", f"fill tone-{tone}", x=cursor, y=6, width=10, height=10, rx=2), label(cursor + 15, 15, name)]
+        marks += [box(f"fill tone-{tone}", cursor, 6, 10, 10, rx=2), label(cursor + 15, 15, name)]
         cursor += 15 + len(name) * LETTER + 14
     for number, (bar, values) in enumerate(bars):
         y, at = top + number * _BAR, float(left)
         marks.append(label(left - 8, y + 13, bar, "end"))
         for tone, (name, value) in enumerate(zip(names, values, strict=True), 1):
             if value > 0:
-                box = {"x": at, "y": y, "width": value * scale, "height": 16}
-                marks.append(mark("rect", f"fill tone-{tone} bar", hover=f"{bar}, {name}: {text(value)}", **box))
+                marks.append(box(f"fill tone-{tone} bar", at, y, value * scale, 16, hover=f"{bar}, {name}: {text(value)}"))
             at += value * scale
         marks.append(label(at + 6, y + 13, text(sum(values)), kind="strong"))
     return Chart(ident, title, description, top + len(bars) * _BAR + 4, marks)
@@ -129,13 +131,13 @@ def stacked_bars(
 def histogram(ident: str, title: str, description: str, bins: Sequence[tuple[str, int]], *, x_label: str, y_label: str) -> Chart:
     """Upright bars (label, count)."""
     y = make_axis([count for _, count in bins], HEIGHT - BOTTOM, TOP, zero=True, whole=True)
-    right = WIDTH - RIGHT
-    width = (right - LEFT) / len(bins)
-    centres = [LEFT + (number + 0.5) * width for number in range(len(bins))]
-    marks = [*rows(y, right), *axis_names(x_label, y_label, LEFT, right)]
+    left, right = left_of(y), WIDTH - RIGHT
+    width = (right - left) / len(bins)
+    centres = [left + (number + 0.5) * width for number in range(len(bins))]
+    marks = [*rows(y, left, right), *axis_names(x_label, y_label, left, right)]
     for centre, (name, count) in zip(centres, bins, strict=True):
-        box = {"x": centre - width / 2 + 2, "y": y(count), "width": width - 4, "height": y.start - y(count)}
-        marks.append(mark("rect", "fill tone-1", hover=f"{name}: {count}", **box))
+        left, height = centre - width / 2 + 2, y.start - y(count)
+        marks.append(box("fill tone-1", left, y(count), width - 4, height, hover=f"{name}: {count}"))
     marks += columns([name for name, _ in bins], centres, width, HEIGHT - BOTTOM + 15)
     return Chart(ident, title, description, HEIGHT, marks)
 
@@ -170,19 +172,18 @@ def heat_map(
         marks.append(label(left - 7, y + 15, name, "end", "faint"))
         for column, value in enumerate(values[row]):
             x = left + column * wide
-            box = {"x": x + 0.5, "y": y + 0.5, "width": wide - 1, "height": _CELL - 1}
+            place = x + 0.5, y + 0.5, wide - 1, _CELL - 1
             where = f"{x_label} {across[column]}, {y_label} {name}"
             if not finite(value):
-                marks.append(mark("rect", "band-0", hover=f"{where}: none", **box))
+                marks.append(box("band-0", *place, hover=f"{where}: none"))
                 continue
             # From 0.08, so that the smallest value is told from none, to 0.8, so that text on it stays readable.
             shade = 0.08 + 0.72 * ((value - low) / (high - low) if high > low else 0.5)
-            marks.append(mark("rect", "fill tone-1", hover=f"{where}: {text(value)}", fill_opacity=f"{shade:.2f}", **box))
+            marks.append(box("fill tone-1", *place, hover=f"{where}: {text(value)}", fill_opacity=f"{shade:.2f}"))
             if written:
                 marks.append(label(x + wide / 2, y + 15, text(value), "middle"))
     if chosen is not None:
-        frame = {"x": left + chosen[1] * wide, "y": TOP + chosen[0] * _CELL, "width": wide, "height": _CELL}
-        marks.append(mark("rect", "line tone-2", **frame))
+        marks.append(box("line tone-2", left + chosen[1] * wide, TOP + chosen[0] * _CELL, wide, _CELL))
     return Chart(ident, title, description, bottom + 42, marks)
 
 
@@ -225,8 +226,7 @@ def _bands(bands: Sequence[Band], x: Axis) -> list[Mark]:
     marks = []
     for number, band in enumerate(bands):
         left, width = x(band.start), x(band.stop) - x(band.start)
-        box = {"x": left, "y": TOP, "width": width, "height": HEIGHT - BOTTOM - TOP}
-        marks.append(mark("rect", f"band-{number % 2}", hover=band.name, **box))
+        marks.append(box(f"band-{number % 2}", left, TOP, width, HEIGHT - BOTTOM - TOP, hover=band.name))
         fitting = [name for name in (band.name, band.name.split()[-1]) if len(name) * LETTER < width]
         marks += [label(left + width / 2, TOP + 12, name, "middle", "faint") for name in fitting[:1]]
     return marks

@@ -94,7 +94,7 @@ def _curves(ident: str, title: str, caption: str, curves: Sequence[Curve], scale
     lines = [Line(letter, [(at, scale * value) for at, value in points], 1 + tone % TONES) for letter, tone, points in known]
     write = partial(number, digits=digits)
     said = "; ".join(f"{line.name}: {write(line.points[0][1])} to {write(line.points[-1][1])}" for line in lines) + "."
-    chart = line_chart(ident, title, said, lines, x_label="round", y_label=unit, text=write, zero=False)
+    chart = line_chart(ident, title, said, lines, x_label="round", y_label=unit, text=write, zero=False, whole=digits == 0)
     values = [dict(points) for _, _, points in known]
     columns = [Column("round"), *(Column(letter, lambda value: write(scale * value)) for letter, _, _ in known)]
     rows = [[at, *(points.get(at) for points in values)] for at in sorted({at for points in values for at in points})]

@@ -158,10 +158,10 @@ def _loss(run: Run, epochs: Sequence[Record], term: LossTerm, tone: int) -> Char
     known = [value for _, value in points if value is not None]
     said = f"{name}: {plural(len(known), 'epoch')}, from {known[0]:.3g} to {known[-1]:.3g}."
     return line_chart(
-        f"loss-{term.key}" if late else f"loss-before-{term.key}", f"Loss: {name}", said, [Line(name, points, tone)],
+        f"loss-{term.key}" if late else f"loss-before-{term.key}", f"Loss: {name}", said, [Line("loss", points, tone)],
         x_label=f"epoch after {run.spec.before}" if late and run.spec.before else "epoch",
-        y_label=name, zero=False, text="{:.3f}".format, bands=bands if late and len(bands) + bool(run.spec.before) > 1 else (),
-        words=term.caption,
+        y_label="loss", zero=False, text="{:.3f}".format, bands=bands if late and len(bands) + bool(run.spec.before) > 1 else (),
+        name=name, words=term.caption,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from distreid.methods.exhibits import UNKNOWN, Attended, Cloud, Cluster, Crop, P
 from distreid.methods.spec import PictureSpec
 from distreid.report.charts import scatter
 from distreid.report.images import heat, overlay, picture
-from distreid.report.marks import Chart, label, mark
+from distreid.report.marks import Chart, box, label
 from distreid.report.parts import Cell, Column, Figure, Strip
 from distreid.report.read import Run
 from distreid.text import number, percent, plural
@@ -52,7 +52,7 @@ def _ranking(chosen: RankList) -> Strip:
 
 
 def attention(shown: Pictures, spec: PictureSpec | None) -> list[Figure]:
-    """Image, A and 1 - A side by side, as in DAAM's Figure 1; one scale of colours for all."""
+    """Image, A and 1 - A side by side; one scale of colours for all."""
     if not shown.attended or spec is None:
         return []
     maps = [part for one in shown.attended for part in (one.shared_hw, one.specific_hw) if part is not None]
@@ -92,7 +92,7 @@ def _triple(one: Attended, low: float, high: float) -> Strip:
 def _scale(low: float, high: float) -> Chart:
     """The colours of the overlays."""
     colours = [f"rgb({','.join(f'{part:.0f}' for part in heat(np.array(k / 49)))})" for k in range(50)]
-    bar = [mark("rect", "", x=8 + 4.0 * k, y=4, width="4.2", height=12, fill=colour) for k, colour in enumerate(colours)]
+    bar = [box("", 8 + 4 * k, 4, 4.2, 12, fill=colour) for k, colour in enumerate(colours)]
     words = label(216, 14, f"{low:.3f} (blue) to {high:.3f} (red)")
     return Chart("heat", "Colours of the overlays", f"Blue is {low:.3f}, red is {high:.3f}.", 20, [*bar, words])
 

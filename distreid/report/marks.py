@@ -27,13 +27,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing that is WIDTH wide. title, description: for those who cannot see it. words: shown above it."""
+    """A drawing that is WIDTH wide. title, description: for those who cannot see it. name, words: shown above it."""
 
     ident: str
     title: str
     description: str
     height: float
     marks: Sequence[Mark]
+    name: str = ""
     words: str = ""
 
 
@@ -101,6 +102,10 @@ def mark(tag: str, kind: str, *, text: str = "", hover: str = "", **attributes: 
     return Mark(tag, {"class": kind, **written}, text, hover)
 
 
+def box(kind: str, x: float, y: float, width: float, height: float, *, hover: str = "", **attributes: str | float) -> Mark:
+    return mark("rect", kind, hover=hover, x=x, y=y, width=width, height=height, **attributes)
+
+
 def label(x: float, y: float, text: str, anchor: str = "start", kind: str = "") -> Mark:
     """Text within a drawing; anchor: start, middle or end."""
     return mark("text", kind, text=text, x=x, y=y, text_anchor=anchor)
@@ -110,10 +115,15 @@ def axis_names(x_label: str, y_label: str, left: float, right: float, bottom: fl
     return [label((left + right) / 2, bottom - 8, x_label, "middle", "faint"), label(2, 11, y_label, kind="faint")]
 
 
-def rows(y: Axis, right: float) -> list[Mark]:
+def left_of(y: Axis) -> float:
+    """Where a plot begins, with space for the y axis' numbers."""
+    return max(LEFT, 8 + max(len(y.text(tick)) for tick in y.ticks) * LETTER)
+
+
+def rows(y: Axis, left: float, right: float) -> list[Mark]:
     """The y axis: a line and a number for each tick."""
-    lines = [mark("path", "grid", d=f"M{LEFT} {y(tick):.1f}H{right:.1f}") for tick in y.ticks]
-    return lines + [label(LEFT - 7, y(tick) + 4, y.text(tick), "end", "faint") for tick in y.ticks]
+    lines = [mark("path", "grid", d=f"M{left:.1f} {y(tick):.1f}H{right:.1f}") for tick in y.ticks]
+    return lines + [label(left - 7, y(tick) + 4, y.text(tick), "end", "faint") for tick in y.ticks]
 
 
 def columns(names: Sequence[str], centres: Sequence[float], room: float, y: float) -> list[Mark]:

@@ -82,12 +82,12 @@ def _note(run: Run, protocol: str) -> str:
     last = run.measured[-1] if run.measured else {}
     if "mAP_trapezoid" in last and metrics.get("ap") != "trapezoid":
         stage = run.stage(last["round"])
-        parts.append(f"By {_AP_NAMES['trapezoid']} {stage} has mAP {percent(last['mAP_trapezoid'])}.")
+        parts.append(f"By {_AP_NAMES['trapezoid']} mAP after {stage} is {percent(last['mAP_trapezoid'])}.")
     if "reverse" in last:
         forth, back = "query images looked up in the gallery", "The other way round"
         parts.append(f"Shown: {forth}. {back}: mAP {percent(last['reverse']['mAP'])}, Rank-1 {percent(last['reverse']['rank1'])}.")
     if run.final:
-        parts.append("Final is the last round, never the best one.")
+        parts.append(f"Final is the last {run.spec.round}, never the best one.")
     if (run.direct_transfer or last) and "queries" in metrics:
         each = ", averaged over them" if "splits" in metrics else ""
         parts.append(
