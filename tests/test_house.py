@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,10 @@ def test_every_job_is_a_valid_configuration(file: Path) -> None:
     config = load_config(file)
     assert config.output.startswith("runs/")
     assert yaml.safe_load(file.read_text())["method"] == config.method
+
+
+def test_page_and_terminal_know_no_method_by_name() -> None:
+    package = ROOT / "distreid"
+    files = [*package.glob("report/*.py"), *package.glob("report/templates/*"), package / "terminal.py", package / "status.py"]
+    for file in files:
+        assert not re.search("daam|edaan", file.read_text(encoding="utf-8"), re.IGNORECASE), file

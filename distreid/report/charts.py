@@ -115,7 +115,7 @@ def stacked_bars(
     scale = (WIDTH - left - 12 * LETTER) / longest  # with space for the sum
     marks, cursor = list[Mark](), 2.0
     for tone, name in enumerate(names, 1):
-        marks += [box(f"fill tone-{tone}", cursor, 6, 10, 10, rx=2), label(cursor + 15, 15, name)]
+        marks += [box(f"fill tone-{tone}", cursor, 6, 10, 10, rx="2"), label(cursor + 15, 15, name)]
         cursor += 15 + len(name) * LETTER + 14
     for number, (bar, values) in enumerate(bars):
         y, at = top + number * _BAR, float(left)

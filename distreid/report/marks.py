@@ -102,7 +102,7 @@ def mark(tag: str, kind: str, *, text: str = "", hover: str = "", **attributes: 
     return Mark(tag, {"class": kind, **written}, text, hover)
 
 
-def box(kind: str, x: float, y: float, width: float, height: float, *, hover: str = "", **attributes: str | float) -> Mark:
+def box(kind: str, x: float, y: float, width: float, height: float, *, hover: str = "", **attributes: str) -> Mark:
     return mark("rect", kind, hover=hover, x=x, y=y, width=width, height=height, **attributes)
 
 
