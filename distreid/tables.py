@@ -25,7 +25,7 @@ from distreid.sweeps.plan import Base, Plan, Trial
 from distreid.sweeps.results import failure_file
 from distreid.sweeps.rows import text_table
 from distreid.sweeps.run import drawn_folder, run_plan
-from distreid.text import protocol_name
+from distreid.text import protocol_of
 
 FORMATS = ("text", "markdown", "csv", "latex")
 TITLES = {"mAP": "mAP", "rank1": "Rank-1", "rank10": "Rank-10"}
@@ -285,9 +285,7 @@ def _protocols(rows: Sequence[Row], columns: Sequence[Column], trials: Sequence[
             for trial in cell:
                 file = RunDirectory(column.of(row).output / "runs" / trial.name).result
                 if file.exists():
-                    result = json.loads(file.read_text(encoding="utf-8"))
-                    tested = [metrics for metrics in result.get("rounds", []) if "mAP" in metrics]
-                    names[column.title] = protocol_name((tested or [result.get("direct_transfer") or {}])[-1])
+                    names[column.title] = protocol_of(json.loads(file.read_text(encoding="utf-8")))
     if len(set(names.values())) > 1:
         return "; " + ", ".join(f"{title}: {name}" for title, name in names.items() if name)
     return "".join(f", {name}" for name in set(names.values()) if name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from distreid.methods.reports import report_spec
-from distreid.text import percent, protocol_name
+from distreid.text import percent, protocol_name, protocol_of
 
 if TYPE_CHECKING:
     from distreid.labels import PseudoLabels
@@ -200,14 +200,12 @@ def result_table(result: dict[str, Any]) -> str:
     if spec.before:
         rows.append(row("direct transfer", result.get("direct_transfer")))
     for figures in result.get("rounds", []):
-        labelling = f"{figures['eps']:.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}" if "eps" in figures else ""
+        labelling = f"{figures['eps']:.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}" if spec.labelled else ""
         name = spec.title(figures["round"], figures.get("stage", ""))
         rows.append(row(name, figures, labelling, f"{sum(figures['seconds'].values()):.0f}"))
     rows += [rule, row(spec.final, result.get("final"))]
     if result.get("final") and result.get("direct_transfer"):
         gain = 100 * (result["final"]["mAP"] - result["direct_transfer"]["mAP"])
         rows.append(f"{gain:+.1f} mAP points over direct transfer")
-    measured = [metrics for metrics in (result.get("direct_transfer"), *result.get("rounds", [])) if metrics and "mAP" in metrics]
-    if measured:
-        rows.append(", ".join(filter(None, ("mAP and Rank-1 in percent", protocol_name(measured[-1]), "no re-ranking"))))
+    rows.append(", ".join(filter(None, ("mAP and Rank-1 in percent", protocol_of(result), "no re-ranking"))))
     return "\n".join(rows)

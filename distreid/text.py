@@ -53,3 +53,9 @@ def protocol_name(metrics: Mapping[str, Any]) -> str:
         "cross_camera": ("between two cameras", "draw"),
     }.get(name, (str(name), ""))
     return f"{spoken}, {plural(int(splits), times)}" if times and splits else spoken
+
+
+def protocol_of(result: Mapping[str, Any]) -> str:
+    """How a run's target was tested, from result.json or as much of it as there is; '' where it was not, or does not say."""
+    tested = [metrics for metrics in (result.get("direct_transfer"), *result.get("rounds", [])) if metrics and "mAP" in metrics]
+    return protocol_name(tested[-1]) if tested else ""

@@ -90,17 +90,8 @@ def labelling(run: Run) -> list[Figure]:
         write = partial(number, digits=digits)
         name = f"{title} over rounds"
         said = f"{title} by round: {', '.join(write(value) for _, value in values)}."
-        chart = line_chart(
-            key,
-            name,
-            said,
-            [Line(key, values, tone)],
-            x_label="round",
-            y_label=key,
-            zero=digits == 0,
-            whole=digits == 0,
-            text=write,
-        )
+        line, whole = Line(key, values, tone), digits == 0
+        chart = line_chart(key, name, said, [line], x_label="round", y_label=key, zero=whole, whole=whole, text=write)
         rows = [(run.stage(at), value) for at, value in values]
         made.append(Figure(key, name, caption, [Column(""), Column(title, write)], rows, [chart]))
     return made

@@ -63,13 +63,11 @@ def attention(shown: Pictures, spec: PictureSpec | None) -> list[Figure]:
         (
             one.domain,
             one.crop.path,
-            y,
-            x,
-            float(one.shared_hw[y, x]),
-            None if one.specific_hw is None else float(one.specific_hw[y, x]),
+            *place,
+            *(None if part is None else float(part[place]) for part in (one.shared_hw, one.specific_hw)),
         )
         for one in shown.attended
-        for y, x in np.ndindex(one.shared_hw.shape)
+        for place in np.ndindex(one.shared_hw.shape)
     ]
     columns = list(map(Column, ("domain", "image", "row", "column", "shared", "specific")))
     strips, scale = [_triple(one, low, high) for one in shown.attended], [_scale(low, high)]

@@ -6,7 +6,7 @@ from distreid.methods.exhibits import Pictures
 from distreid.report import figures, gallery
 from distreid.report.parts import Fold, Page, Section, Table, Tile
 from distreid.report.read import Record, Run
-from distreid.text import duration, number, percent, plural, setting
+from distreid.text import duration, number, percent, plural, protocol_name, setting
 
 _AP_NAMES = {"hits": "precision at hits", "trapezoid": "the official Market-1501 code's trapezoid rule"}
 _ACCURACIES = ("mAP", "rank1", "rank5", "rank10")
@@ -76,7 +76,7 @@ def _note(run: Run, protocol: str) -> str:
         if run.pretrained or run.finished:
             return "Steps in seconds. No accuracy: neither domain has a test set."
         return f"No {run.spec.round} has ended yet, and nothing has been measured."
-    how = ", ".join(filter(None, (run.protocol or protocol, "no re-ranking")))
+    how = ", ".join(filter(None, (protocol_name(metrics) or protocol, "no re-ranking")))
     kind = _AP_NAMES.get(metrics.get("ap", "hits"), str(metrics.get("ap")))
     parts = [f"mAP and CMC ranks in percent, steps in seconds; {how}. mAP is average precision by {kind}."]
     last = run.measured[-1] if run.measured else {}

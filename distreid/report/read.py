@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distreid.errors import UserError
 from distreid.methods.reports import report_spec
 from distreid.methods.spec import ReportSpec
-from distreid.text import protocol_name
+from distreid.text import protocol_of
 
 Record = dict[str, Any]
 
@@ -63,8 +63,8 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """See `distreid.text.protocol_name`."""
-        return protocol_name(self.tested)
+        """See `distreid.text.protocol_of`."""
+        return protocol_of({"direct_transfer": self.direct_transfer, "rounds": self.rounds})
 
     @property
     def planned(self) -> int | None:
