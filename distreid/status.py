@@ -11,8 +11,8 @@ from typing import Any
 from distreid.errors import UserError
 from distreid.progress import alive, read_progress
 from distreid.report.read import Run, read_run
-from distreid.report.words import duration
-from distreid.terminal import percent, result_table
+from distreid.terminal import result_table
+from distreid.text import duration, percent
 
 
 def status(path: Path) -> str:
@@ -24,7 +24,7 @@ def status(path: Path) -> str:
     run, progress = read_run(path), read_progress(path)
     state = state_of(run, progress)
     lines = [f"{path}: {state}{_since(state, progress)}"]
-    lines.append(f"  {run.method}, {run.source} → {run.target}, {_rounds(run)} rounds finished")
+    lines.append(f"  {run.method}, {run.source} → {run.target}, {_rounds(run)} {run.spec.round}s finished")
     if progress is not None and state == "running":
         lines.append(f"  {_step(progress)}")
         means = [sum(figures["seconds"].values()) for figures in run.rounds if figures.get("seconds")]
@@ -44,13 +44,13 @@ def runs(folder: Path) -> str:
     """One line a run below ``folder``, by path."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the one that your runs are in")
-    rows: list[tuple[str, ...]] = [("run", "state", "method", "source → target", "rounds", "direct", "mAP")]
+    rows: list[tuple[str, ...]] = [("run", "state", "method", "source → target", "rounds", "direct", "mAP", "protocol")]
     for path in _run_folders(folder):
         name = str(path.relative_to(folder)) if path != folder else path.resolve().name
         try:
             run = read_run(path)
         except UserError:
-            rows.append((name, "damaged", *[""] * 5))
+            rows.append((name, "damaged", *[""] * 6))
             continue
         measured = run.measured[-1]["mAP"] if run.measured else None
         direct = run.direct_transfer["mAP"] if run.direct_transfer else None
@@ -63,6 +63,7 @@ def runs(folder: Path) -> str:
                 _rounds(run),
                 percent(direct),
                 percent(measured),
+                run.protocol,
             )
         )
     if len(rows) == 1:
@@ -107,11 +108,17 @@ def _step(progress: dict[str, Any]) -> str:
 
 
 def _rounds(run: Run) -> str:
-    return f"{len(run.rounds)}/{run.config.get('adapt', {}).get('rounds', '?')}"
+    return f"{len(run.rounds)}/{run.planned or '?'}"
 
 
 def _result(run: Run) -> dict[str, Any]:
-    return {"in_domain": run.in_domain, "direct_transfer": run.direct_transfer, "rounds": run.rounds, "final": run.final}
+    return {
+        "method": run.method,
+        "in_domain": run.in_domain,
+        "direct_transfer": run.direct_transfer,
+        "rounds": run.rounds,
+        "final": run.final,
+    }
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:

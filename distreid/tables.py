@@ -25,6 +25,7 @@ from distreid.sweeps.plan import Base, Plan, Trial
 from distreid.sweeps.results import failure_file
 from distreid.sweeps.rows import text_table
 from distreid.sweeps.run import drawn_folder, run_plan
+from distreid.text import protocol_of
 
 FORMATS = ("text", "markdown", "csv", "latex")
 TITLES = {"mAP": "mAP", "rank1": "Rank-1", "rank10": "Rank-10"}
@@ -265,7 +266,7 @@ def _note(
     missing = sorted((out, run) for out, run in needed if not RunDirectory(out / "runs" / run).result.exists())
     failed = [file for out, run in missing if (file := failure_file(out, run)).exists()]
     listed = ", ".join(map(str, seeds))
-    text = f"{' and '.join(figures)} in percent, last round; ours "
+    text = f"{' and '.join(figures)} in percent, last round{_protocols(rows, columns, trials)}; ours "
     text += f"over seeds {listed}, mean ± deviation." if len(seeds) > 1 else f"with seed {listed}."
     if failed:
         reason = failed[0].read_text(encoding="utf-8").strip()
@@ -274,6 +275,20 @@ def _note(
         command = f"distreid table {name}{' --drawn' if drawn else ''} --seeds {' '.join(map(str, seeds))} --run"
         text += f"\n{len(missing) - len(failed)} of {len(needed)} runs are missing: {command} makes them."
     return text
+
+
+def _protocols(rows: Sequence[Row], columns: Sequence[Column], trials: Sequence[Sequence[Sequence[Trial]]]) -> str:
+    """How our runs were tested: once where it is the same for all transfers, else by transfer."""
+    names = {}
+    for row, line in zip(rows, trials, strict=True):
+        for column, cell in zip(columns, line, strict=True):
+            for trial in cell:
+                file = RunDirectory(column.of(row).output / "runs" / trial.name).result
+                if file.exists():
+                    names[column.title] = protocol_of(json.loads(file.read_text(encoding="utf-8")))
+    if len(set(names.values())) > 1:
+        return "; " + ", ".join(f"{title}: {name}" for title, name in names.items() if name)
+    return "".join(f", {name}" for name in set(names.values()) if name)
 
 
 def _text(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:

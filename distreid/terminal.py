@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from distreid.methods.reports import report_spec
+from distreid.text import percent, protocol_name, protocol_of
+
 if TYPE_CHECKING:
     from distreid.labels import PseudoLabels
 
@@ -98,20 +101,15 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
         reporter.close()
 
 
-def percent(fraction: float | None) -> str:
-    """0.6784 -> '67.8'; nothing known -> '–'."""
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
-
-
 def metrics_text(metrics: dict[str, Any]) -> str:
     """Accuracy as a person reads it, in percent, with the protocol it was measured by and what it was measured on."""
     if metrics["protocol"] == "single_query":
         lines = _single_query_lines(metrics)
     elif metrics["protocol"] == "single_shot":
-        lines = _split_lines(metrics, "single gallery shot: one image of each identity, from another camera than the query's")
+        lines = _split_lines(metrics, ": one image of each identity, from another camera than the query's")
     else:
-        lines = _split_lines(metrics, "query images looked up in the other camera")
-        lines += ["", *_split_lines(metrics["reverse"], "the other direction")]
+        lines = _split_lines(metrics, ": query images looked up in the other camera")
+        lines += ["", *_split_lines(metrics["reverse"] | {"protocol": metrics["protocol"]}, ": the other direction")]
     if metrics.get("flip"):
         lines.append("features averaged over each image and its mirror image")
     if metrics.get("reranked"):
@@ -130,7 +128,7 @@ def _single_query_lines(metrics: dict[str, Any]) -> list[str]:
         f"{percent(metrics[f'mAP_{other}'])} by {_AP_NAMES[other]})",
         *(f"{f'Rank-{rank}':<7} {percent(metrics[f'rank{rank}']):>5}" for rank in _RANKS),
         f"mINP    {percent(metrics['mINP']):>5}",
-        f"{metrics['queries']:,} queries against {metrics['gallery']:,} gallery images",
+        f"{protocol_name(metrics)}: {metrics['queries']:,} queries against {metrics['gallery']:,} gallery images",
     ]
     if metrics["junk"]:
         lines.append(f"{metrics['junk']:,} junk images (pid -1) left out of the gallery")
@@ -139,10 +137,11 @@ def _single_query_lines(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _split_lines(metrics: dict[str, Any], title: str) -> list[str]:
+def _split_lines(metrics: dict[str, Any], said: str) -> list[str]:
+    """said: what follows the protocol's name."""
     splits = metrics["splits"]
     lines = [
-        title,
+        protocol_name(metrics) + said,
         *(
             f"{f'Rank-{rank}':<7} {percent(metrics[f'rank{rank}']):>5}"
             + (f" ± {percent(metrics[f'rank{rank}_std'])}" if splits > 1 else "")
@@ -184,25 +183,29 @@ def translation_text(images: Path, masks: Path | None, figures: dict[str, float]
 
 def result_table(result: dict[str, Any]) -> str:
     """The run in one table: in-domain source accuracy, direct transfer, each round, final."""
-    head = f"{'':<20}{'eps':>7}{'clusters':>10}{'outliers':>10}{'mAP':>8}{'Rank-1':>8}{'seconds':>9}"
+    spec = report_spec(result["method"])
+    width = 27 if spec.labelled else 0
+    labelling = f"{'eps':>7}{'clusters':>10}{'outliers':>10}" if spec.labelled else ""
+    head = f"{'':<20}{labelling}{'mAP':>8}{'Rank-1':>8}{'seconds':>9}"
     rule = "─" * len(head)
     rows = [head, rule]
 
-    def row(name: str, metrics: dict[str, Any] | None, labelling: str = f"{'':>27}", seconds: str = "") -> str:
+    def row(name: str, metrics: dict[str, Any] | None, labelling: str = "", seconds: str = "") -> str:
         metrics = metrics or {}
-        return f"{name:<20}{labelling}{percent(metrics.get('mAP')):>8}{percent(metrics.get('rank1')):>8}{seconds:>9}"
+        figures = f"{percent(metrics.get('mAP')):>8}{percent(metrics.get('rank1')):>8}{seconds:>9}"
+        return f"{name:<20}{labelling:>{width}}{figures}".rstrip()
 
     if result.get("in_domain"):
         rows.append(row("source, in domain", result["in_domain"]))
-    if result.get("method") != "edaan":
+    if spec.before:
         rows.append(row("direct transfer", result.get("direct_transfer")))
     for figures in result.get("rounds", []):
-        labelled = "eps" in figures
-        labelling = f"{figures['eps']:>7.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}" if labelled else f"{'':>27}"
-        name = f"round {figures['round']}" if labelled else f"stage {figures['round']}, {figures['stage']}"
+        labelling = f"{figures['eps']:.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}" if spec.labelled else ""
+        name = spec.title(figures["round"], figures.get("stage", ""))
         rows.append(row(name, figures, labelling, f"{sum(figures['seconds'].values()):.0f}"))
-    rows += [rule, row("final" if result.get("method") == "edaan" else "adapted (final)", result.get("final"))]
+    rows += [rule, row(spec.final, result.get("final"))]
     if result.get("final") and result.get("direct_transfer"):
         gain = 100 * (result["final"]["mAP"] - result["direct_transfer"]["mAP"])
-        rows.append(f"{gain:+.1f} mAP points over direct transfer; mAP and Rank-1 in percent, single query, no re-ranking")
+        rows.append(f"{gain:+.1f} mAP points over direct transfer")
+    rows.append(", ".join(filter(None, ("mAP and Rank-1 in percent", protocol_of(result), "no re-ranking"))))
     return "\n".join(rows)

@@ -92,3 +92,20 @@ def test_mistakes(tmp_path: Path) -> None:
         table("daam-9", out=tmp_path)
     with pytest.raises(UserError, match=r"adapt\.rounds"):
         table("daam-1", ["adapt.round=1"], out=tmp_path)
+
+
+def test_the_protocol_of_our_runs_is_said(tmp_path: Path) -> None:
+    for transfer, protocol in (("market-to-duke", {"protocol": "single_query"}), ("duke-to-market", {"protocol": "single_query"})):
+        write_tested(tmp_path / transfer, protocol)
+    assert "in percent, last round, single query; ours with seed 0." in table("daam-1", out=tmp_path)
+    write_tested(tmp_path / "duke-to-market", {"protocol": "single_shot", "splits": 20})
+    text = table("daam-1", out=tmp_path)
+    assert "Duke → Market: single gallery shot, 20 splits, Market → Duke: single query; ours" in text
+
+
+def write_tested(out: Path, protocol: dict) -> None:
+    folder = out / "runs" / Trial({"seed": 0}).name
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"mAP": 0.5, "rank1": 0.6}
+    rounds = [{"round": 1, **figures, **protocol}]
+    (folder / "result.json").write_text(json.dumps({"direct_transfer": None, "rounds": rounds, "final": figures}))

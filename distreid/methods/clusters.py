@@ -10,7 +10,7 @@ import numpy as np
 
 from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.domains import Network
-from distreid.report import Cluster
+from distreid.methods.exhibits import Cluster
 from distreid.runtime import RunDirectory
 
 SHOWN, IMAGES = 4, 12  # of the best and of the worst clusters; of each

@@ -6,7 +6,7 @@ import numpy as np
 
 from distreid.data import ImageStore
 from distreid.data.loader import View
-from distreid.report import Crop
+from distreid.methods.exhibits import Crop
 
 HEIGHT, WIDTH = 128, 64  # pixels
 

@@ -16,6 +16,7 @@ from distreid.config_edaan import EDAANConfig
 from distreid.data.loader import Batch
 from distreid.data.sampling import BatchPlan, PKStream, PlainStream, plan_one, plan_unpaired, shard
 from distreid.errors import UserError
+from distreid.methods.edaan_report import stages_of
 from distreid.methods.edaan_sides import DiscriminatorSide, GeneratorSide, Labelled, ReIDSide
 from distreid.methods.grids import save_pictures
 from distreid.methods.method import LossTerms, Method, State, accuracy_text
@@ -60,7 +61,7 @@ class EDAANMethod(Method):
 
     @property
     def stages(self) -> list[str]:
-        return {"edaan": ["joint"], "direct": ["reid"]}.get(self.config.edaan.variant, ["translation", "reid"])
+        return stages_of(self.config.edaan.variant)
 
     @property
     def rounds(self) -> int:

@@ -21,12 +21,14 @@ from distreid.evaluation import Features, hit_ranks, per_query
 from distreid.methods.clusters import judge
 from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.domains import Network, TestSet, open_network
+from distreid.methods.exhibits import Attended, Cloud, Grid, Pictures, RankList
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
+from distreid.methods.reports import report_spec
 from distreid.models import EDAAN, DAAMNet
-from distreid.report import Attended, Cloud, Grid, Pictures, RankList
 from distreid.runtime import Precision, RunDirectory, load_tensors
+from distreid.text import protocol_name
 
 Progress = Callable[[int, int], None]
 QUERIES, RANKED = 3, 10  # of each kind; images of a ranking
@@ -67,6 +69,9 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     if isinstance(model, DAAMNet) and model.attention is None:
         notes.append("This variant of the network has no attention module, so there are no overlays.")
     if target.test is not None:
+        protocol = target.test.protocol
+        tested = protocol_name({"protocol": protocol.name, "splits": len(protocol.test_pids)})
+        pictures = replace(pictures, protocol=tested)
         try:
             chosen, among = rank_lists(lens, target.test, progress)
             pictures = replace(pictures, rank_lists=chosen, ranked_among=among)
@@ -76,7 +81,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     if len(view) > 5:
         models = [("direct transfer", run.round_checkpoint(0))] if number and run.round_checkpoint(0).exists() else []
         clouds = [embed(Lens(load_network(before)[0], config), name, view, groups_N) for name, before in models]
-        clouds.append(embed(lens, f"round {number}" if number else "direct transfer", view, groups_N))
+        clouds.append(embed(lens, report_spec(config.method).title(number) if number else "direct transfer", view, groups_N))
         pictures = replace(pictures, clouds=clouds, embedding_of=kind)
     return replace(pictures, notes=notes)
 
@@ -136,7 +141,7 @@ def attend(lens: Lens, role: str, network: Network) -> list[Attended]:
 
 
 def grids(path: Path) -> list[Grid]:
-    """EDAAN's grids of some epochs at even steps, the first and the last among them."""
+    """What a method drew after some epochs, at even steps, the first and the last among them."""
     files = sorted((path / "pictures").glob("epoch-*.png"))
     chosen = [files[at] for at in sorted({round(at) for at in np.linspace(0, len(files) - 1, GRIDS)})] if files else []
     return [Grid(int(file.stem.removeprefix("epoch-")), np.asarray(Image.open(file).convert("RGB"))) for file in chosen]

@@ -1,26 +1,25 @@
 """The report's figures of images and features: rank lists, attention overlays, the embedding, contact sheets of clusters."""
 
-from collections.abc import Sequence
 from functools import partial
-from html import escape
 
 import numpy as np
 
-from distreid.report.charts import svg, text_at
-from distreid.report.figure import Column, figure, panels
+from distreid.methods.exhibits import UNKNOWN, Attended, Cloud, Cluster, Crop, Pictures, RankList
+from distreid.methods.spec import PictureSpec
+from distreid.report.charts import scatter
 from distreid.report.images import heat, overlay, picture
-from distreid.report.pictures import UNKNOWN, Attended, Cloud, Cluster, Crop, Pictures, RankList
+from distreid.report.marks import Chart, box, label
+from distreid.report.parts import Cell, Column, Figure, Strip
 from distreid.report.read import Run
-from distreid.report.scatter import scatter
-from distreid.report.words import number, percent, plural
+from distreid.text import number, percent, plural
 
 _SCORE = partial(number, digits=3)
 
 
-def rank_lists(shown: Pictures) -> str:
+def rank_lists(shown: Pictures) -> list[Figure]:
     """Each query with the start of its ranking; green frames show the query's person, red ones somebody else."""
     if not shown.rank_lists:
-        return ""
+        return []
     ranked, there = shown.ranked_among
     among = f"{ranked:,}" if ranked == there else f"a sample of {ranked:,} of the {there:,}"
     caption = (
@@ -37,11 +36,11 @@ def rank_lists(shown: Pictures) -> str:
         for rank, (crop, similarity) in enumerate(chosen.ranked, 1)
     ]  # fmt: skip
     names = ["kind", "query", "query identity", "query camera", "AP", "rank", "image", "identity", "camera", "match", "similarity"]
-    drawing = "".join(map(_ranking, shown.rank_lists))
-    return figure("ranks", "Rank lists", caption, drawing, list(map(Column, names)), rows, wide=True, tabled=False)
+    strips = [_ranking(chosen) for chosen in shown.rank_lists]
+    return [Figure("ranks", "Rank lists", caption, list(map(Column, names)), rows, strips=strips, wide=True, tabled=False)]
 
 
-def _ranking(chosen: RankList) -> str:
+def _ranking(chosen: RankList) -> Strip:
     first = f"first match at rank {chosen.first_hit}" if chosen.first_hit else "no match"
     words = f"AP {percent(chosen.ap)}, {first}, {plural(chosen.positives, 'match', 'matches')} in the gallery"
     cells = [_cell(chosen.query, f"query: {_who(chosen.query)}", "query", "query")]
@@ -49,93 +48,78 @@ def _ranking(chosen: RankList) -> str:
         match = crop.pid == chosen.query.pid
         said = f"rank {rank}, {'correct' if match else 'wrong'}: {_who(crop)}, cosine similarity {similarity:.3f}"
         cells.append(_cell(crop, said, f"{rank} {'✓' if match else '✗'}", "hit" if match else "miss"))
-    return _strip(chosen.kind, words, cells, "ranked")
+    return Strip(cells, "ranked", chosen.kind, words)
 
 
-def attention(shown: Pictures) -> str:
-    """Image, A and 1 - A side by side, as in DAAM's Figure 1; one scale of colours for all."""
-    if not shown.attended:
-        return ""
+def attention(shown: Pictures, spec: PictureSpec | None) -> list[Figure]:
+    """Image, A and 1 - A side by side; one scale of colours for all."""
+    if not shown.attended or spec is None:
+        return []
     maps = [part for one in shown.attended for part in (one.shared_hw, one.specific_hw) if part is not None]
     low, high = min(float(part.min()) for part in maps), max(float(part.max()) for part in maps)
     h, w = maps[0].shape
-    first = shown.attended[0]
-    other = "" if first.specific_hw is None else "1 − A" if np.allclose(first.shared_hw + first.specific_hw, 1, atol=0.01) else "A′"
-    caption = (
-        "What the network passes to its domain-shared branch (A)"
-        + (f" and to its domain-specific one ({other})" if other else "")
-        + ": the mean over the channels, weighted by their activation. The warmer, the larger the share. "
-        f"All pictures have one scale of colours; the map has {h} × {w} places, enlarged."
-    )
-    triples = "".join(_triple(one, other, low, high) for one in shown.attended)
-    bar = "".join(
-        f'<rect x="{8 + 4 * k}" y="4" width="4.2" height="12" fill="rgb({",".join(f"{c:.0f}" for c in heat(np.array(k / 49)))})"/>'
-        for k in range(50)
-    )
-    scale = [bar, text_at(216, 14, f"{low:.3f} (blue) to {high:.3f} (red)")]
-    legend = (
-        f'<div class="scale">{svg("heat", "Colours of the overlays", f"Blue is {low:.3f}, red is {high:.3f}.", 20, scale)}</div>'
-    )
+    caption = f"{spec.caption} All pictures have one scale of colours; the map has {h} × {w} places, enlarged."
     rows = [
         (
             one.domain,
             one.crop.path,
-            y,
-            x,
-            float(one.shared_hw[y, x]),
-            None if one.specific_hw is None else float(one.specific_hw[y, x]),
+            *place,
+            *(None if part is None else float(part[place]) for part in (one.shared_hw, one.specific_hw)),
         )
         for one in shown.attended
-        for y, x in np.ndindex(one.shared_hw.shape)
+        for place in np.ndindex(one.shared_hw.shape)
     ]
     columns = list(map(Column, ("domain", "image", "row", "column", "shared", "specific")))
-    drawing = f'<div class="triples">{triples}</div>{legend}'
-    return figure("attention", "Attention", caption, drawing, columns, rows, wide=True, tabled=False)
+    strips, scale = [_triple(one, low, high) for one in shown.attended], [_scale(low, high)]
+    return [Figure("attention", spec.title, caption, columns, rows, scale, strips, layout="triples", wide=True, tabled=False)]
 
 
-def translations(shown: Pictures, run: Run) -> str:
-    """EDAAN's translations over the epochs, with the losses of those epochs as data."""
-    if not shown.grids:
-        return ""
-    caption = (
-        "Left half: source images, each with its translation to the target's style, the attention mask (white is kept, black is "
-        "translated) and the reconstruction. Right half: the same for target images. Without attention the masks are black."
-    )
-    cells = []
-    for grid in shown.grids:
-        said = f"Image, translation, mask and reconstruction of source and target images after epoch {grid.epoch}"
-        cells.append(f'<li class="plain">{picture(grid.pixels_HW3, said)}<span>epoch {grid.epoch}</span></li>')
-    losses = {line["epoch"]: line["loss"] for line in run.epochs if line["round"] == 1}
-    terms = sorted({term for grid in shown.grids for term in losses.get(grid.epoch, {})})
-    rows = [(grid.epoch, *(losses.get(grid.epoch, {}).get(term) for term in terms)) for grid in shown.grids]
-    columns = [Column("epoch"), *(Column(term, _SCORE) for term in terms)]
-    drawing = f'<ol class="grids">{"".join(cells)}</ol>'
-    return figure("translations", "Translations over epochs", caption, drawing, columns, rows, wide=True)
-
-
-def _triple(one: Attended, other: str, low: float, high: float) -> str:
-    pixels, who = one.crop.pixels_HW3, f"{one.domain} image, {_who(one.crop)}"
-    cells = [_cell(one.crop, who, one.domain, "plain")]
-    for name, words, part in (("A", "domain-shared", one.shared_hw), (other, "domain-specific", one.specific_hw)):
+def _triple(one: Attended, low: float, high: float) -> Strip:
+    who, specific = f"{one.domain} image, {_who(one.crop)}", one.specific_hw
+    other = "1 − A" if specific is not None and np.allclose(one.shared_hw + specific, 1, atol=0.01) else "A′"
+    cells = [_cell(one.crop, who, one.domain)]
+    for name, words, part in (("A", "domain-shared", one.shared_hw), (other, "domain-specific", specific)):
         if part is not None:
             peak = np.unravel_index(int(part.argmax()), part.shape)
             most = f"most in row {peak[0] + 1}, column {peak[1] + 1}"
             said = f"{words} attention over the {who}: {part.min():.3f} to {part.max():.3f}, {most}"
-            coloured = Crop(overlay(pixels, part, low, high), one.crop.path)
-            cells.append(_cell(coloured, said, name, "plain"))
-    return f'<ol class="triple">{"".join(cells)}</ol>'
+            cells.append(Cell(picture(overlay(one.crop.pixels_HW3, part, low, high), said), name))
+    return Strip(cells, "triple")
 
 
-def embedding(shown: Pictures) -> str:
+def _scale(low: float, high: float) -> Chart:
+    """The colours of the overlays."""
+    colours = [f"rgb({','.join(f'{part:.0f}' for part in heat(np.array(k / 49)))})" for k in range(50)]
+    bar = [box("", 8 + 4 * k, 4, 4.2, 12, fill=colour) for k, colour in enumerate(colours)]
+    words = label(216, 14, f"{low:.3f} (blue) to {high:.3f} (red)")
+    return Chart("heat", "Colours of the overlays", f"Blue is {low:.3f}, red is {high:.3f}.", 20, [*bar, words])
+
+
+def grids(shown: Pictures, run: Run) -> list[Figure]:
+    """What the method drew over the epochs, with the losses of those epochs as data."""
+    spec = run.spec.grids
+    if not shown.grids or spec is None:
+        return []
+    cells = [
+        Cell(picture(grid.pixels_HW3, f"{spec.title}: after epoch {grid.epoch}"), f"epoch {grid.epoch}") for grid in shown.grids
+    ]
+    losses = {line["epoch"]: line["loss"] for line in run.epochs if line["round"] == 1}
+    terms = run.spec.terms((key for grid in shown.grids for key in losses.get(grid.epoch, {})), run.config)
+    rows = [(grid.epoch, *(losses.get(grid.epoch, {}).get(term.key) for term in terms)) for grid in shown.grids]
+    columns = [Column("epoch"), *(Column(term.key, _SCORE) for term in terms)]
+    return [Figure("grids", spec.title, spec.caption, columns, rows, strips=[Strip(cells, "grids")], wide=True)]
+
+
+def embedding(shown: Pictures) -> list[Figure]:
     """The same people before and after adaptation, by identity and by camera."""
     if not shown.clouds:
-        return ""
+        return []
     kind = shown.embedding_of
-    drawings, rows = [], []
+    charts, rows = [], []
     for at, cloud in enumerate(shown.clouds):
-        drawings.append(_cloud(f"cloud-{at}-groups", cloud, kind, cloud.groups_N))
+        charts.append(_cloud(f"cloud-{at}-groups", cloud, kind, cloud.groups_N))
         if (cloud.camids_N != UNKNOWN).any():
-            drawings.append(_cloud(f"cloud-{at}-cameras", cloud, "camera", cloud.camids_N))
+            charts.append(_cloud(f"cloud-{at}-cameras", cloud, "camera", cloud.camids_N))
         rows += [
             (cloud.model, round(float(x), 3), round(float(y), 3), int(group), int(camid))
             for (x, y), group, camid in zip(cloud.xy_N2, cloud.groups_N, cloud.camids_N, strict=True)
@@ -149,10 +133,10 @@ def embedding(shown: Pictures) -> str:
         "the axes have no unit, and distances between far groups mean little."
     )
     columns = list(map(Column, ("model", "x", "y", kind, "camera")))
-    return figure("embedding", "Embedding", caption, panels(*drawings), columns, rows, wide=True, tabled=False)
+    return [Figure("embedding", "Embedding", caption, columns, rows, charts, wide=True, tabled=False)]
 
 
-def _cloud(ident: str, cloud: Cloud, kind: str, groups_N: np.ndarray) -> str:
+def _cloud(ident: str, cloud: Cloud, kind: str, groups_N: np.ndarray) -> Chart:
     known = np.unique(groups_N)
     names = {int(group): f"{kind} {group}" if kind == "camera" else str(group) for group in known}
     said = f"{len(groups_N)} points in {len(known)} groups, t-SNE of the features of the {cloud.model} model, by {kind}."
@@ -160,12 +144,12 @@ def _cloud(ident: str, cloud: Cloud, kind: str, groups_N: np.ndarray) -> str:
     return scatter(ident, f"{cloud.model}, by {kind}", said, cloud.xy_N2, groups, list(names.values()))
 
 
-def sheets(shown: Pictures) -> str:
+def sheets(shown: Pictures) -> list[Figure]:
     """Images of the best and the worst clusters."""
     ordered = shown.clusters
     drawn = [cluster for cluster in ordered if cluster.crops]
     if not drawn:
-        return ""
+        return []
     if shown.known:
         single = sum(cluster.identities == 1 for cluster in ordered)
         images = sum(cluster.size for cluster in ordered)
@@ -183,17 +167,17 @@ def sheets(shown: Pictures) -> str:
         )
         titles, measure = ("tightest", "loosest"), "silhouette"
     half = -(-len(drawn) // 2)
-    drawing = "".join(_sheet(cluster, titles[0], shown.known) for cluster in drawn[:half])
-    drawing += "".join(_sheet(cluster, titles[1], shown.known) for cluster in reversed(drawn[half:]))
+    strips = [_sheet(cluster, titles[0], shown.known) for cluster in drawn[:half]]
+    strips += [_sheet(cluster, titles[1], shown.known) for cluster in reversed(drawn[half:])]
     columns = [Column("cluster"), Column("images"), Column(measure, _SCORE), Column("identities"), Column("most frequent identity")]
     rows = [
         (one.number, one.size, one.score, one.identities, one.pid if one.pid != UNKNOWN else None)
         for one in sorted(ordered, key=lambda one: one.number)
     ]
-    return figure("sheets", "Clusters", caption, drawing, columns, rows, wide=True)
+    return [Figure("sheets", "Clusters", caption, columns, rows, strips=strips, wide=True)]
 
 
-def _sheet(cluster: Cluster, title: str, known: bool) -> str:
+def _sheet(cluster: Cluster, title: str, known: bool) -> Strip:
     words = f"cluster {cluster.number}: {plural(cluster.size, 'image')}"
     if known:
         words += f", {plural(cluster.identities or 0, 'identity', 'identities')}, purity {percent(cluster.score)} %"
@@ -203,16 +187,11 @@ def _sheet(cluster: Cluster, title: str, known: bool) -> str:
     for crop in cluster.crops:
         kind = "plain" if not known else "hit" if crop.pid == cluster.pid else "miss"
         cells.append(_cell(crop, _who(crop), "" if crop.camid == UNKNOWN else f"cam {crop.camid}", kind))
-    return _strip(title, words, cells, "sheet")
+    return Strip(cells, "sheet", title, words)
 
 
-def _strip(title: str, words: str, cells: Sequence[str], kind: str) -> str:
-    heading = f'<p class="strip"><b>{escape(title)}</b> {escape(words)}</p>'
-    return f'<div class="row">{heading}<ol class="{kind}">{"".join(cells)}</ol></div>'
-
-
-def _cell(crop: Crop, alternative: str, below: str, kind: str) -> str:
-    return f'<li class="{kind}">{picture(crop.pixels_HW3, alternative)}<span>{escape(below)}</span></li>'
+def _cell(crop: Crop, alternative: str, below: str, kind: str = "plain") -> Cell:
+    return Cell(picture(crop.pixels_HW3, alternative), below, kind)
 
 
 def _who(crop: Crop) -> str:

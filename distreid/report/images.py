@@ -2,11 +2,11 @@
 
 import base64
 import io
-from html import escape
+from dataclasses import dataclass
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image
 
 _QUALITY = 80
 # Dark blue over green and yellow to red, at even steps; readable over grey images and, in order of lightness, by the colour-blind.
@@ -16,14 +16,22 @@ _HEAT = np.array(
 _CLEAR = 0.45  # share of the image that shows through the colours
 
 
-def picture(pixels_HW3: NDArray[np.uint8], alternative: str) -> str:
-    """An <img> that holds its image."""
+@dataclass(frozen=True)
+class Image:
+    """source: a data: address; alternative: what it shows, in words."""
+
+    source: str
+    width: int
+    height: int
+    alternative: str
+
+
+def picture(pixels_HW3: NDArray[np.uint8], alternative: str) -> Image:
     height, width = pixels_HW3.shape[:2]
     buffer = io.BytesIO()
-    Image.fromarray(pixels_HW3).save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    PIL.Image.fromarray(pixels_HW3).save(buffer, "JPEG", quality=_QUALITY, optimize=True)
     source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    words = escape(alternative)
-    return f'<img src="{source}" width="{width}" height="{height}" alt="{words}" title="{words}">'
+    return Image(source, width, height, alternative)
 
 
 def heat(values: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -35,7 +43,7 @@ def heat(values: NDArray[np.floating]) -> NDArray[np.float64]:
 def overlay(pixels_HW3: NDArray[np.uint8], map_hw: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
     """The image in grey below the map's colours, the map enlarged bilinearly; low..high is the range of the colours."""
     height, width = pixels_HW3.shape[:2]
-    scaled = Image.fromarray(((map_hw - low) / max(high - low, 1e-9)).astype(np.float32))
-    map_HW = np.asarray(scaled.resize((width, height), Image.Resampling.BILINEAR))
+    scaled = PIL.Image.fromarray(((map_hw - low) / max(high - low, 1e-9)).astype(np.float32))
+    map_HW = np.asarray(scaled.resize((width, height), PIL.Image.Resampling.BILINEAR))
     grey_HW1 = pixels_HW3.mean(axis=2, keepdims=True)
     return np.rint(_CLEAR * grey_HW1 + (1 - _CLEAR) * heat(map_HW)).astype(np.uint8)

@@ -1,92 +1,62 @@
-"""The page: headline, key figures, the table of rounds, the figures, what was run."""
+"""The page of a run: headline, key figures, the table of rounds, the figures, what was run."""
 
-from collections.abc import Sequence
-from html import escape
 from typing import Any
 
+from distreid.methods.exhibits import Pictures
 from distreid.report import figures, gallery
-from distreid.report.figures import STAGES, pretraining_seconds
-from distreid.report.pictures import Pictures
+from distreid.report.parts import Fold, Page, Section, Table, Tile
 from distreid.report.read import Record, Run
-from distreid.report.style import STYLE
-from distreid.report.words import details, duration, number, percent, plural, setting, table
+from distreid.text import duration, number, percent, plural, protocol_name, setting
 
-# Nothing is loaded and nothing runs, whatever a data set's name may hold.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_FOOTER = "Made by distreid. The CSV links hold each figure's data unrounded, accuracies as fractions."
 _AP_NAMES = {"hits": "precision at hits", "trapezoid": "the official Market-1501 code's trapezoid rule"}
+_ACCURACIES = ("mAP", "rank1", "rank5", "rank10")
 
 
-def render(run: Run, defaults: Record | None = None, pictures: Pictures | None = None) -> str:
-    """The run as one HTML document without a script and without an external request.
+def run_page(run: Run, defaults: Record | None = None, pictures: Pictures | None = None) -> Page:
+    """defaults: the configuration's defaults, nested; settings that differ from them are then shown first.
 
-    defaults: the configuration's defaults, nested; settings that differ from them are then shown first.
     pictures: what needed the network and the data; None leaves those figures out.
     """
     shown = pictures or Pictures(round=0)
-    model = f"round {shown.round}'s model" if shown.round else "the source model, before any round"
-    notes = [f"Taken with {model}."] if pictures else []
+    drawn = [
+        *gallery.grids(shown, run),
+        *gallery.rank_lists(shown),
+        *gallery.attention(shown, run.spec.attention),
+        *gallery.embedding(shown),
+    ]
+    labels = [*figures.labelling(run), *figures.sizes(run), *gallery.sheets(shown)]
+    training = [*figures.losses(run), *figures.times(run), *figures.rates(run)]
+    model = f"the model of {run.stage(shown.round)}" if shown.round else "the source model, before any round"
+    notes = [f"Taken with {model}.", *shown.notes] if pictures else []
     sections = [
-        ("Accuracy", f"{_rounds(run)}<p class=note>{escape(protocol(run))}</p>", [figures.accuracy(run), figures.cmc(run)]),
-        (
-            "Pictures",
-            _note([*notes, *shown.notes]),
-            [
-                gallery.translations(shown, run),
-                gallery.rank_lists(shown),
-                gallery.attention(shown),
-                gallery.embedding(shown),
-            ],
-        ),
-        ("Pseudo-labels", "", [*figures.labelling(run), figures.sizes(run), gallery.sheets(shown)]),
-        ("Training", "", [figures.losses(run), figures.times(run), figures.rates(run)]),
-        ("What was run", _environment(run, shown) + _configuration(run.config, defaults), []),
+        Section("Accuracy", _rounds(run), _note(run, shown.protocol), [*figures.accuracy(run), *figures.cmc(run)]),
+        Section("Pictures", note=" ".join(notes), figures=drawn),
+        Section("Pseudo-labels", figures=labels),
+        Section("Training", figures=training),
+        Section("What was run", _environment(run, shown), folds=_configuration(run.config, defaults)),
     ]
-    kept = [(name, text, [made for made in drawn if made]) for name, text, drawn in sections]
-    kept = [(name, text, drawn) for name, text, drawn in kept if text or drawn]
-    links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, _, _ in kept)
-    title = f"{run.source} → {run.target}"
-    body = [
-        f"<header><p class=kind>{escape(run.method.upper())} · seed {escape(str(run.seed))} · {escape(run.name)}</p>",
-        f"<h1>{escape(title)}</h1><p class=headline>{escape(headline(run))}</p></header>",
-        _tiles(run),
-        f'<nav aria-label="Sections">{links}</nav>',
-    ]
-    for name, text, drawn in kept:
-        grid = f"<div class=figures>{''.join(drawn)}</div>" if drawn else ""
-        body.append(f'<section id="{_anchor(name)}"><h2>{escape(name)}</h2>{text}{grid}</section>')
-    return document(f"{title} · {run.method.upper()}", "".join(body))
-
-
-def document(title: str, body: str) -> str:
-    """A whole page around its body, which is HTML."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body><main>{body}<footer>{_FOOTER}</footer></main></body></html>\n"
-    )
+    name, heading = run.spec.name, f"{run.source} → {run.target}"
+    return Page(f"{heading} · {name}", f"{name} · seed {run.seed} · {run.name}", heading, headline(run), sections, _tiles(run))
 
 
 def headline(run: Run) -> str:
     """The result in one sentence."""
-    done = len(run.rounds)
+    done, spec = len(run.rounds), run.spec
     if run.finished:
-        if run.final and run.method == "edaan":
-            return f"mAP {percent(run.final['mAP'])} on the target."
         if run.final:
-            return f"Adapted mAP {percent(run.final['mAP'])}{_gain(run, run.final)}."
-        return f"Adapted in {plural(done, 'round')}. The target has no test set, so accuracy was not measured."
-    if run.method == "edaan":
-        return f"Unfinished: {plural(len(run.epochs), 'epoch')} done."
-    planned = (run.config.get("adapt") or {}).get("rounds")
-    stand = f"{done} of {plural(planned, 'round')} done" if isinstance(planned, int) else f"{plural(done, 'round')} done"
-    if not run.pretrained:
-        return "Unfinished: still pre-training on the source." if run.epochs else "Unfinished: nothing has been trained yet."
+            adapted = f"{spec.done} mAP {percent(run.final['mAP'])}{_gain(run, run.final)}."
+            return adapted if run.direct_transfer else f"mAP {percent(run.final['mAP'])} on the target."
+        return f"{spec.done} in {plural(done, spec.round)}. The target has no test set, so accuracy was not measured."
+    if not run.epochs and not run.pretrained and not done:
+        return "Unfinished: nothing has been trained yet."
+    if spec.before and not run.pretrained:
+        return f"Unfinished: still {spec.before} on the source."
+    stand = f"{done} of {plural(run.planned, spec.round)} done" if run.planned else f"{plural(done, spec.round)} done"
+    if not spec.before:
+        stand += f", {plural(len(run.epochs), 'epoch')}"
     if run.measured:
         last = run.measured[-1]
-        return f"Unfinished, {stand}: mAP {percent(last['mAP'])} after round {last['round']}{_gain(run, last)} so far."
+        return f"Unfinished, {stand}: mAP {percent(last['mAP'])} after {run.stage(last['round'])}{_gain(run, last)} so far."
     if run.direct_transfer:
         return f"Unfinished, {stand}: direct transfer mAP {percent(run.direct_transfer['mAP'])}."
     return f"Unfinished, {stand}; the target's accuracy has not been measured."
@@ -99,80 +69,83 @@ def _gain(run: Run, metrics: Record) -> str:
     return f", {points:+.1f} points over direct transfer" if points >= 0 else f", {-points:.1f} points under direct transfer"
 
 
-def protocol(run: Run) -> str:
-    """What the accuracies are, and on what they were measured."""
-    direct = run.direct_transfer
-    metrics: Record = direct or (run.measured[-1] if run.measured else None) or run.in_domain or {}
+def _note(run: Run, protocol: str) -> str:
+    """What the accuracies are, and on what they were measured. protocol: for runs whose figures do not name it."""
+    metrics = run.tested
     if not metrics:
-        why = "neither domain has a test set" if run.pretrained else "the run has not come that far"
-        return f"Stages in seconds. No accuracy: {why}."
+        if run.pretrained or run.finished:
+            return "Steps in seconds. No accuracy: neither domain has a test set."
+        return f"No {run.spec.round} has ended yet, and nothing has been measured."
+    how = ", ".join(filter(None, (protocol_name(metrics) or protocol, "no re-ranking")))
     kind = _AP_NAMES.get(metrics.get("ap", "hits"), str(metrics.get("ap")))
-    parts = [f"mAP and CMC ranks in percent, stages in seconds; single query, no re-ranking. mAP is average precision by {kind}."]
+    parts = [f"mAP and CMC ranks in percent, steps in seconds; {how}. mAP is average precision by {kind}."]
     last = run.measured[-1] if run.measured else {}
     if "mAP_trapezoid" in last and metrics.get("ap") != "trapezoid":
-        parts.append(f"By {_AP_NAMES['trapezoid']} round {last['round']} has mAP {percent(last['mAP_trapezoid'])}.")
+        stage = run.stage(last["round"])
+        parts.append(f"By {_AP_NAMES['trapezoid']} mAP after {stage} is {percent(last['mAP_trapezoid'])}.")
+    if "reverse" in last:
+        forth, back = "query images looked up in the gallery", "The other way round"
+        parts.append(f"Shown: {forth}. {back}: mAP {percent(last['reverse']['mAP'])}, Rank-1 {percent(last['reverse']['rank1'])}.")
     if run.final:
-        parts.append("Final is the last round, never the best one.")
-    if (direct or last) and "queries" in metrics:
-        parts.append(f"Target test set: {number(metrics['queries'])} queries against {number(metrics['gallery'])} gallery images.")
+        parts.append(f"Final is the last {run.spec.round}, never the best one.")
+    if (run.direct_transfer or last) and "queries" in metrics:
+        each = ", averaged over them" if "splits" in metrics else ""
+        parts.append(
+            f"Target test set: {number(metrics['queries'])} queries against {number(metrics['gallery'])} gallery images{each}."
+        )
         if metrics.get("queries_without_positive"):
             parts.append(f"{number(metrics['queries_without_positive'])} of the queries have no match there and are left out.")
     return " ".join(parts)
 
 
-def _tiles(run: Run) -> str:
+def _tiles(run: Run) -> list[Tile]:
     """The figures that one looks for first."""
     shown = run.final or (run.measured[-1] if run.measured else None)
     tiles = []
     if shown:
         for name, key in (("mAP", "mAP"), ("Rank-1", "rank1")):
             was = f"direct transfer {percent(run.direct_transfer[key])}" if run.direct_transfer else "target test set"
-            tiles.append((name, percent(shown[key]), was))
+            tiles.append(Tile(name, percent(shown[key]), was))
     elif run.direct_transfer:
-        tiles.append(("direct transfer mAP", percent(run.direct_transfer["mAP"]), "target test set"))
+        tiles.append(Tile("direct transfer mAP", percent(run.direct_transfer["mAP"]), "target test set"))
     if run.in_domain:
-        tiles.append(("source mAP", percent(run.in_domain["mAP"]), "in domain" + ", before adapting" * (run.method == "daam")))
+        when = "in domain, before adapting" if run.spec.before else "in domain"
+        tiles.append(Tile("source mAP", percent(run.in_domain["mAP"]), when))
     latest = run.labelled or (run.rounds[-1] if run.rounds else None)
     if latest and "clusters" in latest:
-        tiles.append(("clusters", number(latest["clusters"]), f"{number(latest['outliers'])} outliers, round {latest['round']}"))
-    seconds = pretraining_seconds(run) + sum(sum(r["seconds"].values()) for r in run.rounds)
-    if seconds:
-        tiles.append(("time", duration(seconds), "pre-training and finished rounds"))
-    cells = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(note)}</small></dd></div>" for name, value, note in tiles
-    )
-    return f"<dl class=tiles>{''.join(cells)}</dl>" if tiles else ""
+        note = f"{number(latest['outliers'])} outliers, round {latest['round']}"
+        tiles.append(Tile("clusters", number(latest["clusters"]), note))
+    if run.seconds:
+        begun = f"{run.spec.before} and " if run.spec.before else ""
+        tiles.append(Tile("time", duration(run.seconds), f"{begun}finished {run.spec.round}s"))
+    return tiles
 
 
-def _rounds(run: Run) -> str:
-    labels = run.method != "edaan"  # whose rounds are stages, without pseudo-labels
-    stages = STAGES if labels else ("train", "evaluate")
+def _rounds(run: Run) -> Table | None:
+    """Accuracy, labels and seconds; None before anything has ended."""
+    spec = run.spec
 
     def row(name: str, metrics: Record, *, labelled: bool = False, timed: bool = False) -> list[str]:
-        accuracy = [percent(metrics.get(key)) for key in ("mAP", "rank1", "rank5", "rank10")]
+        accuracy = [percent(metrics.get(key)) for key in _ACCURACIES]
         labelling = [number(metrics["eps"], 4), number(metrics["clusters"]), number(metrics["outliers"])] if labelled else [""] * 3
-        labelling = labelling if labels else []
-        seconds = [_seconds(metrics["seconds"].get(stage)) for stage in stages] if timed else [""] * len(stages)
-        return [name, *accuracy, *labelling, *seconds]  # a phone shows the first columns
+        seconds = [_seconds(metrics["seconds"].get(step)) for step in spec.steps] if timed else [""] * len(spec.steps)
+        return [name, *accuracy, *(labelling if spec.labelled else []), *seconds]  # a phone shows the first columns
 
     rows = [row("source, in domain", run.in_domain)] if run.in_domain else []
     if run.direct_transfer:
         rows.append(row("direct transfer", run.direct_transfer))
-    rows += [
-        row(f"round {r['round']}" if labels else f"stage {r['round']}, {r['stage']}", r, labelled=labels, timed=True)
-        for r in run.rounds
-    ]
+    rows += [row(run.stage(line["round"]), line, labelled="eps" in line, timed=True) for line in run.rounds]
     if run.labelled:
-        rows.append(row(f"round {run.labelled['round']}, under way", run.labelled, labelled=True))
+        rows.append(row(f"{run.stage(run.labelled['round'])}, under way", run.labelled, labelled=True))
     if run.final:
-        rows.append(row(run.final_name, run.final))
+        rows.append(row(spec.final, run.final))
     if not rows:
-        return "<p>No round has ended yet.</p>"
-    head = ["", "mAP", "Rank-1", "Rank-5", "Rank-10", *(["eps", "clusters", "outliers"] if labels else []), *stages]
-    return table(head, rows, kind="rounds final" if run.final else "rounds")
+        return None
+    head = ["", "mAP", "Rank-1", "Rank-5", "Rank-10", *(["eps", "clusters", "outliers"] if spec.labelled else []), *spec.steps]
+    return Table(head, rows, "rounds final" if run.final else "rounds")
 
 
-def _environment(run: Run, shown: Pictures) -> str:
+def _environment(run: Run, shown: Pictures) -> Table:
     """Data, versions and machine."""
     kept = run.environment
     versions, machine = kept.get("versions") or {}, kept.get("machine") or {}
@@ -189,35 +162,29 @@ def _environment(run: Run, shown: Pictures) -> str:
             ("machine", ", ".join([*hardware, str(machine.get("os", ""))])),
             ("GPUs", (", ".join(f"{gpus.count(name)} × {name}" for name in dict.fromkeys(gpus)) + cuda) if gpus else "none"),
         ]
-    if not kept:
+    else:
         rows.append(("software", "not recorded: the run began before distreid kept its versions and machine"))
-    return table(["", ""], rows, kind="settings machine")
-
-
-def _note(sentences: Sequence[str]) -> str:
-    return f"<p class=note>{escape(' '.join(sentences))}</p>" if sentences else ""
-
-
-def _anchor(name: str) -> str:
-    return name.lower().replace(" ", "-")
+    return Table(["", ""], rows, "settings machine")
 
 
 def _seconds(value: float | None) -> str:
     return number(value, 0 if value is not None and value >= 100 else 1)
 
 
-def _configuration(config: Record, defaults: Record | None) -> str:
+def _configuration(config: Record, defaults: Record | None) -> list[Fold]:
     every = flat_settings(config)
     if defaults is None:
-        rows = [(key, setting(value)) for key, value in every.items()]
-        return details("All settings", table(["setting", "value"], rows, kind="settings"))
+        return [Fold("All settings", _settings(every))]
     usual = flat_settings(defaults)
-    changed = [(key, setting(value), setting(usual.get(key))) for key, value in every.items() if usual.get(key) != value]
-    first = table(["setting", "value", "default"], changed, kind="settings")
-    rest = [(key, setting(value)) for key, value in every.items() if usual.get(key) == value]
-    return details("Settings that differ from the defaults", first, opened=True) + details(
-        "Settings at their defaults", table(["setting", "value"], rest, kind="settings")
-    )
+    changed = {key: value for key, value in every.items() if usual.get(key) != value}
+    rows = [(key, setting(value), setting(usual.get(key))) for key, value in changed.items()]
+    rest = _settings({key: value for key, value in every.items() if key not in changed})
+    first = Table(["setting", "value", "default"], rows, "settings")
+    return [Fold("Settings that differ from the defaults", first, opened=True), Fold("Settings at their defaults", rest)]
+
+
+def _settings(flat: dict[str, Any]) -> Table:
+    return Table(["setting", "value"], [(key, setting(value)) for key, value in flat.items()], "settings")
 
 
 def flat_settings(tree: Record, prefix: str = "") -> dict[str, Any]:

@@ -11,6 +11,9 @@ import yaml
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
+from distreid.methods.reports import report_spec
+from distreid.methods.spec import ReportSpec
+from distreid.text import protocol_of
 
 Record = dict[str, Any]
 
@@ -19,7 +22,7 @@ Record = dict[str, Any]
 class Run:
     """A run as its files tell it.
 
-    config: the resolved configuration, nested.
+    config: the resolved configuration, nested. spec: what its method says of itself.
     in_domain, direct_transfer: metrics (fractions in [0, 1]), None where they were not measured (yet).
     rounds: finished rounds, with `round`, `eps`, `clusters`, `outliers`, `seconds` and, where measured, metrics.
     labelled: the line of the round that has labels but no end yet, None outside of one.
@@ -33,6 +36,7 @@ class Run:
     name: str
     config: Record
     method: str
+    spec: ReportSpec
     source: str
     target: str
     seed: int
@@ -48,14 +52,39 @@ class Run:
     environment: Record
 
     @property
-    def final_name(self) -> str:
-        """EDAAN's direct transfer and supervised training adapt nothing."""
-        return "final" if self.method == "edaan" else "adapted (final)"
-
-    @property
     def measured(self) -> list[Record]:
         """The rounds whose accuracy is known."""
         return [figures for figures in self.rounds if "mAP" in figures]
+
+    @property
+    def tested(self) -> Record:
+        """The metrics that say best how accuracies were measured; empty where none were."""
+        return self.direct_transfer or (self.measured[-1] if self.measured else None) or self.in_domain or {}
+
+    @property
+    def protocol(self) -> str:
+        """See `distreid.text.protocol_of`."""
+        return protocol_of({"direct_transfer": self.direct_transfer, "rounds": self.rounds})
+
+    @property
+    def planned(self) -> int | None:
+        """Rounds that the configuration asks for, None where it does not say."""
+        return len(self.spec.stages(self.config)) or None
+
+    def stage(self, number: int) -> str:
+        """What a round is called: 'pre-training', 'round 2', 'stage 1, translation'."""
+        names = self.spec.stages(self.config)
+        return self.spec.title(number, names[number - 1] if 0 < number <= len(names) else "")
+
+    @property
+    def seconds_before(self) -> float:
+        """Training before the first round."""
+        return float(sum(line["seconds"] for line in self.epochs if line["round"] == 0))
+
+    @property
+    def seconds(self) -> float:
+        """Of what has ended."""
+        return self.seconds_before + sum(sum(line["seconds"].values()) for line in self.rounds)
 
 
 def read_run(path: Path) -> Run:
@@ -81,6 +110,7 @@ def read_run(path: Path) -> Run:
         name=path.resolve().name,
         config=config,
         method=str(config.get("method", "")),
+        spec=report_spec(str(config.get("method", ""))),
         source=str(result.get("source") or _stem(config, "source")),
         target=str(result.get("target") or _stem(config, "target")),
         seed=config.get("seed", 0),

@@ -2,18 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
-from distreid.files import atomic_write
-from distreid.report.charts import Line
-from distreid.report.figure import Column, figure
-from distreid.report.grids import heat_map, level_chart
-from distreid.report.page import document
-from distreid.report.words import table
-
-Tile = tuple[str, str, str]  # name, value, note
-Table = tuple[Sequence[str], Sequence[Sequence[str]]]  # head, rows
+from distreid.report.charts import heat_map, level_chart
+from distreid.report.html import write_page
+from distreid.report.marks import Line
+from distreid.report.parts import Column, Figure, Page, Section, Table, Tile
 
 
 @dataclass(frozen=True)
@@ -45,30 +39,28 @@ class Curves:
 
 
 def write_sweep_page(
-    out: Path, title: str, headline: str, tiles: Sequence[Tile], drawings: Sequence[HeatMap | Curves], rows: Table, note: str
+    out: Path,
+    title: str,
+    headline: str,
+    tiles: Sequence[tuple[str, str, str]],
+    drawings: Sequence[HeatMap | Curves],
+    rows: tuple[Sequence[str], Sequence[Sequence[str]]],
+    note: str,
 ) -> None:
-    """One self-contained HTML page, written atomically. Everything that is handed in is escaped."""
-    cells = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(what)}</small></dd></div>" for name, value, what in tiles
-    )
+    """One self-contained HTML page, written atomically.
+
+    tiles: name, value, note of each. rows: the head and the lines of the table of everything.
+    """
     figures = [
         _heat(drawing, f"d{k}") if isinstance(drawing, HeatMap) else _curves(drawing, f"d{k}") for k, drawing in enumerate(drawings)
     ]
-    body = [
-        f"<header><p class=kind>SWEEP · {escape(out.parent.name)}</p><h1>{escape(title)}</h1>",
-        f"<p class=headline>{escape(headline)}</p></header>",
-        f"<dl class=tiles>{''.join(cells)}</dl>",
-        f"<section><h2>Figures</h2><div class=figures>{''.join(figures)}</div></section>" if figures else "",
-        f"<section><h2>All</h2>{table(*rows)}<p class=note>{escape(note)}</p></section>",
-    ]
-    with atomic_write(out) as stream:
-        stream.write(document(title, "".join(body)).encode())
+    sections = [Section("Figures", figures=figures), Section("All", Table(*rows), note)]
+    shown = [Tile(*tile) for tile in tiles]
+    write_page(out, Page(title, f"SWEEP · {out.parent.name}", title, headline, sections, shown))
 
 
-def _heat(drawing: HeatMap, ident: str) -> str:
-    def text(value: float) -> str:
-        return f"{value:,.{drawing.digits}f}"
-
+def _heat(drawing: HeatMap, ident: str) -> Figure:
+    text = f"{{:,.{drawing.digits}f}}".format
     known = [value for line in drawing.values for value in line if value is not None]
     said = f"From {text(min(known))} to {text(max(known))}." if known else "No value."
     chart = heat_map(
@@ -77,13 +69,11 @@ def _heat(drawing: HeatMap, ident: str) -> str:
     )  # fmt: skip
     columns = [Column(drawing.y_label), *(Column(name, text) for name in drawing.columns)]
     lines = [[name, *line] for name, line in zip(drawing.rows, drawing.values, strict=True)]
-    return figure(ident, drawing.title, drawing.caption, chart, columns, lines)
+    return Figure(ident, drawing.title, drawing.caption, columns, lines, [chart])
 
 
-def _curves(drawing: Curves, ident: str) -> str:
-    def text(value: float) -> str:
-        return f"{value:,.{drawing.digits}f}"
-
+def _curves(drawing: Curves, ident: str) -> Figure:
+    text = f"{{:,.{drawing.digits}f}}".format
     lines = [
         Line(name, [(float(at), value) for at, value in enumerate(values)], tone)
         for tone, (name, values) in enumerate(drawing.lines.items(), 1)
@@ -97,4 +87,4 @@ def _curves(drawing: Curves, ident: str) -> str:
     )
     columns = [Column(drawing.x_label), *(Column(name, text) for name in drawing.lines)]
     data = [[level, *(values[at] for values in drawing.lines.values())] for at, level in enumerate(drawing.levels)]
-    return figure(ident, drawing.title, drawing.caption, chart, columns, data)
+    return Figure(ident, drawing.title, drawing.caption, columns, data, [chart])

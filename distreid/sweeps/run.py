@@ -18,7 +18,8 @@ from distreid.sweeps.page import write_page
 from distreid.sweeps.plan import Plan, Trial, pretraining, read_plan, shared_pretraining
 from distreid.sweeps.results import advice, collect, failure_file, rounds_of, stop_file
 from distreid.sweeps.rows import Row, cell, text_table, write_rows
-from distreid.terminal import TerminalReporter, percent
+from distreid.terminal import TerminalReporter
+from distreid.text import percent
 
 
 def sweep(file: Path, overrides: Sequence[str] = (), *, resume: bool = False) -> list[Row]:

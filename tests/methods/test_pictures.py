@@ -19,8 +19,9 @@ from distreid.launch import report
 from distreid.methods.clusters import purities, silhouettes
 from distreid.methods.crops import spread
 from distreid.methods.domains import TestSet, open_network
+from distreid.methods.exhibits import Pictures
 from distreid.methods.pictures import sample, take_pictures
-from distreid.report import Pictures, write_report
+from distreid.report import write_report
 from distreid.runtime import RunDirectory
 from tests.conftest import small_settings
 from tests.methods.test_daam import run as train

@@ -1,6 +1,7 @@
 """Run directories as `distreid.methods.daam` leaves them, with drawn figures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,31 @@ def lines_of(rounds: int, *, tested: bool = True, pretraining: int = 3, epochs: 
         seconds |= {"train": 5.0 * r} | ({"evaluate": 0.75 * r} if tested else {})
         lines.append({"event": "round", **figures, "seconds": seconds, **(metrics(0.4 + r / 37) if tested else {})})
     return lines
+
+
+def edaan_lines(stages: Sequence[str] = ("joint",), metric: str = "metric", **more: float) -> list[dict[str, Any]]:
+    """metrics.jsonl of an EDAAN run as 0.1.0 wrote it: the terms of each stage, two epochs a stage."""
+    translation = {"gan": 1.375, "cycle": 4.5, "attention": 0.25, **more}
+    reid = {"identity": 2.125} | ({metric: 3.25} if metric else {})
+    terms = {"joint": translation | reid, "translation": translation, "reid": reid}
+    lines: list[dict[str, Any]] = []
+    for number, stage in enumerate(stages, 1):
+        loss = terms[stage] | ({} if stage == "reid" else {"discriminator": 1.5})
+        lines += [
+            {"event": "epoch", "round": number, "epoch": epoch, "loss": {key: value / epoch for key, value in loss.items()}}
+            | {"lr": 2e-4, "images_per_second": 50.0, "seconds": 2.0}
+            for epoch in (1, 2)
+        ]
+        measured = {} if stage == "translation" else {"protocol": "single_query", **metrics(0.25)}
+        lines.append({"event": "round", "round": number, "stage": stage, "seconds": {"train": 4.0, "evaluate": 1.0}, **measured})
+    return lines
+
+
+def edaan_run(path: Path, lines: list[dict[str, Any]], **settings: str) -> Path:
+    rounds = [{key: value for key, value in line.items() if key != "event"} for line in lines if line["event"] == "round"]
+    final = {key: rounds[-1][key] for key in ("mAP", "rank1", "rank5", "rank10")}
+    result = {"method": "edaan", "source": "day", "target": "night", "seed": 3, "in_domain": metrics(0.5), "rounds": rounds}
+    return write_run(path, lines, result=result | {"final": final}, config={"method": "edaan", "edaan": settings})
 
 
 def result_of(lines: list[dict[str, Any]], **names: str) -> dict[str, Any]:

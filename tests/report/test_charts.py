@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distreid.report.charts import Band, Line, histogram, line_chart, make_axis, stacked_bars
+from distreid.report.charts import Band, histogram, line_chart, stacked_bars
+from distreid.report.html import chart_svg
+from distreid.report.marks import Line, make_axis
 from tests.report.document import Node, parse
 
 FINITE = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-3)
@@ -41,8 +43,8 @@ def is_number(text: str) -> bool:
 
 
 def draw(lines: list[Line], **how: object) -> Node:
-    svg = line_chart("c", "Title", "Words", lines, x_label="round", y_label="%", text=str, **how)  # type: ignore[arg-type]
-    return parse(svg).one("svg")
+    chart = line_chart("c", "Title", "Words", lines, x_label="round", y_label="%", text=str, **how)  # type: ignore[arg-type]
+    return parse(chart_svg(chart)).one("svg")
 
 
 @pytest.mark.parametrize("zero", [False, True])
@@ -100,7 +102,7 @@ def test_bands_cover_their_stretch() -> None:
 
 def test_stacked_bars_are_as_long_as_their_parts() -> None:
     bars = [("before", [0.0, 30.0]), ("round 1", [10.0, 50.0])]
-    svg = parse(stacked_bars("s", "Time", "Words", ["label", "train"], bars, lambda seconds: f"{seconds:.0f} s")).one("svg")
+    svg = parse(chart_svg(stacked_bars("s", "Time", "Words", ["label", "train"], bars, "{:.0f} s".format))).one("svg")
     boxes = [node for node in svg.all("rect") if "bar" in (node.attributes["class"] or "")]
     assert [box.text for box in boxes] == ["before, train: 30 s", "round 1, label: 10 s", "round 1, train: 50 s"]
     widths = [float(box.attributes["width"] or "") for box in boxes]
@@ -110,19 +112,20 @@ def test_stacked_bars_are_as_long_as_their_parts() -> None:
 
 
 def test_histogram_bars_are_as_high_as_their_counts() -> None:
-    svg = parse(histogram("h", "Sizes", "Words", [("4–5", 3), ("6–7", 0), ("8", 12)], x_label="x", y_label="y")).one("svg")
+    chart = histogram("h", "Sizes", "Words", [("4–5", 3), ("6–7", 0), ("8", 12)], x_label="x", y_label="y")
+    svg = parse(chart_svg(chart)).one("svg")
     heights = [float(box.attributes["height"] or "") for box in svg.all("rect")]
     assert heights == pytest.approx([heights[2] / 4, 0, heights[2]], abs=0.1)
 
 
 def test_names_are_escaped() -> None:
     bad = "<script>&\"'"
-    for svg in (
+    for chart in (
         line_chart("i", bad, bad, [Line(bad, [(0, 1)], 1)], x_label=bad, y_label="y", text=str, bands=[Band(bad, 0, 9)]),
         stacked_bars("i", bad, bad, [bad], [(bad, [1.0])], str),
         histogram("i", bad, bad, [(bad, 1)], x_label=bad, y_label=bad),
     ):
-        tree = parse(svg)
+        tree = parse(chart_svg(chart))
         assert not tree.all("script")
         assert bad in [node.text for node in tree.all("text")]
         assert tree.one("desc").text == bad

@@ -2,27 +2,18 @@
 
 import pytest
 
-from distreid.report.charts import Line
-from distreid.report.grids import heat_map, level_chart
+from distreid.report.charts import heat_map, level_chart
+from distreid.report.html import chart_svg
+from distreid.report.marks import Line
 from tests.report.document import parse
 
 
 def test_a_heat_map_is_darker_where_the_value_is_larger_and_empty_where_there_is_none() -> None:
     values = [[1.0, 3.0], [None, 2.0], [float("nan"), 1.0]]
-    svg = parse(
-        heat_map(
-            "h",
-            "T",
-            "Words",
-            ["2", "4"],
-            ["0.1", "0.2", "0.3"],
-            values,
-            x_label="M",
-            y_label="p",
-            text="{:.0f}".format,
-            chosen=(0, 1),
-        )
-    ).one("svg")
+    chart = heat_map(
+        "h", "T", "Words", ["2", "4"], ["0.1", "0.2", "0.3"], values, x_label="M", y_label="p", text="{:.0f}".format, chosen=(0, 1)
+    )
+    svg = parse(chart_svg(chart)).one("svg")
     cells = [box for box in svg.all("rect") if box.all("title")]
     assert [box.one("title").text for box in cells][:3] == ["M 2, p 0.1: 1", "M 4, p 0.1: 3", "M 2, p 0.2: none"]
     shades = [float(box.attributes.get("fill-opacity") or 0) for box in cells]
@@ -34,9 +25,8 @@ def test_a_heat_map_is_darker_where_the_value_is_larger_and_empty_where_there_is
 
 def test_a_level_chart_has_a_point_for_every_value() -> None:
     lines = [Line("ours", [(0, 10.0), (1, None), (2, 30.0)], 1)]
-    svg = parse(
-        level_chart("l", "T", "Words", ["0.001", "0.01", "0.1"], lines, x_label="p", y_label="mAP", text="{:.1f}".format)
-    ).one("svg")
+    chart = level_chart("l", "T", "Words", ["0.001", "0.01", "0.1"], lines, x_label="p", y_label="mAP", text="{:.1f}".format)
+    svg = parse(chart_svg(chart)).one("svg")
     points = svg.all("circle")
     assert [point.text for point in points] == ["ours, p 0.001: 10.0", "ours, p 0.1: 30.0"]
     first, last = (float(point.attributes["cx"] or "") for point in points)
@@ -45,9 +35,9 @@ def test_a_level_chart_has_a_point_for_every_value() -> None:
 
 def test_names_are_escaped() -> None:
     bad = "<script>&\"'"
-    for svg in (
+    for chart in (
         heat_map("i", bad, bad, [bad], [bad], [[1.0]], x_label=bad, y_label=bad, text=str),
         level_chart("i", bad, bad, [bad], [Line(bad, [(0, 1.0)], 1)], x_label=bad, y_label=bad, text=str),
     ):
-        tree = parse(svg)
+        tree = parse(chart_svg(chart))
         assert not tree.all("script") and tree.one("desc").text == bad

@@ -223,8 +223,10 @@ def test_no_pre_training_and_no_labels_kept(tmp_path: Path) -> None:
     assert figure(page, "Time per stage").one("table").rows()[1][0] == "round 1"
 
 
-def test_everything_is_escaped(tmp_path: Path) -> None:
-    bad = "<img src=http://x.example/a onerror=alert(1)>&\"'</style><script>"
+@pytest.mark.parametrize(
+    "bad", ["<b>&", "<img src=http://x.example/a onerror=alert(1)>&\"'</style><script>", "{{ page }}{% raw %}"]
+)
+def test_everything_is_escaped(tmp_path: Path, bad: str) -> None:
     lines = lines_of(1)
     lines[-1]["ap"] = lines[3]["direct_transfer"]["ap"] = bad
     config = {bad: bad, "target": {"data": bad, "cameras": [bad]}}
@@ -232,6 +234,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
     page = read(write_report(run, defaults=DEFAULTS))
     check_page(page)
     assert not page.all("img")
+    assert len(page.all("b")) == len(figure(page, "Losses over epochs").all("svg")), "only those of the template"
     assert page.one("h1").text == f"{bad} → {bad}"
     settings = {row[0]: row[1] for table in page.all("section")[-1].all("table") for row in table.rows()}
     assert (settings[bad], settings["target.cameras"]) == (bad, f"[{bad}]")

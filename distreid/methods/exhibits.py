@@ -1,4 +1,4 @@
-"""What the report shows of images and features: plain arrays. A higher floor computes them, with the network and the data."""
+"""What the report shows of images and features: plain arrays, which `distreid.methods.pictures` computes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Cluster:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """EDAAN's translations after an epoch: uint8 RGB [H, W, 3], what `distreid.methods.grids` drew."""
+    """What a method drew after an epoch, such as `distreid.methods.grids`: uint8 RGB [H, W, 3]."""
 
     epoch: int
     pixels_HW3: NDArray[np.uint8]
@@ -91,6 +91,7 @@ class Pictures:
     embedding_of: "identity" or "cluster", what `Cloud.groups_N` are. known: whether the training identities of the target are
     known, so that clusters are scored by purity. clusters: all of `labels_round`, best first; those to be shown hold crops.
     data: (role, description) of the source and the target. notes: why something is missing, a sentence each.
+    protocol: how the target is tested (`distreid.text.protocol_name`), "" where it is not.
     """
 
     round: int
@@ -105,3 +106,4 @@ class Pictures:
     clusters: Sequence[Cluster] = ()
     data: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
+    protocol: str = ""

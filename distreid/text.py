@@ -1,8 +1,7 @@
-"""Numbers as a person reads them, and the pieces of HTML that the page is made of. Everything that is handed in is escaped."""
+"""Numbers and names as a person reads them, in the terminal and on the page."""
 
 import math
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -33,23 +32,6 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", kind: str = "") -> str:
-    """The first column names its row."""
-    parts = [f'<div class="scroll" tabindex="0"><table class="{kind}">']
-    if caption:
-        parts.append(f"<caption>{escape(caption)}</caption>")
-    parts.append("<thead><tr>" + "".join(f'<th scope="col">{escape(name)}</th>' for name in head) + "</tr></thead><tbody>")
-    for name, *cells in rows:
-        parts.append(f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    return "".join(parts) + "</tbody></table></div>"
-
-
-def details(summary: str, content: str, *, opened: bool = False, of: str = "") -> str:
-    """of: what the summary belongs to, said by screen readers only."""
-    hidden = f'<span class="unseen"> of {escape(of)}</span>' if of else ""
-    return f"<details{' open' if opened else ''}><summary>{escape(summary)}{hidden}</summary>{content}</details>"
-
-
 def setting(value: Any) -> str:
     """A value of the configuration as in YAML."""
     if value is None:
@@ -59,3 +41,21 @@ def setting(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(setting(item) for item in value) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def protocol_name(metrics: Mapping[str, Any]) -> str:
+    """How accuracies were measured, from what `distreid.evaluation.measure` gave: 'single query', 'single gallery shot, 20 splits',
+    'between two cameras, 10 draws'. '' where they do not say, as in the first runs."""
+    name, splits = metrics.get("protocol", ""), metrics.get("splits")
+    spoken, times = {
+        "single_query": ("single query", ""),
+        "single_shot": ("single gallery shot", "split"),
+        "cross_camera": ("between two cameras", "draw"),
+    }.get(name, (str(name), ""))
+    return f"{spoken}, {plural(int(splits), times)}" if times and splits else spoken
+
+
+def protocol_of(result: Mapping[str, Any]) -> str:
+    """How a run's target was tested, from result.json or as much of it as there is; '' where it was not, or does not say."""
+    tested = [metrics for metrics in (result.get("direct_transfer"), *result.get("rounds", [])) if metrics and "mAP" in metrics]
+    return protocol_name(tested[-1]) if tested else ""
