@@ -52,7 +52,7 @@ def evaluate(
 
 
 def network_features(model: DAAMNet | EDAAN, config: Config, images: View, *, flip: bool) -> np.ndarray:
-    """What is matched (DAAM: f_sh) of every image, float32 [n, c], on this machine's device, in the run's precision if it has that."""
+    """What is matched (DAAM: f_sh) of every image, float32 [n, c], on this machine's device; see Precision.to_use."""
     how = config.runtime
     precision = Precision.to_use(how.precision, training_device(how.gpu), channels_last=how.channels_last)
     with bar("features") as progress:
