@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import torch
 
@@ -36,9 +37,8 @@ def settle(config: Config, team: Team, run: RunDirectory, reporter: Reporter) ->
         if slowest:
             reporter.note(_emulated(slowest, device.type, begun=bool(kept)))
         run.keep_compute(compute.to_json())
-    return dataclasses.replace(
-        config, runtime=dataclasses.replace(how, precision=compute.precision, channels_last=compute.channels_last)
-    )
+    decided: dict[str, Any] = {"precision": compute.precision, "channels_last": compute.channels_last}
+    return dataclasses.replace(config, runtime=dataclasses.replace(how, **decided))
 
 
 def _emulated(slowdown: float, device: str, *, begun: bool) -> str:

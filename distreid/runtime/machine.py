@@ -199,7 +199,7 @@ def _instructions() -> tuple[str, ...]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").lower().splitlines()
         words = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "features"))), [])
     except OSError:  # not Linux: what torch says, where it says anything
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         words = [TORCH_NAMES.get(name, name) for name, has in capabilities.items() if has is True]
     return tuple(name for name in INSTRUCTIONS if name in words)
 

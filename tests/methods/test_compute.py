@@ -102,11 +102,8 @@ def test_what_was_decided_may_be_written_out_but_not_changed(small_config: Make)
 
 
 def test_a_runs_checkpoints_hold_what_it_computed_in(small_config: Make) -> None:
-    config, threads = (
-        small_config(*AUTO, "adapt.rounds=0", "pretrain.epochs=1", "runtime.cpus_per_worker=1"),
-        torch.get_num_threads(),
-    )
-    reporter = Notes()
+    config = small_config(*AUTO, "adapt.rounds=0", "pretrain.epochs=1", "runtime.cpus_per_worker=1")
+    reporter, threads = Notes(), torch.get_num_threads()
     try:
         run(config, reporter)
     finally:
