@@ -64,6 +64,7 @@ class OptimizerConfig:
     lr_new: float = 3e-5  # paper: "other layers"
     momentum: float = 0.9  # paper
     weight_decay: float = 5e-4  # decided: the field's common value
+    clip: float = 0.0  # bring the gradients' norm over all trained weights down to this at each step; 0: never (decided)
     schedule: Literal["step", "cosine"] = "step"
     step_epochs: int = 60  # paper: x0.1 every 60 epochs
     step_gamma: float = 0.1  # paper
@@ -238,7 +239,7 @@ def check(config: Config) -> None:
             raise UserError(f"{name}={_get(config, name)} must lie between 0 and 1")
     for name in ("pretrain.optimizer", "adapt.optimizer"):
         how: OptimizerConfig = _get(config, name)
-        for key in ("lr_backbone", "lr_new", "weight_decay", "warmup_epochs", "momentum", "step_gamma"):
+        for key in ("lr_backbone", "lr_new", "weight_decay", "clip", "warmup_epochs", "momentum", "step_gamma"):
             value = getattr(how, key)
             if not 0 <= value < math.inf or (key == "momentum" and value >= 1):
                 raise UserError(f"{name}.{key}={value} must be a number from 0{' to below 1' if key == 'momentum' else ''}")

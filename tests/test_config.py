@@ -48,6 +48,8 @@ def test_yaml_and_overrides(tmp_path) -> None:
         ("runtime.precision=fp61", "runtime.precision='fp61' must be one of auto, fp32, bf16, fp16"),
         ("output=", "output"),
         ("seed", "is not an override"),
+        ("pretrain.optimizer.clip=-1", r"pretrain.optimizer.clip=-1.0 must be a number from 0"),
+        ("adapt.optimizer.clip=.inf", "adapt.optimizer.clip=inf must be a number from 0"),
         ("adapt.instances=0", "adapt.instances=0 must be greater than 0"),
         ("runtime.accumulate=2", r"runtime.accumulate=2 does not divide what each of 1 worker\(s\) gets of the 1 groups"),
         ("runtime.min_workers=2", "runtime.min_workers=2 must not be above runtime.workers=1"),

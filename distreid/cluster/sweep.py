@@ -105,13 +105,17 @@ def run_trials(
         tune_config=tune.TuneConfig(
             metric=METRIC if asha or space else None,
             mode="max" if asha or space else None,
-            scheduler=ASHAScheduler(time_attr="round", max_t=example.adapt.rounds + 1, grace_period=1) if asha else None,
+            scheduler=_asha(example.adapt.rounds + 1) if asha else None,
             search_alg=algorithm,
             num_samples=samples,
             max_concurrent_trials=limit,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(output), verbose=0, callbacks=[progress, *_loggers(loggers, output)]
+            name="tune",
+            storage_path=str(output),
+            failure_config=tune.FailureConfig(max_failures=0),  # a failed trial stays so, and the others go on
+            verbose=0,
+            callbacks=[progress, *_loggers(loggers, output)],
         ),
     )
     # Tune writes to standard output even when told to be silent; the reporter uses standard error.
@@ -123,6 +127,11 @@ def run_trials(
             if package in loggers:
                 raise UserError(f"loggers: {package} refuses: {str(error).strip().splitlines()[0]}") from error
             raise
+
+
+def _asha(rounds: int) -> ASHAScheduler:
+    """Of the trials that reach round 1, 4, 16, … a quarter goes on."""
+    return ASHAScheduler(time_attr="round", max_t=rounds, grace_period=1, reduction_factor=4, brackets=1)
 
 
 def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:

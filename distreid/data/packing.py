@@ -27,7 +27,7 @@ from distreid import __version__
 from distreid.data.readers import read_dataset
 from distreid.data.readers.files import plural, sample
 from distreid.data.records import SPLITS, Dataset, Record
-from distreid.data.store import SCHEMA, SUMMARY_KEY, ImageStore, StoreSummary
+from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary
 from distreid.data.verified import Verified
 from distreid.errors import UserError
 from distreid.files import atomic_write
@@ -146,7 +146,7 @@ def _write(
     content, copies = hashlib.sha256(), _Copies()
     bad: list[str] = []
     done, total = 0, len(dataset.records)
-    writer = pa.ipc.new_file(file, SCHEMA)
+    writer = pa.ipc.new_file(file, SCHEMA, options=WRITING)
     check = partial(_check, dataset=dataset, verified=verified)
     with ThreadPoolExecutor(workers, thread_name_prefix="pack") as threads:
         for records in _batches(dataset.records):

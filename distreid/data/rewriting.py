@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from distreid import __version__
 from distreid.data.records import SPLITS
-from distreid.data.store import SCHEMA, SUMMARY_KEY, ImageStore, StoreSummary
+from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary
 from distreid.files import atomic_write
 
 
@@ -25,7 +25,7 @@ def rewrite(
     """
     content = hashlib.sha256()
     with atomic_write(out) as file:
-        writer = pa.ipc.new_file(file, SCHEMA)
+        writer = pa.ipc.new_file(file, SCHEMA, options=WRITING)
         for row, data in zip(rows, images, strict=True):
             pid, camid, split = int(store.pids[row]), int(store.camids[row]), str(store.splits[row])
             content.update(hashlib.sha256(data).digest() + struct.pack("<iib", pid, camid, SPLITS.index(split)))

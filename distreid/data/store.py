@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
     metadata={"distreid": "image store 1"},
 )
 SUMMARY_KEY = b"summary"
+WRITING = pa.ipc.IpcWriteOptions(compression=None)  # encoded images do not shrink, and are used from the mapped file as they are
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -151,7 +152,7 @@ class ImageStore:
             image_1CHW = torch.from_numpy(np.array(self.decode(rows[position]))).permute(2, 0, 1)[None]
             if image_1CHW.shape[2:] != (height, width):
                 # Pillow's resize up to rounding, several times faster.
-                image_1CHW = interpolate(image_1CHW, (height, width), mode=self.interpolation, antialias=True)
+                image_1CHW = interpolate(image_1CHW, (height, width), mode=self.interpolation, align_corners=False, antialias=True)
             images_BCHW[position] = image_1CHW[0]
 
         positions = range(len(rows))

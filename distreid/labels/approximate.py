@@ -52,14 +52,14 @@ class ApproximateSearch:
     def _index(self, prepared: Prepared, k: int) -> Any:
         faiss, count, dim = self._faiss, len(prepared.first_U), prepared.x_ND.shape[1]
         if self._kind == "hnsw":
-            index = faiss.IndexHNSWFlat(dim, 32)
+            index = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_L2)
             index.hnsw.efConstruction = 200
             index.hnsw.efSearch = max(128, 4 * k)
         else:
             cells = max(1, min(int(4 * count**0.5), count // 39))  # 39 points a cell are what faiss wants to train on
-            index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, cells)
+            index = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, cells, faiss.METRIC_L2)
             index.nprobe = max(16, cells // 16)
-            index.cp.seed = SEED
+            index.cp.seed, index.cp.niter, index.cp.nredo, index.cp.spherical = SEED, 10, 1, False  # of k-means
             learned_from = np.random.default_rng(SEED).permutation(count)[: 64 * cells]
             index.train(_unit(prepared, np.sort(learned_from)))
         for start, stop in blocks(count, BLOCK):

@@ -271,7 +271,7 @@ class DAAM(Method):
         runtime = self.config.runtime
         engine = Engine(
             self.model, groups, factor, self.team, self.precision,
-            optimizer=how.name, momentum=how.momentum, weight_decay=how.weight_decay,
+            optimizer=how.name, momentum=how.momentum, weight_decay=how.weight_decay, clip=how.clip,
             zero_stage=runtime.zero_stage if runtime.strategy == "deepspeed" else None, accumulate=runtime.accumulate,
         )  # fmt: skip
         if self.saved is not None and self.saved["optimizer"] is not None:

@@ -223,5 +223,9 @@ def embed(lens: Lens, name: str, view: View, groups_N: np.ndarray) -> Cloud:
     features_ND /= np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
     perplexity = min(20.0, (len(features_ND) - 1) / 3)
     with threadpool_limits(1):  # a few hundred points: more threads only wait for each other
-        xy_N2 = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(features_ND)
+        tsne = TSNE(
+            init="pca", perplexity=perplexity, early_exaggeration=12.0, learning_rate="auto", metric="euclidean",
+            method="barnes_hut", angle=0.5, random_state=0,
+        )  # fmt: skip
+        xy_N2 = tsne.fit_transform(features_ND)
     return Cloud(name, xy_N2, groups_N, store_of(view).camids[view.rows])

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distreid.models.norm import batch_norm
+
 
 class DomainAdaptiveAttention(nn.Module):
     """A spatial stage, then a channel stage; every convolution is followed by BatchNorm and ReLU, the last by a sigmoid.
@@ -20,16 +22,16 @@ class DomainAdaptiveAttention(nn.Module):
         super().__init__()
         self.spatial = nn.Sequential(
             nn.Conv2d(channels, channels, 3, stride=2, groups=channels, bias=False),
-            nn.BatchNorm2d(channels),
+            batch_norm(channels),
             nn.ReLU(inplace=True),
         )
         hidden = max(1, channels // reduction)
-        last = nn.BatchNorm2d(channels)
+        last = batch_norm(channels)
         if neutral:
             nn.init.zeros_(last.weight)
         self.channel = nn.Sequential(
             nn.Conv2d(channels, hidden, 1, bias=False),
-            nn.BatchNorm2d(hidden),
+            batch_norm(hidden),
             nn.ReLU(inplace=True),
             nn.Conv2d(hidden, channels, 1, bias=False),
             last,

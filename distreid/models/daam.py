@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from distreid.models.attention import DomainAdaptiveAttention
 from distreid.models.backbone import Backbone
+from distreid.models.norm import batch_norm
 
 Attention = Literal["shared", "individual", "none"]
 
@@ -54,7 +55,7 @@ class DAAMNet(nn.Module):
         module = partial(DomainAdaptiveAttention, c, neutral=attention_start == "neutral")
         self.attention = module() if attention != "none" else None
         self.specific_attention = module() if attention == "individual" and domain_branch else None
-        self.neck = nn.BatchNorm2d(c) if neck else None
+        self.neck = batch_norm(c) if neck else None
         self.source_head = _head(c, identities)
         self.target_head = _head(c, clusters) if clusters else None
         self.domain_head = _head(c, 2) if domain_branch else None

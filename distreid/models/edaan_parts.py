@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distreid.models.norm import batch_norm
+
 
 class ResidualBlock(nn.Module):
     """x + IN(conv(ReLU(IN(conv(x)))))."""
@@ -48,8 +50,8 @@ class Decoder(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             *(ResidualBlock(4 * width) for _ in range(blocks)),
-            nn.Upsample(scale_factor=2), *_convolution(4 * width, 2 * width, 3), nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=2), *_convolution(2 * width, width, 3), nn.ReLU(inplace=True),
+            nn.Upsample(scale_factor=2, mode="nearest"), *_convolution(4 * width, 2 * width, 3), nn.ReLU(inplace=True),
+            nn.Upsample(scale_factor=2, mode="nearest"), *_convolution(2 * width, width, 3), nn.ReLU(inplace=True),
             nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect"),
         )  # fmt: skip
 
@@ -70,8 +72,8 @@ class AttentionNetwork(nn.Module):
             *_convolution(width, 2 * width, 3, stride=2), nn.ReLU(inplace=True),
             *_convolution(2 * width, 2 * width, 3, stride=2), nn.ReLU(inplace=True),
             ResidualBlock(2 * width),
-            nn.Upsample(scale_factor=2), *_convolution(2 * width, 2 * width, 3), nn.ReLU(inplace=True),
-            nn.Upsample(scale_factor=2), *_convolution(2 * width, width, 3), nn.ReLU(inplace=True),
+            nn.Upsample(scale_factor=2, mode="nearest"), *_convolution(2 * width, 2 * width, 3), nn.ReLU(inplace=True),
+            nn.Upsample(scale_factor=2, mode="nearest"), *_convolution(2 * width, width, 3), nn.ReLU(inplace=True),
             nn.Conv2d(width, 1, 7, padding=3, padding_mode="reflect"),
         )  # fmt: skip
 
@@ -100,7 +102,7 @@ class Discriminator(nn.Module):
         for number in range(layers):
             wider = min(2 * channels, 8 * width)
             stride = 2 if number + 1 < layers else 1
-            body += [nn.Conv2d(channels, wider, 4, stride=stride, padding=1), nn.InstanceNorm2d(wider), nn.LeakyReLU(0.2)]
+            body += [nn.Conv2d(channels, wider, 4, stride=stride, padding=1), _instance_norm(wider), nn.LeakyReLU(0.2)]
             channels = wider
         self.body = nn.Sequential(*body, nn.Conv2d(channels, 1, 4, padding=1))
 
@@ -127,7 +129,7 @@ class ReIDHead(nn.Module):
         self.channels = channels << stages
         self.dropout = dropout
         self.hidden = nn.Linear(self.channels, self.HIDDEN)
-        self.norm = nn.BatchNorm2d(self.HIDDEN)
+        self.norm = batch_norm(self.HIDDEN)
         self.classifier = nn.Linear(self.HIDDEN, identities)
         self.embedding = nn.Linear(self.channels, self.HIDDEN)
 
@@ -155,12 +157,12 @@ class _Stage(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(2 * channels),
+            batch_norm(2 * channels),
             nn.ReLU(inplace=True),
             nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(2 * channels),
+            batch_norm(2 * channels),
         )
-        self.shortcut = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, stride=2, bias=False), nn.BatchNorm2d(2 * channels))
+        self.shortcut = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1, stride=2, bias=False), batch_norm(2 * channels))
 
     def forward(self, x_Bchw: Tensor) -> Tensor:
         return F.relu(self.body(x_Bchw) + self.shortcut(x_Bchw))
@@ -169,4 +171,8 @@ class _Stage(nn.Module):
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[nn.Conv2d, nn.InstanceNorm2d]:
     # No bias: the norm would take it away.
     convolution = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, padding_mode="reflect", bias=False)
-    return convolution, nn.InstanceNorm2d(outputs)
+    return convolution, _instance_norm(outputs)
+
+
+def _instance_norm(channels: int) -> nn.InstanceNorm2d:
+    return nn.InstanceNorm2d(channels, eps=1e-5, affine=False, track_running_stats=False)  # as CycleGAN's: nothing is learnt

@@ -38,6 +38,11 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
         return torch.cat(outputs)
 
 
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Of our own layers, before :func:`group_batchnorm`: the values of the ResNets that torchvision ships."""
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True)
+
+
 def group_batchnorm(model: nn.Module, group: int) -> nn.Module:
     """Turn every BatchNorm2d of ``model`` into a :class:`GroupedBatchNorm2d` of ``group`` images, in place."""
     for module in model.modules():

@@ -79,6 +79,7 @@ class Engine:
         factor: (fractional epoch) -> multiplier of the base rates.
         zero_stage: None for DDP, 0 to 3 for DeepSpeed.
         accumulate: :meth:`step` moves the weights at every so many calls, each with an equal part of the batch.
+        clip: before each step the gradients' L2 norm over all parameters is brought down to this; 0: never.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Engine:
         weight_decay: float = 0.0,
         zero_stage: int | None = None,
         accumulate: int = 1,
+        clip: float = 0.0,
     ) -> None:
         if precision.dtype == torch.float16 and team.device.type == "cpu":
             raise UserError("runtime.precision=fp16 trains on GPUs only; on CPUs use bf16 or fp32")
@@ -107,8 +109,11 @@ class Engine:
 
         def make(groups: Groups) -> torch.optim.Optimizer:
             if optimizer == "sgd":
-                return torch.optim.SGD(groups, momentum=momentum, weight_decay=weight_decay, fused=True)
-            return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
+                return torch.optim.SGD(
+                    groups, momentum=momentum, dampening=0.0, nesterov=False, weight_decay=weight_decay, fused=True
+                )
+            # The values of its paper (Loshchilov and Hutter 2019); a group may bring its own.
+            return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, amsgrad=False, weight_decay=weight_decay, fused=True)
 
         def wrap(module: nn.Module) -> nn.Module:
             return _Cast(torch.compile(module) if precision.compile else module, precision)  # type: ignore[arg-type]
@@ -116,9 +121,9 @@ class Engine:
         self._strategy: Strategy
         if zero_stage is None:
             scaled = precision.dtype == torch.float16
-            self._strategy = DDPStrategy(model, parameters, make, wrap, team, scaled=scaled)
+            self._strategy = DDPStrategy(model, parameters, make, wrap, team, scaled=scaled, clip=clip)
         else:
-            self._strategy = ZeroStrategy(model, parameters, make, wrap, team, stage=zero_stage, accumulate=accumulate)
+            self._strategy = ZeroStrategy(model, parameters, make, wrap, team, stage=zero_stage, accumulate=accumulate, clip=clip)
         self._buffers = list(self._strategy.module.buffers())
         self._before: list[Tensor] = []
         self._moved: list[Tensor] = []

@@ -63,6 +63,7 @@ class DDPStrategy:
     Args:
         wrap: what is laid around the model before it is called (autocast, torch.compile).
         scaled: scale the loss up, as float16 gradients need (torch's GradScaler).
+        clip: the gradients' norm over all trained weights is brought down to this; 0: never.
     """
 
     def __init__(
@@ -74,17 +75,26 @@ class DDPStrategy:
         team: Team,
         *,
         scaled: bool,
+        clip: float,
     ) -> None:
-        self.module, self.optimizer = model, make(groups)
-        self._scaler = torch.amp.GradScaler(team.device.type, enabled=scaled)
+        self.module, self.optimizer, self._clip = model, make(groups), clip
+        self._scaler = torch.amp.GradScaler(
+            team.device.type, enabled=scaled, init_scale=2.0**16, growth_factor=2.0, backoff_factor=0.5, growth_interval=2000
+        )
         self._forward = wrap(model)
         if team.world > 1:
             ids = [team.device.index] if team.device.type == "cuda" else None
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the keyword's successor is not in every torch we support
                 self._forward = DistributedDataParallel(
-                    self._forward, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
-                )
+                    self._forward,
+                    device_ids=ids,
+                    init_sync=True,  # all start from the first process's weights
+                    broadcast_buffers=False,  # `Team.average_buffers` brings them together, once an epoch
+                    find_unused_parameters=False,  # what a stage does not train is frozen
+                    static_graph=False,
+                    gradient_as_bucket_view=True,
+                )  # bucket_cap_mb stays unset: buckets of 1 MiB, then 25; a number would make the first one as large
 
     def forward(self, *args: Any, last: bool) -> Any:
         apart = isinstance(self._forward, DistributedDataParallel) and not last
@@ -95,6 +105,10 @@ class DDPStrategy:
         self._scaler.scale(loss).backward()
 
     def step(self) -> None:
+        if self._clip:
+            self._scaler.unscale_(self.optimizer)
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self._clip, norm_type=2.0, error_if_nonfinite=False)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

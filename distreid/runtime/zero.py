@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from distreid.errors import UserError
 from distreid.runtime.strategy import Groups, MakeOptimizer
 from distreid.runtime.team import Team
+from distreid.runtime.zero_config import zero_config
+
+TESTED = ">=0.19.8,<0.20"  # a new default can change what is trained: 0.19.8 clips gradients unless told otherwise
 
 
 class ZeroStrategy:
@@ -26,6 +30,7 @@ class ZeroStrategy:
 
     Args:
         accumulate: backward passes before each step.
+        clip: the gradients' norm over all trained weights is brought down to this; 0: never.
     """
 
     def __init__(
@@ -38,22 +43,20 @@ class ZeroStrategy:
         *,
         stage: int,
         accumulate: int,
+        clip: float,
     ) -> None:
         self._deepspeed, self._stage, self._model = _load(team.device), stage, model
         self.module = copy.deepcopy(model)
         twin = {id(ours): theirs for ours, theirs in zip(model.parameters(), self.module.parameters(), strict=True)}
         groups = [{**group, "params": [twin[id(p)] for p in group["params"]]} for group in groups]
-        self._parameters = [p for group in groups for p in group["params"]]
-        optimizer = make(groups)
-        self._form = optimizer.state_dict()["param_groups"]  # before DeepSpeed puts flat partitions in the parameters' place
-        config = {
-            "train_micro_batch_size_per_gpu": 1,  # only named; the batches are cut outside
-            "gradient_accumulation_steps": accumulate,
-            "zero_optimization": {"stage": stage},
-            "zero_allow_untested_optimizer": True,
-        }
+        self._groups = [group["params"] for group in groups]
+        self._inner = make(groups)
+        self._form = self._inner.state_dict()["param_groups"]  # before DeepSpeed puts flat partitions in the parameters' place
         self._engine, self.optimizer, *_ = self._deepspeed.initialize(
-            model=wrap(self.module), optimizer=optimizer, config=config, dist_init_required=False
+            model=wrap(self.module),
+            optimizer=self._inner,
+            config=zero_config(stage, accumulate=accumulate, clip=clip),
+            dist_init_required=False,
         )
 
     def forward(self, *args: Any, last: bool) -> Any:
@@ -93,7 +96,7 @@ class ZeroStrategy:
         whole = self._deepspeed.utils.safe_get_full_optimizer_state
         state = {
             number: {**({"step": torch.tensor(steps)} if steps else {}), **{name: whole(p, name).cpu() for name in names}}
-            for number, p in enumerate(self._parameters)
+            for number, p in enumerate(self._parameters())
         }
         return {"state": state if names else {}, "param_groups": form}
 
@@ -125,33 +128,52 @@ class ZeroStrategy:
                 own[name] = torch.zeros_like(partition)
         self._link()
         put = self._deepspeed.utils.safe_set_full_optimizer_state
-        for number, parameter in enumerate(self._parameters):
+        for number, parameter in enumerate(self._parameters()):
             for name in names:
                 put(parameter, entries[number][name].to(parameter.device), name)
 
     def _link(self) -> None:
         """Let DeepSpeed find each weight's state: by itself it looks once, before the second group of parameters has any."""
-        if self._stage < 3:
-            self.optimizer._hp_optimizer_states_linked = False
-            self.optimizer._lazy_init_hp_params_optimizer_state()
+        if self._stage == 3:
+            return  # looks each time
+        link = _needed(self._deepspeed.utils, "lazy_init_hp_params_optimizer_state")
+        for parameters, partition in zip(self._groups, self._partitions(), strict=True):
+            link(parameters, partition, self._inner.state)
 
-    @property
-    def _inner(self) -> torch.optim.Optimizer:
-        """The optimiser that DeepSpeed was given."""
-        return self.optimizer.optimizer if self._stage else self.optimizer
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for parameters in self._groups for parameter in parameters]
 
     def _partitions(self) -> list[Tensor]:
         """This process's float32 flat parts of the weights, the keys of the optimiser's state."""
-        if self._stage == 3:
-            return list(self.optimizer.fp32_partitioned_groups_flat)
-        return list(self.optimizer.single_partition_of_fp32_groups)
+        if self._stage < 3:
+            return [group["params"][0] for group in self._inner.param_groups]
+        return list(_needed(self.optimizer, "fp32_partitioned_groups_flat"))  # its API has no way to make a state, only to set one
+
+
+def _needed(owner: Any, name: str) -> Any:
+    """What DeepSpeed does not promise to keep, tried with the versions of :data:`TESTED`.
+
+    Raises:
+        UserError: this version has it no longer.
+    """
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        raise _other_version(f"which has no {name}") from None
+
+
+def _other_version(why: str) -> UserError:
+    return UserError(
+        f"runtime.strategy=deepspeed does not work with DeepSpeed {version('deepspeed')}, {why}: pip install 'deepspeed{TESTED}'"
+    )
 
 
 def _load(device: torch.device) -> ModuleType:
     """Import DeepSpeed for this device.
 
     Raises:
-        UserError: it is not installed, or there is no process group, as in a run without Ray.
+        UserError: it is not installed, its settings are not those that we know, or there is no process group, as in a run
+            without Ray.
     """
     os.environ.setdefault("DS_ACCELERATOR", device.type)  # read once, on import
     os.environ.setdefault("LOCAL_RANK", str(device.index or 0))  # Ray and torchrun set it
@@ -164,6 +186,10 @@ def _load(device: torch.device) -> ModuleType:
         raise UserError(
             "runtime.strategy=deepspeed needs DeepSpeed, which is not installed: pip install 'distreid[deepspeed]'"
         ) from None
+    from packaging.specifiers import SpecifierSet  # comes with DeepSpeed
+
+    if version("deepspeed") not in SpecifierSet(TESTED):
+        raise _other_version("whose defaults were not compared with ours")
     if not dist.is_initialized():
         raise UserError("runtime.strategy=deepspeed needs Ray workers: set runtime.workers to 1 or more")
     deepspeed.utils.logger.setLevel(logging.ERROR)
