@@ -26,6 +26,7 @@ SCORE = {"queries": 1000, "gallery": 10_000, "dim": 2048, "rank_seconds": 4.0}
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """`distreid plan` with the given benches and options; its lines by their first word."""
     settings = {"output": "o", "source": {"data": "s.arrow"}, "target": {"data": "t.arrow"}, "adapt": {"epochs": 2, "rounds": 3}}
+    settings["runtime"] = {"precision": "fp32", "channels_last": False}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
 
     def plan(*options: str, **benches: dict[str, Any]) -> str:
