@@ -13,11 +13,14 @@ from distreid.files import atomic_write
 from distreid.runtime import RunDirectory, load_tensors, save_tensors
 
 CONFIG = "seed: 0\nadapt:\n  rounds: 3\n  epochs: 2\nruntime:\n  workers: 1\n"
+CHECKPOINT = {"format": 1, "model": {}}
 
 
 def test_a_directory_holds_one_run(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG, resume=False)
+    run.save(CHECKPOINT)
+    run.close()
     with pytest.raises(UserError, match=r"already holds a run.*--resume"):
         RunDirectory(tmp_path / "run").create(CONFIG, resume=False)
     RunDirectory(tmp_path / "run").create(CONFIG, resume=True)
@@ -26,6 +29,7 @@ def test_a_directory_holds_one_run(tmp_path: Path) -> None:
 def test_resuming_may_change_who_computes_but_not_what(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG, resume=False)
+    run.save(CHECKPOINT)
     run.create(CONFIG.replace("workers: 1", "workers: 2").replace("rounds: 3", "rounds: 5"), resume=True)
     assert "rounds: 5" in run.config.read_text()
     with pytest.raises(UserError, match=r"adapt\.epochs: 2 -> 9"):
@@ -53,7 +57,7 @@ def test_metrics_written_after_the_last_checkpoint_are_forgotten(tmp_path: Path)
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG, resume=False)
     run.append({"epoch": 1})
-    run.save({"model": {}})
+    run.save(CHECKPOINT)
     run.append({"epoch": 2})
     saved = run.load()
     assert saved is not None
