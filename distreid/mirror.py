@@ -53,7 +53,7 @@ class Mirror:
                 known = note is not None and note["there"] == there[name]
                 forgotten = note is not None and note["here"] is None
                 if not known or not (forgotten or (self.copy / name).exists()):
-                    self.storage.download(name, self.copy / name)
+                    self.storage.download(name, self.copy / name, there[name][0])
                     notes[name] = {"there": there[name], "here": _stamp(self.copy / name)}
             if there:
                 self._note(notes)

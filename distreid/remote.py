@@ -22,9 +22,10 @@ from distreid.files import atomic_write, locked
 Stamp = list[int]  # size in bytes, time of change in nanoseconds, as a listing tells them
 T = TypeVar("T")
 
-PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before another try
+PAUSES = (1.0, 3.0)  # seconds before another try; pyarrow's S3 client itself tries for 6 s to connect
 GCS_RETRIES = 30  # seconds that pyarrow's GCS client tries on its own; its default is 15 minutes without a word
 CHUNK = 1 << 20
+_CUT = "the answer was cut short"
 _LASTING = re.compile(  # another try would end as this one: by the error codes of S3 and of Google
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|MISSING_AUTHENTICATION|EXPIRED_TOKEN|"
     r"PERMISSION_DENIED|UNAUTHENTICATED|NOT_FOUND|Retry policy exhausted|resolve host|HTTP Status 301"
@@ -73,14 +74,17 @@ class Storage:
         return _stamp(info) if info.type == fs.FileType.File else None
 
     def read(self, name: str) -> bytes | None:
-        """A small file; None where there is none."""
+        """A small file that is not empty; None where there is none."""
 
         def content() -> bytes | None:
             try:
                 with self._system.open_input_stream(self._at(name)) as source:
-                    return source.read()
+                    found = source.read()
             except FileNotFoundError:
                 return None
+            if not found:
+                raise _Unreadable(_CUT)
+            return found
 
         return self._patiently("read", content)
 
@@ -93,13 +97,15 @@ class Storage:
 
         self._patiently("written", written)
 
-    def download(self, name: str, out: Path) -> None:
-        """Into ``out``, which is whole or as it was."""
+    def download(self, name: str, out: Path, size: int) -> None:
+        """Into ``out``, which is whole or as it was; ``size`` as a stamp tells it."""
 
         def downloaded() -> None:
             with atomic_write(out) as sink:
                 for chunk in self._chunks(name):
                     sink.write(chunk)
+                if sink.tell() != size:  # pyarrow believes an answer whose head was cut off, and takes the file for empty
+                    raise _Unreadable(_CUT)
 
         self._patiently("read", downloaded)
 
@@ -165,7 +171,7 @@ def local_copy(uri: str) -> Path:
     copy = cache_folder() / "fetched" / name / storage.name
     with locked(copy.with_name("lock")):
         if not copy.exists():
-            storage.download("", copy)
+            storage.download("", copy, stamp[0])
     return copy
 
 
@@ -178,9 +184,10 @@ def _stamp(info: Any) -> Stamp:
 
 
 def _first_line(error: Exception) -> str:
-    """Of what pyarrow says, without the codes behind it that Google's library repeats."""
+    """Of what pyarrow says, without what Google's library repeats behind it."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return re.sub(r"^google::cloud::Status\((.*?)( error_info=.*)?$", r"\1", text)
+    google = re.search(r"google::cloud::Status\((.*?)( error_info=|\)?$)", text)
+    return google[1] if google else text
 
 
 def _advice(error: Exception) -> str:
