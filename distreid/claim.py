@@ -46,7 +46,8 @@ class Claim:
 
     def __init__(self, folder: Path, storage: Storage | None = None, token: str | None = None) -> None:
         self.token = token
-        self.cadence = 1.0 if storage is None else HEARTBEAT  # seconds between two words at least
+        self.heartbeat = HEARTBEAT  # seconds between two words at most
+        self.cadence = 1.0 if storage is None else HEARTBEAT  # and at least
         self._folder, self._storage = folder, storage
         self._lock: TextIO | None = None
         self._shown = storage.uri if storage is not None else str(folder)
@@ -143,7 +144,7 @@ class Claim:
         return _parsed(self._storage.read(PROGRESS)) if self._storage is not None else read_word(self._folder)
 
     def _write(self, word: Word) -> None:
-        self._word = {**word, "token": self.token, "heartbeat": HEARTBEAT}
+        self._word = {**word, "token": self.token, "heartbeat": self.heartbeat}
         content = json.dumps(self._word).encode()
         if self._storage is not None:
             self._storage.write(PROGRESS, content)

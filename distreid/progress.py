@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from distreid.claim import HEARTBEAT, Claim, TakenOver, Word, read_word, this_process
+from distreid.claim import Claim, TakenOver, Word, read_word, this_process
 from distreid.errors import Stopped, UserError
 from distreid.terminal import TerminalReporter
 
@@ -102,11 +102,11 @@ class Progress:
 
     def _beat(self) -> None:
         """In a thread of its own, since a storage may take its time."""
-        written = 0.0
+        written = float("-inf")
         while not self._stop.is_set():
-            if self._news or time.monotonic() - written >= HEARTBEAT:
-                self._write()
+            if self._news or time.monotonic() - written >= self._claim.heartbeat:
                 written = time.monotonic()
+                self._write()
             self._stop.wait(self._claim.cadence)
 
     def _write(self) -> None:

@@ -194,10 +194,11 @@ def test_a_run_that_was_taken_over_stops(s3: int, machine: Machine, hasty: None,
     held = Claim(mirror.copy, mirror.storage)
     held.take()
     with Progress(held, TerminalReporter()) as reporter:
-        Storage(uri).write("progress.json", json.dumps({**(read_word(uri) or {}), "token": "another", "pid": 1}).encode())
+        other = json.dumps({**(read_word(uri) or {}), "token": "another", "pid": 1}).encode()
         deadline = time.monotonic() + 60
         while not reporter.stopping() and time.monotonic() < deadline:
-            time.sleep(0.05)
+            Storage(uri).write("progress.json", other)
+            time.sleep(0.2)
         assert reporter.stopping()
     assert capfd.readouterr().err.count("taken over by process 1") == 1
 
