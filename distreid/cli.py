@@ -14,7 +14,8 @@ from typing import Any
 
 from distreid import __version__
 from distreid.errors import Stopped, UserError
-from distreid.remote import on_this_machine
+from distreid.layout import model_files, page_files
+from distreid.mirror import on_this_machine
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -268,7 +269,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from distreid.accuracy import evaluate
 
     metrics = evaluate(
-        on_this_machine(options.checkpoint),
+        on_this_machine(options.checkpoint, model_files),
         options.data,
         options.format,
         flip=options.flip,
@@ -324,7 +325,7 @@ def _label(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from distreid.export import export
 
-    done = export(on_this_machine(options.checkpoint), Path(options.out))
+    done = export(on_this_machine(options.checkpoint, model_files), Path(options.out))
     print(f"{done.path}: {done.size / 1e6:,.1f} MB, images -> {done.channels} features, of {done.checkpoint}")
     print(f"checked: features differ from PyTorch's by {done.difference:.0e} of the largest")
 
@@ -333,7 +334,7 @@ def _embed(options: argparse.Namespace) -> None:
     from distreid.embed import embed
 
     done = embed(
-        on_this_machine(options.checkpoint),
+        on_this_machine(options.checkpoint, model_files),
         options.data,
         Path(options.out),
         format=options.format,
@@ -349,7 +350,7 @@ def _translate(options: argparse.Namespace) -> None:
     from distreid.translation import translate
 
     done = translate(
-        on_this_machine(options.checkpoint),
+        on_this_machine(options.checkpoint, model_files),
         options.data,
         options.format,
         Path(options.out),
@@ -403,13 +404,13 @@ def _table(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from distreid.launch import report
 
-    print(report([on_this_machine(run) for run in options.runs], Path(options.out) if options.out else None))
+    print(report([on_this_machine(run, page_files) for run in options.runs], Path(options.out) if options.out else None))
 
 
 def _status(options: argparse.Namespace) -> None:
     from distreid.status import status
 
-    print(status(on_this_machine(options.run)))
+    print(status(options.run))
 
 
 def _runs(options: argparse.Namespace) -> None:

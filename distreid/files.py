@@ -1,7 +1,9 @@
 """Output files that are whole or not there. Like `errors`, this is ground that every column may stand on."""
 
 import errno
+import fcntl
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,18 +21,41 @@ def atomic_write(out: Path) -> Iterator[BinaryIO]:
     """
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give the name of a file to write")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    draft = draft_of(out)
     try:
         with writing(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with draft.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(out)
+            draft.replace(out)
     finally:
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
+
+
+def draft_of(out: Path) -> Path:
+    """A hidden name beside ``out`` that no other process takes: containers on shared storage have the same process numbers."""
+    return out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+
+
+def drop_drafts(folder: Path) -> None:
+    """Remove what killed writers left half-written in ``folder``, where nobody else writes now."""
+    for draft in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            draft.unlink()
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """One process of this machine at a time."""
+    with writing(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -41,4 +66,4 @@ def writing(out: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         advice = "free some space or choose another place" if full else "check the folder and its permissions"
-        raise UserError(f"{out}: cannot be written ({error.strerror}); {advice}") from None
+        raise UserError(f"{out}: cannot be written ({error.strerror or error}); {advice}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -38,12 +39,14 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
             raise UserError(f"{config.target.data}: {error} (labels.camera_aware=false)") from None
     run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
     run.create(to_yaml(config), resume=resume)
-    with Progress(run.path, TerminalReporter()) as reporter:
-        reporter.note(f"source {networks[0]}\ntarget {networks[1]}\nrun    {run.shown}")
-        result = _train(config, networks, run, reporter)
-    print(result_table(result))
-    print(f"report: {report([run.path])}")
-    run.publish()
+    with contextlib.closing(run):
+        with Progress(run.claim, TerminalReporter()) as reporter:
+            reporter.note(f"source {networks[0]}\ntarget {networks[1]}\nrun    {run.shown}")
+            result = _train(config, networks, run, reporter)
+        print(result_table(result))
+        page = report([run.path])
+        run.publish()
+        print(f"report: {run.place(page)}")
     return result
 
 

@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from distreid.claim import Claim, TakenOver, Word, read_word, this_process
 from distreid.errors import Stopped, UserError
-from distreid.files import atomic_write
 from distreid.terminal import TerminalReporter
 
-FILE = "progress.json"
-EVERY = 1.0  # seconds between writes at least
-HEARTBEAT = 15.0  # seconds between writes at most
-SILENCE = 120.0  # seconds without a heartbeat after which a run on another machine is taken for dead
+EVERY = 1.0  # seconds between two looks at the terminal's clock
 
 
 class Progress:
     """Implements :class:`distreid.methods.protocols.Reporter`: shows each call on a terminal and keeps progress.json.
 
-    A context manager: a thread writes while the block runs; how the block ends is what the file says in the end. The first SIGTERM
-    is a notice (:meth:`stopping`), the second one ends the process.
+    A context manager: threads write while the block runs; how the block ends is what the file says in the end. The first SIGTERM
+    is a notice (:meth:`stopping`), the second one ends the process. A run that another process has taken over is stopped likewise.
+
+    Args:
+        claim: taken by the caller.
     """
 
-    def __init__(self, run: Path, shown: TerminalReporter) -> None:
-        self._file, self._shown = run / FILE, shown
+    def __init__(self, claim: Claim, shown: TerminalReporter) -> None:
+        self._claim, self._shown = claim, shown
         self._lock, self._stop, self._news = threading.Lock(), threading.Event(), True
         self._noticed = threading.Event()
-        self._thread = threading.Thread(target=self._loop, daemon=True)
-        self._state: dict[str, Any] = {
-            "state": "running",
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "born": _born(os.getpid()),
-            "started": time.time(),
-            "stage": None,
-            "figures": {},
-        }
+        self._threads = [threading.Thread(target=loop, daemon=True) for loop in (self._tick, self._beat)]
+        self._state: Word = {"state": "running", **this_process(), "started": time.time(), "stage": None, "figures": {}}
 
     def stage(self, title: str, total: int, done: int = 0) -> None:
         with self._lock:
@@ -81,12 +71,14 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self.heed_notice()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._shown.close()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -103,57 +95,35 @@ class Progress:
             self._state |= values
             self._news = True
 
-    def _loop(self) -> None:
-        written = 0.0
-        while not self._stop.is_set():
-            if self._news or time.monotonic() - written > HEARTBEAT:
-                self._write()
-                written = time.monotonic()
+    def _tick(self) -> None:
+        while not self._stop.wait(EVERY):
             with self._lock:
                 self._shown.tick()
-            self._stop.wait(EVERY)
+
+    def _beat(self) -> None:
+        """In a thread of its own, since a storage may take its time."""
+        written = float("-inf")
+        while not self._stop.is_set():
+            if self._news or time.monotonic() - written >= self._claim.heartbeat:
+                written = time.monotonic()
+                self._write()
+            self._stop.wait(self._claim.cadence)
 
     def _write(self) -> None:
         with self._lock:
-            text, self._news = json.dumps({**self._state, "updated": time.time()}), False
+            word, self._news = {**self._state, "updated": time.time()}, False
         try:
-            with atomic_write(self._file) as file:
-                file.write(text.encode())
+            self._claim.say(word)
+        except TakenOver as error:
+            if not self._noticed.is_set():
+                print(error, file=sys.stderr, flush=True)
+            self._noticed.set()
         except UserError:
-            pass  # a full disk ends the run where it matters, at the next checkpoint
+            pass  # a full disk or a lost storage ends the run where it matters, at the next checkpoint
 
 
-def read_progress(run: Path) -> dict[str, Any] | None:
-    """What a run last wrote about itself; None where there is nothing (to be) read."""
-    try:
-        state = json.loads((run / FILE).read_text(encoding="utf-8"))
-        return state if {"state", "host", "pid", "born", "started", "stage", "figures", "updated"} <= state.keys() else None
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def alive(state: dict[str, Any]) -> bool:
-    """Whether the process that wrote ``state`` still runs: looked up here, judged by its heartbeat on another machine."""
-    if state["state"] != "running":
-        return False
-    if state["host"] != platform.node():
-        return time.time() - state["updated"] < SILENCE
-    return _born(state["pid"]) == state["born"] if state["born"] is not None else _exists(state["pid"])
-
-
-def _born(pid: int) -> str | None:
-    """When a process started, in the kernel's own count, so that another one with its number is told apart; None if unknown."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def read_progress(run: str | Path) -> Word | None:
+    """What a run, in a folder or at a URI, last wrote about itself; None where there is nothing (to be) read."""
+    word = read_word(run)
+    needed = {"state", "host", "pid", "born", "started", "stage", "figures", "updated"}
+    return word if word is not None and needed <= word.keys() else None

@@ -8,22 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from distreid.claim import alive
 from distreid.errors import UserError
-from distreid.progress import alive, read_progress
+from distreid.layout import small_files
+from distreid.mirror import on_this_machine
+from distreid.progress import read_progress
 from distreid.report.read import Run, read_run
 from distreid.terminal import result_table
 from distreid.text import duration, percent
 
 
-def status(path: Path) -> str:
-    """One run: its state, the step that it is in, the time that step needs yet, and its figures so far.
+def status(place: str | Path) -> str:
+    """One run, in a folder or at a URI: its state, the step that it is in, the time that step needs yet, and its figures so far.
 
     Raises:
         UserError: the folder is no run, or its files are damaged.
     """
-    run, progress = read_run(path), read_progress(path)
+    run, progress = read_run(on_this_machine(str(place), small_files)), read_progress(place)
     state = state_of(run, progress)
-    lines = [f"{path}: {state}{_since(state, progress)}"]
+    lines = [f"{place}: {state}{_since(state, progress)}"]
     lines.append(f"  {run.method}, {run.source} → {run.target}, {_rounds(run)} {run.spec.round}s finished")
     if progress is not None and state == "running":
         lines.append(f"  {_step(progress)}")

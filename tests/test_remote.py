@@ -13,7 +13,9 @@ from distreid.cli import main
 from distreid.config import Config
 from distreid.errors import UserError
 from distreid.launch import train
-from distreid.remote import Mirror, cache_folder, local_copy
+from distreid.layout import run_files
+from distreid.mirror import Mirror
+from distreid.remote import cache_folder, local_copy
 from distreid.runtime import RunDirectory
 from tests.methods.test_daam import Silent, run
 
@@ -56,19 +58,19 @@ def test_two_machines_share_a_folder(machine: Machine, tmp_path: Path) -> None:
     uri = (tmp_path / "storage" / "run").as_uri()
     machine("a")
     first = Mirror(uri)
-    first.fetch()  # nothing is there yet
+    first.fetch(run_files)  # nothing is there yet
     for name, text in {"config.yaml": "a", "checkpoints/last.pt": "1", "labels/features-01.npy": "f"}.items():
         (first.copy / name).parent.mkdir(exist_ok=True)
         (first.copy / name).write_text(text)
     first.publish("checkpoints/last.pt")
     machine("b")
     second = Mirror(uri)
-    second.fetch()
+    second.fetch(run_files)
     assert second.copy != first.copy and (second.copy / "checkpoints/last.pt").read_text() == "1"
     (second.copy / "checkpoints/last.pt").write_text("2")
-    (second.copy / "labels/features-01.npy").unlink()
+    second.forget(second.copy / "labels/features-01.npy")
     second.publish("checkpoints/last.pt")
-    first.fetch()
+    first.fetch(run_files)
     assert (first.copy / "checkpoints/last.pt").read_text() == "2"
     assert sorted(str(file.relative_to(tmp_path / "storage/run")) for file in (tmp_path / "storage/run").rglob("*.*")) == [
         "checkpoints/last.pt", "config.yaml"

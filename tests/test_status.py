@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from distreid.claim import SILENCE, Claim, alive
 from distreid.cli import main
 from distreid.errors import UserError
-from distreid.progress import SILENCE, Progress, alive, read_progress
+from distreid.progress import Progress, read_progress
 from distreid.status import runs, status
 from distreid.terminal import TerminalReporter
 from tests.report.runs import whole_run
@@ -25,9 +26,12 @@ from tests.test_cli import fails
 HOLDS = """
 import sys, time
 from pathlib import Path
+from distreid.claim import Claim
 from distreid.progress import Progress
 from distreid.terminal import TerminalReporter
-with Progress(Path(sys.argv[1]), TerminalReporter()) as reporter:
+claim = Claim(Path(sys.argv[1]))
+claim.take()
+with Progress(claim, TerminalReporter()) as reporter:
     reporter.stage("training, round 2 of 4", 200, 100)
     reporter.advance(150, {"loss": 1.25, "epoch": 3})
     time.sleep(120)
@@ -40,6 +44,12 @@ def bare_run(folder: Path) -> Path:
     settings = {"method": "daam", "source": {"data": "day.arrow"}, "target": {"data": "night.arrow"}, "adapt": {"rounds": 4}}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return folder
+
+
+def taken(run: Path) -> Claim:
+    claim = Claim(run)
+    claim.take()
+    return claim
 
 
 def wait_for_stage(run: Path) -> None:
@@ -75,20 +85,22 @@ def test_how_it_ended_is_remembered(tmp_path: Path) -> None:
         (ValueError("x"), "failed", "ValueError: x"),
     ):
         run = bare_run(tmp_path / words[:5])
-        with pytest.raises(type(error)), Progress(run, TerminalReporter()) as reporter:
+        claim = taken(run)
+        with pytest.raises(type(error)), Progress(claim, TerminalReporter()) as reporter:
             reporter.stage("training", 10)
             raise error
+        claim.release()
         saved = read_progress(run)
         assert saved is not None and saved["state"] == state and not alive(saved)
         assert words in status(run)
-    with Progress(tmp_path / words[:5], TerminalReporter()):
+    with Progress(taken(tmp_path / words[:5]), TerminalReporter()):
         pass
     saved = read_progress(tmp_path / words[:5])
     assert saved is not None and saved["state"] == "finished"
 
 
 def test_another_process_with_the_same_number_is_not_taken_for_the_run(tmp_path: Path) -> None:
-    with Progress(tmp_path, TerminalReporter()):
+    with Progress(taken(tmp_path), TerminalReporter()):
         pass
     state = {**json.loads((tmp_path / "progress.json").read_text()), "state": "running"}
     assert alive(state)

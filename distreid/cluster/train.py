@@ -56,7 +56,7 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
     )
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
+        train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor, "token": run.claim.token},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
         run_config=RunConfig(name="ray", storage_path=run.shown, failure_config=FailureConfig(max_failures=how.max_failures)),
@@ -155,7 +155,7 @@ def _worker(setup: dict[str, Any]) -> None:
             source,
             target,
             RemoteDesk(setup["desk"], rank, world, attempt),
-            RunDirectory(config.output, tensorboard=config.runtime.tensorboard),
+            RunDirectory(config.output, tensorboard=config.runtime.tensorboard, token=setup["token"]),
             RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank)),
         )
         method.run()

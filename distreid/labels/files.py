@@ -1,6 +1,5 @@
 """Features in, labels out: .npy and .npz without pickle."""
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
+from distreid.files import atomic_write
 
 
 def load_features(path: str | Path) -> NDArray[np.floating]:
@@ -52,15 +52,6 @@ def _load(path: Path, name: str) -> NDArray:
 
 
 def write_npz(path: Path, **arrays: NDArray[np.generic] | np.generic) -> None:
-    """Write an .npz under a temporary name, then put it in place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write an .npz, whole or not at all."""
+    with atomic_write(path) as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]

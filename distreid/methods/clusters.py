@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from distreid.layout import round_files, round_number
 from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.domains import Network
 from distreid.methods.exhibits import Cluster
@@ -21,10 +22,10 @@ def judge(run: RunDirectory, target: Network) -> tuple[dict[str, Any], np.ndarra
 
     Returns what `distreid.report.Pictures` holds of clusters, and their labels; nothing and None where there are none to read.
     """
-    files = sorted(run.labels.glob("round-*.npz"))
+    files = round_files(run.labels)
     if not files:
         return {}, None
-    number = int(files[-1].stem.removeprefix("round-"))
+    number = round_number(files[-1].name) or 0
     try:
         kept = run.load_labels(number)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,11 +20,13 @@ from distreid.data.loader import Batch
 from distreid.data.sampling import BatchPlan, make_stream, plan_mixed, plan_one
 from distreid.errors import UserError
 from distreid.labels import PseudoLabels, soft_weights
+from distreid.layout import pretrained_files
 from distreid.losses import domain_loss, hard_label_loss, label_smoothing_loss, soft_label_loss
 from distreid.methods.method import LossTerms, Method, State, accuracy_text
 from distreid.methods.networks import load_weights
 from distreid.methods.protocols import Answer, RoundLabels
-from distreid.runtime import Engine, RunDirectory, learning_rate_factor, load_tensors, timed
+from distreid.mirror import on_this_machine
+from distreid.runtime import Engine, RunDirectory, learning_rate_factor, load_checkpoint, timed
 
 
 @dataclass
@@ -65,7 +66,7 @@ class DAAM(Method):
         """Train on the source with L_cro_s only (Eq. 3)."""
         how = self.config.pretrain
         if how.checkpoint:
-            self.load_pretrained(Path(how.checkpoint))
+            self.load_pretrained(how.checkpoint)
             return
         assert self.source.labels is not None
         labels = self.source.labels
@@ -101,10 +102,11 @@ class DAAM(Method):
         if clusters < 2:
             found, change = ("no cluster", "larger") if clusters == 0 else ("a single cluster", "smaller")
             key = "labels.eps_value" if how.eps == "fixed" else "labels.p"
+            last = self.run_directory.round_checkpoint(state.round - 1)
             raise UserError(
                 f"round {state.round}: {found} among {len(pseudo.labels)} target images (eps={pseudo.eps:.4f}, "
                 f"{outliers} outliers); start again in a new output with a {change} {key} or another labels.min_samples, and "
-                f"pretrain.checkpoint={self.run_directory.round_checkpoint(state.round - 1)}, the last good model"
+                f"pretrain.checkpoint={self.run_directory.place(last)}, the last good model"
             )
         if state.first_eps is None:
             state.first_eps = pseudo.eps
@@ -203,7 +205,7 @@ class DAAM(Method):
         if number == 0:
             raise UserError(f"pre-training, {message} pretrain.optimizer.lr_backbone and lr_new")
         raise UserError(
-            f"round {number}, {message} adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={self.run_directory.path} "
+            f"round {number}, {message} adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={self.run_directory.shown} "
             "to keep the source model"
         )
 
@@ -279,10 +281,11 @@ class DAAM(Method):
         self.saved = None
         return engine
 
-    def load_pretrained(self, path: Path) -> None:
+    def load_pretrained(self, place: str) -> None:
         """Take another run's weights at the end of its pre-training in place of line 1."""
+        path = on_this_machine(place, pretrained_files)
         path = RunDirectory(path).round_checkpoint(0) if path.is_dir() else path
-        load_weights(self.model, load_tensors(path).get("model", {}), path)
+        load_weights(self.model, load_checkpoint(path).get("model", {}), path)
 
     def note(self, text: str) -> None:
         """A line for the user about this round."""

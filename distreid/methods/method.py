@@ -232,16 +232,16 @@ class Method(ABC):
             self.run_directory.truncate_metrics(saved["metrics_size"] if saved is not None else 0)
         if not self.team.agrees(repr((self.source.content, self.target.content, saved and saved["state"]))):
             raise UserError(
-                f"{self.run_directory.path}: the workers see different files; the output and the packed data must lie on "
+                f"{self.run_directory.shown}: the workers see different files; the output and the packed data must lie on "
                 "storage that every node shares"
             )
         if saved is None:
             return
         if saved["content"] != [self.source.content, self.target.content]:
-            raise UserError(f"{self.run_directory.path}: the data have changed since this run began; choose another output")
+            raise UserError(f"{self.run_directory.shown}: the data have changed since this run began; choose another output")
         self.state = type(self.state)(**saved["state"])
         if self.team.leads and self.state.round <= self.rounds:
-            self.run_directory.result.unlink(missing_ok=True)  # of a finished run that goes on: it would look finished
+            self.run_directory.remove(self.run_directory.result)  # of a finished run that goes on: it would look finished
         load_weights(self.model, saved["model"], self.run_directory.last)
         self.saved = saved
 

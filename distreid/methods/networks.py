@@ -9,8 +9,9 @@ from torch import Tensor
 from distreid.config import Config, config_from_dict
 from distreid.data.transforms import MEAN, STD
 from distreid.errors import UserError
+from distreid.layout import round_files
 from distreid.models import EDAAN, DAAMNet, Sizes, build_backbone, group_batchnorm
-from distreid.runtime import RunDirectory, load_tensors
+from distreid.runtime import RunDirectory, load_checkpoint
 
 
 def build_model(config: Config, identities: int, *, weights: bool = True) -> DAAMNet | EDAAN:
@@ -62,7 +63,7 @@ def load_weights(model: DAAMNet | EDAAN, weights: dict[str, Tensor], path: Path)
 def load_network(path: Path) -> tuple[DAAMNet | EDAAN, Config, Path]:
     """The network of a checkpoint, or of a run's last finished round, in evaluation mode; its configuration; the file read."""
     file = last_round(path) if path.is_dir() else path
-    saved = load_tensors(file)
+    saved = load_checkpoint(file)
     try:
         config, identities, weights = config_from_dict(saved["config"]), int(saved["identities"]), saved["model"]
     except (KeyError, TypeError):
@@ -74,13 +75,13 @@ def load_network(path: Path) -> tuple[DAAMNet | EDAAN, Config, Path]:
 
 def trained_on(file: Path) -> list[tuple[str, str]]:
     """What the checkpoint's model has seen: the packed file's hash and the selection, of the source and of the target."""
-    contents = (content.partition(" ") for content in load_tensors(file).get("content", []))
+    contents = (content.partition(" ") for content in load_checkpoint(file).get("content", []))
     return [(digest, selection) for digest, _, selection in contents]
 
 
 def last_round(run: Path) -> Path:
     """The weights at the end of a run's last finished round."""
-    files = sorted(RunDirectory(run).checkpoints.glob("round-*.pt"))
+    files = round_files(RunDirectory(run).checkpoints)
     if not files:
         raise UserError(f"{run}: holds no finished round; give a run directory or a checkpoint file")
     return files[-1]

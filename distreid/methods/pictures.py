@@ -18,6 +18,7 @@ from distreid.data import ImageStore
 from distreid.data.loader import View, plain_batches
 from distreid.errors import UserError
 from distreid.evaluation import Features, hit_ranks, per_query
+from distreid.layout import round_number
 from distreid.methods.clusters import judge
 from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.domains import Network, TestSet, open_network
@@ -27,7 +28,7 @@ from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.methods.reports import report_spec
 from distreid.models import EDAAN, DAAMNet
-from distreid.runtime import Precision, RunDirectory, load_tensors
+from distreid.runtime import Precision, RunDirectory, load_checkpoint
 from distreid.text import protocol_name
 
 Progress = Callable[[int, int], None]
@@ -45,9 +46,9 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
         UserError: no round has finished, or the target's data cannot be opened or are not what the run was trained on.
     """
     model, config, file = load_network(path)
-    number, run = int(file.stem.removeprefix("round-")), RunDirectory(path)
+    number, run = round_number(file.name) or 0, RunDirectory(path)
     target = open_network(config.target, labelled=False)
-    if load_tensors(file)["content"][1] != target.content:
+    if load_checkpoint(file)["content"][1] != target.content:
         raise UserError(f"{config.target.data}: not the data that {path} was trained on")
     notes = []
     try:

@@ -11,6 +11,7 @@ import yaml
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
+from distreid.layout import round_name
 from distreid.methods.reports import report_spec
 from distreid.methods.spec import ReportSpec
 from distreid.text import protocol_of
@@ -190,7 +191,7 @@ def _stem(config: Record, domain: str) -> str:
 
 def _cluster_sizes(folder: Path, number: int) -> NDArray[np.int64] | None:
     try:
-        with np.load(folder / f"round-{number:02d}.npz", allow_pickle=False) as archive:
+        with np.load(folder / round_name(number, ".npz"), allow_pickle=False) as archive:
             labels_N = archive["labels"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None  # the page can do without this figure

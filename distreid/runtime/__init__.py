@@ -1,7 +1,7 @@
 """What one training process needs; knows neither ray nor any method."""
 
 from distreid.runtime.engine import Engine, Precision, learning_rate_factor
-from distreid.runtime.files import load_tensors, save_tensors, write_json
+from distreid.runtime.files import load_checkpoint, load_tensors, save_tensors, write_json
 from distreid.runtime.machine import Compute
 from distreid.runtime.meters import LossMeter, timed
 from distreid.runtime.rundir import RunDirectory
@@ -15,6 +15,7 @@ __all__ = [
     "RunDirectory",
     "Team",
     "learning_rate_factor",
+    "load_checkpoint",
     "load_tensors",
     "save_tensors",
     "timed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 
 from distreid.errors import UserError
 from distreid.files import atomic_write
+
+FORMAT = 1  # of a checkpoint: goes up when an older distreid could not read it, or would misread it
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -27,15 +30,36 @@ def save_tensors(path: Path, value: dict[str, Any]) -> None:
         file.write(buffer.getbuffer())
 
 
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """A checkpoint that `distreid.methods.method` wrote.
+
+    Raises:
+        UserError: it is damaged, another program's, or of a format that a later distreid writes.
+    """
+    value = load_tensors(path, device)
+    if "format" not in value:
+        raise UserError(f"{path}: not a checkpoint of distreid")
+    if value["format"] != FORMAT:
+        raise UserError(f"{path}: its format is {value['format']!r}, and this distreid reads {FORMAT}; update distreid")
+    return value
+
+
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Load a checkpoint without running any code in it (``weights_only``)."""
+    """Load nested dictionaries of tensors without running any code in the file (``weights_only``)."""
     try:
         value = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a checkpoint that can be loaded safely ({reason[:120]})") from None
+        raise UserError(f"{path}: not a checkpoint that can be loaded safely: {_reason(str(error))}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a checkpoint of distreid")
     return value
+
+
+def _reason(message: str) -> str:
+    """In a whole phrase, since torch's own message is a page."""
+    foreign = re.search(r"GLOBAL ([\w.]+)", message)
+    if foreign:
+        return f"it holds an object ({foreign[1]}) that only its own program may load"
+    return "the file is cut short, damaged, or of another kind"

@@ -1,7 +1,8 @@
-"""A run directory: config.yaml, environment.json, metrics.jsonl, progress.json, result.json, checkpoints/, labels/, report.html."""
+"""A run directory, in a folder or at a URI: what is written there, and by whom. What lies where: `distreid.layout`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from distreid.claim import LOCK, Claim
 from distreid.errors import UserError
-from distreid.files import atomic_write, writing
-from distreid.remote import Mirror, is_uri
+from distreid.files import atomic_write, drop_drafts, writing
+from distreid.layout import LAST, PROGRESS, round_files, round_name, run_files
+from distreid.mirror import Mirror
+from distreid.remote import is_uri
 from distreid.runtime.environment import environment
-from distreid.runtime.files import load_tensors, save_tensors, write_json
+from distreid.runtime.files import load_checkpoint, save_tensors, write_json
 from distreid.runtime.tensorboard import Board
 
 
@@ -24,11 +28,13 @@ class RunDirectory:
     Args:
         path: a folder, or a URI (`distreid.remote`): then all is done in a copy of it on this machine.
         tensorboard: also write metrics.jsonl's lines as event files.
+        token: of the claim under which this process writes, where another process has made the directory (`distreid.claim`).
     """
 
-    def __init__(self, path: Path | str, *, tensorboard: bool = False) -> None:
+    def __init__(self, path: Path | str, *, tensorboard: bool = False, token: str | None = None) -> None:
         self._mirror = Mirror(str(path)) if is_uri(path) else None
         self.path = self._mirror.copy if self._mirror is not None else Path(path)
+        self.claim = Claim(self.path, self._mirror.storage if self._mirror is not None else None, token)
         self.shown = str(path)  # as the user wrote it
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
@@ -36,36 +42,73 @@ class RunDirectory:
         self.result = self.path / "result.json"
         self.checkpoints = self.path / "checkpoints"
         self.labels = self.path / "labels"
-        self.last = self.checkpoints / "last.pt"
+        self.last = self.path / LAST
         self._wants_board = tensorboard
         self._board: Board | None = None
 
+    def place(self, file: Path) -> str:
+        """Where the user finds a file of the run: at the URI, not in the copy here."""
+        if self._mirror is None:
+            return str(file)
+        base, mark, query = self.shown.partition("?")
+        return f"{base.rstrip('/')}/{file.relative_to(self.path)}{mark}{query}"
+
     def create(self, config_yaml: str, *, resume: bool) -> None:
-        """Make the directory, or check that a resumed run has the same configuration.
+        """Become the one that writes the run, and make the directory or check that a resumed run has the same configuration.
+
+        What holds neither a checkpoint nor labels nor a result is begun anew: a mistake was found, or a process killed, before
+        there was anything of value. :meth:`close` lets others write.
 
         Raises:
-            UserError: it holds another run, or there is nothing to resume.
+            UserError: it holds another run, there is nothing to resume, or another process is writing it.
         """
         self.fetch()
+        begun = self._check(config_yaml, resume)
+        self.claim.take()
+        try:
+            # The configuration first: what makes the folder a run.
+            with atomic_write(self.config) as file:
+                file.write(config_yaml.encode())
+            with writing(self.path):
+                for folder in (self.checkpoints, self.labels):
+                    folder.mkdir(exist_ok=True)
+            self._drop_drafts()
+            if not begun or not self.environment.exists():  # a resumed run keeps what it started with
+                write_json(self.environment, environment())
+            self.publish()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other processes write the run."""
+        self.claim.release()
+
+    def _check(self, config_yaml: str, resume: bool) -> bool:
+        """Whether there is a run to go on with."""
         if self.config.exists():
+            if not self._holds_work():
+                return False
             if not resume:
                 raise UserError(f"{self.shown} already holds a run: continue it with --resume, or choose another output")
             changed = _changed_keys(self.config.read_text(encoding="utf-8"), config_yaml, self.compute())
             if changed:
                 raise UserError(f"{self.shown}: --resume with other settings ({changed}); keep them or choose another output")
-        elif self.path.exists() and (not self.path.is_dir() or any(not _is_note(file) for file in self.path.iterdir())):
+            return True
+        if self.path.exists() and (not self.path.is_dir() or any(not _is_note(file) for file in self.path.iterdir())):
             raise UserError(f"{self.shown} exists and is not a run of distreid: choose another output")
-        elif resume:
+        if resume:
             raise UserError(f"{self.shown}: no run to resume; check the output, or start it without --resume")
-        # The configuration first: what makes the folder a run.
-        with atomic_write(self.config) as file:
-            file.write(config_yaml.encode())
-        with writing(self.path):
+        return False
+
+    def _holds_work(self) -> bool:
+        return self.result.exists() or any(any(folder.glob("[!.]*")) for folder in (self.checkpoints, self.labels))
+
+    def _drop_drafts(self) -> None:
+        # A reader on this machine may be fetching.
+        with self._mirror.locked() if self._mirror is not None else contextlib.nullcontext():
             for folder in (self.checkpoints, self.labels):
-                folder.mkdir(exist_ok=True)
-        if not self.environment.exists():  # a resumed run keeps what it started with
-            write_json(self.environment, environment())
-        self.publish()
+                drop_drafts(folder)
 
     def compute(self) -> dict[str, Any]:
         """How the run computes (:class:`distreid.runtime.machine.Compute`), as it decided when it began; empty before that.
@@ -91,12 +134,25 @@ class RunDirectory:
     def fetch(self) -> None:
         """Of a run at a URI: bring what is new there; several processes of a machine may ask."""
         if self._mirror is not None:
-            self._mirror.fetch()
+            self._mirror.fetch(run_files)
 
     def publish(self) -> None:
-        """Of a run at a URI: bring there what is new here, the checkpoint to resume from at the end."""
+        """Of a run at a URI: bring there what is new here, the checkpoint to resume from at the end.
+
+        Raises:
+            UserError: another process has taken the run over, or the storage does not answer.
+        """
+        self.claim.check()
         if self._mirror is not None:
-            self._mirror.publish(last="checkpoints/last.pt")
+            self._mirror.publish(last=LAST)
+
+    def remove(self, file: Path) -> None:
+        """Delete a file of the run, at its URI with the next :meth:`publish`."""
+        with writing(file):
+            if self._mirror is not None:
+                self._mirror.forget(file)
+            else:
+                file.unlink(missing_ok=True)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
@@ -128,20 +184,38 @@ class RunDirectory:
         self.publish()
 
     def load(self) -> dict[str, Any] | None:
-        """The checkpoint to resume from, or None when the run died before its first."""
+        """The checkpoint to resume from, or None when the run died before its first.
+
+        Raises:
+            UserError: it is damaged, with the way back; or the storage does not answer.
+        """
         self.fetch()
-        return load_tensors(self.last) if self.last.exists() else None
+        if not self.last.exists():
+            return None
+        try:
+            return load_checkpoint(self.last)
+        except UserError as error:
+            raise UserError(f"{error}; {self._way_back()}") from None
+
+    def _way_back(self) -> str:
+        if self._mirror is not None:
+            again = f"delete {self.last} to fetch it again from {self.shown}"
+        else:
+            again = "put a copy of it back"
+        rounds = round_files(self.checkpoints)
+        if not rounds:
+            return f"{again}, or start anew in another output"
+        return f"{again}, or start anew in another output with pretrain.checkpoint={self.place(rounds[-1])}, the last round's model"
 
     def round_checkpoint(self, number: int) -> Path:
         """Weights at the end of round ``number``; 0 is the pre-trained model."""
-        return self.checkpoints / f"round-{number:02d}.pt"
+        return self.checkpoints / round_name(number, ".pt")
 
     def save_labels(self, number: int, features_ND: np.ndarray, **arrays: np.ndarray) -> None:
         """Keep round ``number``'s labels, and its features while the round is under way."""
         for old in self.labels.glob("features-*.npy"):
             if old != self._features(number):
-                with writing(old):
-                    old.unlink()
+                self.remove(old)
         with atomic_write(self._features(number)) as file:
             np.save(file, features_ND)
         with atomic_write(self._labels(number)) as file:
@@ -158,15 +232,15 @@ class RunDirectory:
             return {key: file[key] for key in file.files}
 
     def _labels(self, number: int) -> Path:
-        return self.labels / f"round-{number:02d}.npz"
+        return self.labels / round_name(number, ".npz")
 
     def _features(self, number: int) -> Path:
         return self.labels / f"features-{number:02d}.npy"
 
 
 def _is_note(file: Path) -> bool:
-    """A file of `Mirror` itself."""
-    return file.name in (".lock", ".mirror.json")
+    """A file of `Mirror` and `Claim` themselves."""
+    return file.name in (".lock", ".mirror.json", LOCK, PROGRESS)
 
 
 # What may differ between a run and its continuation: where things lie (the data's content is checked), who computes, how far.

@@ -1,23 +1,31 @@
+import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from distreid.errors import UserError
-from distreid.files import atomic_write
-from distreid.runtime import RunDirectory, load_tensors, save_tensors
+from distreid.files import atomic_write, draft_of
+from distreid.layout import model_files, round_files
+from distreid.methods.networks import last_round, load_network
+from distreid.runtime import RunDirectory, load_checkpoint, load_tensors, save_tensors
 
 CONFIG = "seed: 0\nadapt:\n  rounds: 3\n  epochs: 2\nruntime:\n  workers: 1\n"
+CHECKPOINT = {"format": 1, "model": {}}
 
 
 def test_a_directory_holds_one_run(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG, resume=False)
+    run.save(CHECKPOINT)
+    run.close()
     with pytest.raises(UserError, match=r"already holds a run.*--resume"):
         RunDirectory(tmp_path / "run").create(CONFIG, resume=False)
     RunDirectory(tmp_path / "run").create(CONFIG, resume=True)
@@ -26,10 +34,72 @@ def test_a_directory_holds_one_run(tmp_path: Path) -> None:
 def test_resuming_may_change_who_computes_but_not_what(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG, resume=False)
+    run.save(CHECKPOINT)
     run.create(CONFIG.replace("workers: 1", "workers: 2").replace("rounds: 3", "rounds: 5"), resume=True)
     assert "rounds: 5" in run.config.read_text()
     with pytest.raises(UserError, match=r"adapt\.epochs: 2 -> 9"):
         run.create(CONFIG.replace("epochs: 2", "epochs: 9"), resume=True)
+
+
+def test_what_ended_before_there_was_anything_of_value_starts_over(tmp_path: Path) -> None:
+    for resume in (False, True):
+        run = RunDirectory(tmp_path / "run")
+        run.create(CONFIG, resume=False)
+        run.append({"epoch": 1})
+        run.close()
+        again = RunDirectory(tmp_path / "run")
+        again.create(CONFIG.replace("seed: 0", "seed: 1"), resume=resume)
+        assert "seed: 1" in again.config.read_text()
+        again.close()
+
+
+HOLDS = """
+import sys, time
+from distreid.runtime import RunDirectory
+run = RunDirectory(sys.argv[1])
+run.create(sys.argv[2], resume=True)
+print("held", flush=True)
+time.sleep(200)
+"""
+
+
+def test_a_second_writer_is_sent_away_until_the_first_has_died(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(CONFIG, resume=False)
+    run.save(CHECKPOINT)
+    run.close()
+    first = subprocess.Popen([sys.executable, "-c", HOLDS, str(run.path), CONFIG], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=rf"run: process {first.pid} on {platform.node()} is training it; wait until it ends"):
+            RunDirectory(run.path).create(CONFIG, resume=True)
+    finally:
+        first.kill()
+        first.wait()
+    RunDirectory(run.path).create(CONFIG, resume=True)
+
+
+def test_drafts_of_a_killed_writer_go(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(CONFIG, resume=False)
+    run.save(CHECKPOINT)
+    run.close()
+    draft = draft_of(run.last)
+    draft.write_bytes(b"half")
+    assert draft != draft_of(run.last)  # another process of the same number, in another container
+    run.create(CONFIG, resume=True)
+    assert [file.name for file in run.checkpoints.iterdir()] == ["last.pt"]
+
+
+def test_a_hundredth_round_comes_last(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(CONFIG, resume=False)
+    for number in (9, 100, 99):
+        save_tensors(run.round_checkpoint(number), CHECKPOINT)
+    assert last_round(run.path) == run.round_checkpoint(100)
+    assert [file.name for file in round_files(run.checkpoints)] == ["round-09.pt", "round-99.pt", "round-100.pt"]
+    names = [f"checkpoints/{file.name}" for file in run.checkpoints.iterdir()]
+    assert model_files([*names, "checkpoints/last.pt", "metrics.jsonl"]) == ["metrics.jsonl", "checkpoints/round-100.pt"]
 
 
 def test_a_strangers_folder_is_left_alone(tmp_path: Path) -> None:
@@ -53,7 +123,7 @@ def test_metrics_written_after_the_last_checkpoint_are_forgotten(tmp_path: Path)
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG, resume=False)
     run.append({"epoch": 1})
-    run.save({"model": {}})
+    run.save(CHECKPOINT)
     run.append({"epoch": 2})
     saved = run.load()
     assert saved is not None
@@ -81,6 +151,38 @@ def test_checkpoints_run_no_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="safely"):
         load_tensors(tmp_path / "trap.pt")
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_strangers_checkpoint_is_told_in_a_whole_sentence(tmp_path: Path) -> None:
+    torch.save({"args": argparse.Namespace(a=1)}, tmp_path / "theirs.pt")
+    with pytest.raises(UserError, match=r"it holds an object \(argparse\.Namespace\) that only its own program may load$"):
+        load_tensors(tmp_path / "theirs.pt")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"format": 2, "model": {}}, "its format is 2, and this distreid reads 1; update"),
+        ({"model": {}}, "not a checkpoint of distreid"),
+    ],
+)
+def test_a_checkpoints_format_is_read(value: dict[str, Any], message: str, tmp_path: Path) -> None:
+    save_tensors(tmp_path / "c.pt", value)
+    for read in (load_checkpoint, load_network):
+        with pytest.raises(UserError, match=message):
+            read(tmp_path / "c.pt")
+
+
+def test_a_truncated_checkpoint_names_the_way_back(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.create(CONFIG, resume=False)
+    run.save(CHECKPOINT)
+    run.last.write_bytes(run.last.read_bytes()[:300])
+    with pytest.raises(UserError, match=r"last\.pt: .*cut short.*put a copy of it back, or start anew in another output$"):
+        run.load()
+    save_tensors(run.round_checkpoint(3), CHECKPOINT)
+    with pytest.raises(UserError, match=r"with pretrain\.checkpoint=.*round-03\.pt, the last round's model$"):
+        run.load()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short"])

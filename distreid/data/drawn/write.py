@@ -21,6 +21,7 @@ from distreid.data.drawn.image import draw_image
 from distreid.data.drawn.people import Person, sample_person
 from distreid.data.drawn.scene import Scene, paint_scene
 from distreid.errors import UserError
+from distreid.files import draft_of
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 
@@ -202,7 +203,7 @@ def draw_domain(
     if workers is None:
         workers = min(os.cpu_count() or 1, 1 + len(shots) // 1500)
     # No fsync a file: the folder's renaming says that all was written, and it can be drawn again.
-    draft = out.parent / f".{out.name}.{os.getpid()}.tmp"
+    draft = draft_of(out)
     try:
         for folder in (TRAIN, QUERY, GALLERY):
             (draft / folder).mkdir(parents=True)
