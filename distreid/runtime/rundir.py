@@ -120,7 +120,7 @@ class RunDirectory:
         except (OSError, ValueError, AttributeError):  # deleted or damaged: the checkpoint knows as well
             kept = None
         if not kept and self.last.exists():
-            how = load_tensors(self.last).get("config", {}).get("runtime", {})
+            how = load_checkpoint(self.last).get("config", {}).get("runtime", {})
             kept = {key: how[key] for key in ("precision", "channels_last") if how.get(key, "auto") != "auto"}
         return kept or {}
 
