@@ -65,7 +65,7 @@ def bench_train(backbone: str = "resnet18", height: int = 128, width: int = 64, 
     """Images a second of DAAM's training step: float32, bf16, bf16 with channels_last; and the share of augmentation."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     figures: dict[str, Any] = {"backbone": backbone, "input": f"{height}x{width}", "batch": batch, "device": str(device)}
-    how = Augmentation(height, width, flip=0.5, pad=10, erase=0.5)
+    how = Augmentation(height, width, flip=0.5, pad=10, erase=0.5, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     plan = plan_one(PlainStream(batch * steps, [0]), 0, batch)
     labels = sources = torch.zeros(batch, dtype=torch.int64, device=device)
     settings = {"fp32": ("fp32", False), "bf16": ("bf16", False), "bf16_channels_last": ("bf16", True)}

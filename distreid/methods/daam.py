@@ -282,7 +282,7 @@ class DAAM(Method):
     def load_pretrained(self, path: Path) -> None:
         """Take another run's weights at the end of its pre-training in place of line 1."""
         path = RunDirectory(path).round_checkpoint(0) if path.is_dir() else path
-        load_weights(self.model, load_tensors(path).get("model", {}), path)
+        load_weights(self.model, load_tensors(path), path)
 
     def note(self, text: str) -> None:
         """A line for the user about this round."""
