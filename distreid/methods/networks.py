@@ -67,10 +67,9 @@ def load_network(path: Path) -> tuple[DAAMNet | EDAAN, Config, Path]:
     """The network of a checkpoint, or of a run's last finished round, in evaluation mode; its configuration; the file read."""
     file = last_round(path) if path.is_dir() else path
     saved = load_tensors(file)
-    try:
-        config, identities, weights = config_from_dict(saved["config"]), int(saved["identities"]), saved["model"]
-    except (KeyError, TypeError):
-        raise UserError(f"{file}: not a checkpoint of distreid") from None
+    if not {"config", "identities", "model"} <= saved.keys():
+        raise UserError(f"{file}: not a checkpoint of distreid")
+    config, identities = config_from_dict(saved["config"]), int(saved["identities"])
     model = build_model(config, identities, weights=False)
     load_weights(model, saved, file)
     return model.eval(), config, file

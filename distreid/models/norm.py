@@ -60,7 +60,7 @@ def group_batchnorm(model: nn.Module, group: int) -> nn.Module:
             module.__class__ = kind
         if isinstance(module, GroupedBatchNorm2d):
             module.group = group
-        elif "running_var" in module._buffers and "Frozen" not in type(module).__name__:
+        elif module._buffers.get("running_var") is not None and "Frozen" not in type(module).__name__:
             raise _ungroupable(name, module)  # SyncBatchNorm, BatchNorm1d, batch EvoNorm, InplaceABN, ...
     return model
 
