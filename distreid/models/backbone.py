@@ -24,6 +24,7 @@ NO_FILE = ("imagenet", "none", "packaged")  # values of model.weights that name 
 TORCHVISION = (
     "convnext", "densenet", "efficientnet", "mnasnet", "mobilenet", "regnet", "resnet", "resnext", "shufflenet", "wide_resnet",
 )  # fmt: skip
+LARGE = (256, 256)  # an image in which every stage that halves its map still has something to halve
 log = logging.getLogger("distreid")
 
 
@@ -77,7 +78,7 @@ def build_backbone(
     if len(seen.shape) != 4:
         raise UserError(f"model.backbone={name}: yields no feature map (its output is {'x'.join(map(str, seen.shape))})")
     if last_stride == 1:
-        _leave_last_stride_out(backbone, seen, name, size)
+        _leave_last_stride_out(backbone, name, size)
     backbone.channels = seen.shape[1]
     for module_name, parameter_name in seen.unused:
         # Kept in the state dict, but not trained: DDP would wait for its gradient forever.
@@ -230,8 +231,12 @@ def trace(net: nn.Module, size: tuple[int, int]) -> Trace:
     return Trace(output.shape, [(module, own) for module, _, own in unused], heights)
 
 
-def _leave_last_stride_out(backbone: Backbone, seen: Trace, name: str, size: tuple[int, int]) -> None:
+def _leave_last_stride_out(backbone: Backbone, name: str, size: tuple[int, int]) -> None:
     """Let what halves the map for the last time keep its size, and see that this doubles it."""
+    try:
+        seen, size = trace(backbone, LARGE), LARGE
+    except Exception:  # built for one size
+        seen = trace(backbone, size)
     for module, (before, after) in seen.heights.items():
         if after == seen.shape[2] < before:
             module.stride = (1, 1)  # type: ignore[assignment]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -67,9 +68,7 @@ def fit(
     """
     prefix = _prefix(needed, found)
     named = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-    renamed = rename(named)
-    if sum(key in renamed for key in needed) >= sum(key in named for key in needed):
-        named = renamed
+    named = max(rename(named), rename(found), named, key=lambda names: sum(key in names for key in needed))
     where = f"model.weights={path} does not fit {name}: "
     # Files from before 2018 have no counts of batches.
     missing = [key for key in needed if key not in named and not key.endswith("num_batches_tracked")]
@@ -87,7 +86,7 @@ def fit(
     if strange:
         raise UserError(f"{where}the file has {len(strange)} tensors that the network has not, the first is {strange[0]}")
     fitting = {key: named[key] for key in needed if key in named}
-    return fitting, _note(prefix, fitting, found)
+    return fitting, _note(fitting, found)
 
 
 def _prefix(needed: Collection[str], found: dict[str, Tensor]) -> str:
@@ -97,8 +96,9 @@ def _prefix(needed: Collection[str], found: dict[str, Tensor]) -> str:
     return max(sorted(candidates), key=lambda prefix: sum(prefix + key in found for key in needed))
 
 
-def _note(prefix: str, fitting: dict[str, Tensor], found: dict[str, Tensor]) -> str:
+def _note(fitting: dict[str, Tensor], found: dict[str, Tensor]) -> str:
     used = {id(value) for value in fitting.values()}
+    prefix = ".".join(os.path.commonprefix([key.split(".") for key, value in found.items() if id(value) in used]) + [""])
     rest = {key.removeprefix(prefix) for key, value in found.items() if id(value) not in used} - fitting.keys()
     modules = ", ".join(sorted({key.partition(".")[0] for key in rest}))
     return f"{len(fitting)} tensors" + f" named {prefix}*" * bool(prefix) + f"; not used: {modules}" * bool(modules)

@@ -85,6 +85,13 @@ def test_a_last_stride_is_left_out_or_refused(name: str, channels: int, has_stri
         assert larger(x_BCHW).shape == (1, channels, *(2 * side for side in plain(x_BCHW).shape[2:]))
 
 
+def test_the_last_stride_is_the_last_stages_in_small_images_too() -> None:
+    for size in ((16, 8), (32, 16), (256, 128)):
+        body = build_backbone("resnet18", "none", 1, size).body
+        strides = [{m.stride[0] for m in stage.modules() if isinstance(m, nn.Conv2d)} for stage in body[4:]]
+        assert strides == [{1}, {1, 2}, {1, 2}, {1}]
+
+
 def test_timms_last_stride_is_torchvisions() -> None:
     ours, theirs = (build_backbone(name, "none", 1, SIZE).eval() for name in ("resnet18", "timm/resnet18"))
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
@@ -104,7 +111,7 @@ def test_transformers_take_the_configured_size_and_end_behind_their_norm() -> No
         build_backbone("timm/test_convnext", "none", size=(3, 3))
 
 
-@pytest.mark.parametrize("name", ["timm/tf_efficientnet_lite0", "timm/test_vit3", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["timm/test_byobnet", "timm/test_vit3"])
 def test_export_has_the_networks_own_normalisation(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
     settings = {
