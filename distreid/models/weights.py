@@ -98,10 +98,12 @@ def _prefix(needed: Collection[str], found: dict[str, Tensor]) -> str:
 
 def _note(fitting: dict[str, Tensor], found: dict[str, Tensor]) -> str:
     used = {id(value) for value in fitting.values()}
-    prefix = ".".join(os.path.commonprefix([key.split(".") for key, value in found.items() if id(value) in used]) + [""])
+    common = os.path.commonprefix([key.split(".") for key, value in found.items() if id(value) in used])
+    prefix = "".join(f"{part}." for part in common)
     rest = {key.removeprefix(prefix) for key, value in found.items() if id(value) not in used} - fitting.keys()
-    modules = ", ".join(sorted({key.partition(".")[0] for key in rest}))
-    return f"{len(fitting)} tensors" + f" named {prefix}*" * bool(prefix) + f"; not used: {modules}" * bool(modules)
+    modules = sorted({key.rpartition(".")[0] or key for key in rest})
+    shown = ", ".join(modules[:5]) + f" and {len(modules) - 5} more" * (len(modules) > 5)
+    return f"{len(fitting)} tensors" + f" named {prefix}*" * bool(prefix) + f"; not used: {shown}" * bool(shown)
 
 
 _NUMBERED = re.compile(r"((?:[^.]+\.)*?)(\d+)\.(.+)")
