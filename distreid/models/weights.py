@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,8 @@ def _prefix(needed: Collection[str], found: dict[str, Tensor]) -> str:
 
 def _note(fitting: dict[str, Tensor], found: dict[str, Tensor]) -> str:
     used = {id(value) for value in fitting.values()}
-    common = os.path.commonprefix([key.split(".") for key, value in found.items() if id(value) in used])
-    prefix = "".join(f"{part}." for part in common)
+    levels = zip(*(key.split(".") for key, value in found.items() if id(value) in used), strict=False)
+    prefix = "".join(f"{level[0]}." for level in takewhile(lambda level: len(set(level)) == 1, levels))
     rest = {key.removeprefix(prefix) for key, value in found.items() if id(value) not in used} - fitting.keys()
     modules = sorted({key.rpartition(".")[0] or key for key in rest})
     shown = ", ".join(modules[:5]) + f" and {len(modules) - 5} more" * (len(modules) > 5)
