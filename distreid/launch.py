@@ -96,7 +96,7 @@ def with_absolute_paths(config: Config) -> Config:
     )
     if config.pretrain.checkpoint:
         config.pretrain.checkpoint = _absolute(config.pretrain.checkpoint)
-    if config.model.weights not in ("imagenet", "none"):
+    if config.model.weights not in ("imagenet", "none", "packaged"):
         config.model.weights = _absolute(config.model.weights)
     return config
 

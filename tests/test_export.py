@@ -48,7 +48,7 @@ def images() -> torch.Tensor:
 def expected(checkpoint: Path, images: torch.Tensor) -> np.ndarray:
     model, _, _ = load_network(checkpoint)
     with torch.inference_mode():
-        return model.features(normalize(images)).numpy()
+        return model.features(normalize(images, model.mean, model.std)).numpy()
 
 
 def test_onnx_takes_plain_pixels_and_any_batch(
@@ -83,7 +83,7 @@ def test_safetensors_holds_the_weights_that_matching_needs(
             parameter.zero_()
     model.load_state_dict(weights, strict=False)
     with torch.inference_mode():
-        assert np.array_equal(model.features(normalize(images)).numpy(), expected)
+        assert np.array_equal(model.features(normalize(images, model.mean, model.std)).numpy(), expected)
 
 
 def test_a_wrong_graph_is_not_written(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +160,7 @@ def test_edaans_matching_network_is_exported_alone(
     save_tensors(tmp_path / "c.pt", {"config": to_dict(config), "identities": 12, "model": model.state_dict()})
     x_BCHW = torch.randint(0, 256, (3, 3, 16, 8), dtype=torch.uint8)
     with torch.inference_mode():
-        expected = model.eval().features(normalize(x_BCHW)).numpy()
+        expected = model.eval().features(normalize(x_BCHW, model.mean, model.std)).numpy()
     for name in ("m.onnx", "m.safetensors"):
         main(["export", str(tmp_path / "c.pt"), str(tmp_path / name)])  # checks that other software gives the same features
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])

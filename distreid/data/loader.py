@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distreid.data.sampling import BatchPlan, shard
-from distreid.data.transforms import augment, draw, normalize
+from distreid.data.transforms import Colour, Layout, augment, draw, normalize, pinned
 
 
 class Images(Protocol):
@@ -58,13 +58,15 @@ class Stacked:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Size in pixels and the settings of :func:`distreid.data.transforms.draw`."""
+    """Size in pixels, the settings of :func:`distreid.data.transforms.draw`, and the network's own normalisation."""
 
     height: int
     width: int
     flip: float
     pad: int
     erase: float
+    mean: Colour
+    std: Colour
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def training_batches(
     device: torch.device | str = "cpu",
     group: int = 1,
     first: int = 0,
+    layout: Layout = torch.Tensor.contiguous,
 ) -> Iterator[Batch]:
     """Yield this worker's slice of each global batch of an epoch, from step ``first``.
 
@@ -107,7 +110,9 @@ def training_batches(
         domains: images of domain 0 (source) and, for mixed plans, 1 (target).
         seed: names the epoch; augmentation is a function of it and the step.
         group: a slice is a number of whole groups of so many images.
+        layout: how the network wants its images in memory.
     """
+    mean, std = _on_device(how.mean, device), _on_device(how.std, device)
     total = plan.domain_SB.shape[1]
     groups = shard(total // group, rank, world)
     part = slice(groups.start * group, groups.stop * group)
@@ -118,13 +123,13 @@ def training_batches(
         for number in np.unique(domain_B):
             mine = np.flatnonzero(domain_B == number)
             images[torch.from_numpy(mine)] = domains[number].read(index_B[mine], how.height, how.width)
-        return images, step
+        return pinned(images, device), step
 
     for images, step in prefetch(load, range(first, len(plan))):
         rng = np.random.default_rng([*seed, step])
         draws = draw(rng, total, how.height, how.width, flip=how.flip, pad=how.pad, erase=how.erase)[part]
         yield Batch(
-            images_BCHW=augment(images.to(device, non_blocking=True), draws, how.pad),
+            images_BCHW=augment(images.to(device, non_blocking=True), draws, how.pad, mean, std, layout),
             domain_B=plan.domain_SB[step, part],
             index_B=plan.index_SB[step, part],
             step=step,
@@ -132,15 +137,29 @@ def training_batches(
 
 
 def plain_batches(
-    images: Images, part: slice, batch: int, height: int, width: int, device: torch.device | str = "cpu"
+    images: Images,
+    part: slice,
+    batch: int,
+    height: int,
+    width: int,
+    *,
+    mean: Colour,
+    std: Colour,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Tensor]:
     """Images part.start .. part.stop-1 in order, without augmentation: normalised float32 [<=batch, 3, H, W]."""
 
     def load(start: int) -> Tensor:
-        return images.read(np.arange(start, min(start + batch, part.stop)), height, width)
+        return pinned(images.read(np.arange(start, min(start + batch, part.stop)), height, width), device)
 
+    colours = _on_device(mean, device), _on_device(std, device)
     for x_BCHW in prefetch(load, range(part.start, part.stop, batch)):
-        yield normalize(x_BCHW.to(device, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+        yield normalize(x_BCHW.to(device, non_blocking=True), *colours)
+
+
+def _on_device(colour: Colour, device: torch.device | str) -> Tensor:
+    """Once an epoch: a copy for each batch would let the host wait for the GPU each time."""
+    return torch.as_tensor(colour, dtype=torch.float32, device=device)
 
 
 Item = TypeVar("Item")

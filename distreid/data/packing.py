@@ -27,7 +27,7 @@ from distreid import __version__
 from distreid.data.readers import read_dataset
 from distreid.data.readers.files import plural, sample
 from distreid.data.records import SPLITS, Dataset, Record
-from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary
+from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, upright
 from distreid.data.verified import Verified
 from distreid.errors import UserError
 from distreid.files import atomic_write
@@ -211,7 +211,7 @@ def _check(record: Record, dataset: Dataset, verified: Verified) -> _Checked | s
     size = verified.size(digest)
     if size is None:
         try:
-            size = Image.open(io.BytesIO(data)).convert("RGB").size
+            size = upright(Image.open(io.BytesIO(data))).size
         except UnidentifiedImageError:
             return "not an image"
         except Exception as error:  # decoders of hostile or broken files raise about anything

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -137,7 +138,7 @@ class ImageStore:
     def decode(self, row: int | np.integer[Any]) -> Image.Image:
         """The image in RGB, in its own size."""
         try:
-            return Image.open(io.BytesIO(self._images[int(row)].as_buffer())).convert("RGB")
+            return upright(Image.open(io.BytesIO(self._images[int(row)].as_buffer())))
         except OSError as error:
             raise UserError(f"{self.path}: image {self.paths[row]} is damaged ({error}); pack the data set again") from None
 
@@ -165,6 +166,14 @@ class ImageStore:
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(self.threads, thread_name_prefix="decode"))
         return self._pool[1]
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Decoded, in RGB, and turned as its EXIF orientation says: cameras store what they see and a note how they were held."""
+    image.load()  # a damaged image is an error, a damaged note beside it is none
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image.convert("RGB")
 
 
 def _reopen(path: Path, threads: int, interpolation: str) -> ImageStore:

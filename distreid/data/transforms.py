@@ -5,15 +5,17 @@ The random numbers of a global batch are drawn at once, so that image i gets the
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# ImageNet statistics, which torchvision's pre-trained weights expect.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+Colour = Sequence[float] | Tensor
+"""Red, green and blue of a mean or a deviation, for pixels in [0, 1]."""
+
+Layout = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,10 @@ class Draws:
 
     def __getitem__(self, part: slice) -> Draws:
         return Draws(self.flip_B[part], self.top_B[part], self.left_B[part], self.erase_B4[part])
+
+    def table(self) -> np.ndarray:
+        """All of it side by side, int64 [B, 7], which travels to the device at once."""
+        return np.column_stack([self.flip_B, self.top_B, self.left_B, self.erase_B4]).astype(np.int64)
 
 
 def draw(rng: np.random.Generator, batch: int, height: int, width: int, *, flip: float, pad: int, erase: float) -> Draws:
@@ -64,29 +70,32 @@ def _draw_rectangles(rng: np.random.Generator, batch: int, height: int, width: i
     return np.stack([top, left, h, w], 1)
 
 
-def augment(x_BCHW: Tensor, draws: Draws, pad: int) -> Tensor:
-    """uint8 images [B, 3, H, W] -> augmented, normalised float32 [B, 3, H, W] in channels_last layout, on the same device."""
+def augment(x_BCHW: Tensor, draws: Draws, pad: int, mean: Colour, std: Colour, layout: Layout = torch.Tensor.contiguous) -> Tensor:
+    """uint8 images [B, 3, H, W] -> augmented, normalised float32 [B, 3, H, W], on the same device.
+
+    What is erased has the mean colour: 0 after normalisation. ``layout`` is applied to the bytes, where it costs least.
+    """
     b, _, height, width = x_BCHW.shape
     device = x_BCHW.device
-
-    def to(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
+    flip_B, top_B, left_B, *erase = pinned(torch.from_numpy(draws.table()), device).to(device, non_blocking=True).unbind(1)
     padded = torch.nn.functional.pad(x_BCHW, (pad, pad, pad, pad))
     row_H, column_W = torch.arange(height, device=device), torch.arange(width, device=device)
-    rows_BH = to(draws.top_B)[:, None] + row_H
-    columns_BW = to(draws.left_B)[:, None] + torch.where(to(draws.flip_B)[:, None], width - 1 - column_W, column_W)
+    rows_BH = top_B[:, None] + row_H
+    columns_BW = left_B[:, None] + torch.where(flip_B[:, None] > 0, width - 1 - column_W, column_W)
     cropped_BHWC = padded[torch.arange(b, device=device)[:, None, None], :, rows_BH[:, :, None], columns_BW[:, None, :]]
-    out_BCHW = normalize(cropped_BHWC.permute(0, 3, 1, 2))
-    top_B, left_B, height_B, width_B = to(draws.erase_B4).unbind(1)
-    in_rows_BH = (row_H >= top_B[:, None]) & (row_H < (top_B + height_B)[:, None])
-    in_columns_BW = (column_W >= left_B[:, None]) & (column_W < (left_B + width_B)[:, None])
-    # Zero after normalisation is the mean colour.
+    out_BCHW = normalize(layout(cropped_BHWC.permute(0, 3, 1, 2)), mean, std)
+    first_row_B, first_column_B, height_B, width_B = erase
+    in_rows_BH = (row_H >= first_row_B[:, None]) & (row_H < (first_row_B + height_B)[:, None])
+    in_columns_BW = (column_W >= first_column_B[:, None]) & (column_W < (first_column_B + width_B)[:, None])
     return out_BCHW.masked_fill_((in_rows_BH[:, :, None] & in_columns_BW[:, None, :])[:, None], 0.0)
 
 
-def normalize(x_BCHW: Tensor) -> Tensor:
-    """uint8 [B, 3, H, W] -> float32, mean 0 and deviation 1 by ImageNet's statistics."""
-    mean = torch.tensor(MEAN, device=x_BCHW.device)[:, None, None] * 255
-    std = torch.tensor(STD, device=x_BCHW.device)[:, None, None] * 255
-    return (x_BCHW.float() - mean) / std
+def normalize(x_BCHW: Tensor, mean: Colour, std: Colour) -> Tensor:
+    """uint8 [B, 3, H, W] -> (x / 255 - mean) / std, float32. Both belong to the network that is to see the images."""
+    mean_C, std_C = (torch.as_tensor(colour, dtype=torch.float32, device=x_BCHW.device) for colour in (mean, std))
+    return (x_BCHW.float() - mean_C[:, None, None] * 255) / (std_C[:, None, None] * 255)
+
+
+def pinned(x: Tensor, device: torch.device | str) -> Tensor:
+    """In memory that a GPU fetches by itself, so that ``.to(device, non_blocking=True)`` does not wait; torch's pool reuses it."""
+    return x.pin_memory() if torch.device(device).type == "cuda" else x

@@ -285,7 +285,7 @@ class DAAM(Method):
         """Take another run's weights at the end of its pre-training in place of line 1."""
         path = on_this_machine(place, pretrained_files)
         path = RunDirectory(path).round_checkpoint(0) if path.is_dir() else path
-        load_weights(self.model, load_checkpoint(path).get("model", {}), path)
+        load_weights(self.model, load_checkpoint(path), path)
 
     def note(self, text: str) -> None:
         """A line for the user about this round."""

@@ -106,9 +106,7 @@ class EDAANMethod(Method):
             rate = generators.learning_rate(epoch)
             is_source_B = self.to_device(batch.domain_B == 0)
             with frozen(self.model.discriminators()):
-                terms, seen = generators.forward(
-                    self.model.signed(batch.images_BCHW), is_source_B, self.labelled(batch, int(epoch))
-                )
+                terms, seen = generators.forward(batch.images_BCHW, is_source_B, self.labelled(batch, int(epoch)))
                 generators.step(sum(terms.values(), torch.zeros((), device=self.team.device)))
             real_S, fake_S, real_T, fake_T = seen
             turn = [self.config.seed, self.state.round, 4, int(epoch), batch.step]
@@ -160,7 +158,7 @@ class EDAANMethod(Method):
 
         def update(batch: Batch, epoch: float, _: float) -> tuple[list[LossTerms], float]:
             rate = engine.learning_rate(epoch)
-            terms = engine.forward(self.model.signed(batch.images_BCHW), self.labelled(batch, int(epoch)))
+            terms = engine.forward(batch.images_BCHW, self.labelled(batch, int(epoch)))
             engine.step(sum(terms.values(), torch.zeros((), device=self.team.device)))
             return [terms], rate
 

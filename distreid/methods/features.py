@@ -40,7 +40,7 @@ def extract(
     model.eval()
     done, parts = 0, []
     with torch.inference_mode(), precision.autocast():
-        for x_BCHW in plain_batches(images, part, batch, height, width, device):
+        for x_BCHW in plain_batches(images, part, batch, height, width, mean=model.mean, std=model.std, device=device):
             x_BCHW = precision.layout(x_BCHW)
             f_Bc = model.features(x_BCHW)
             if flip:

@@ -26,7 +26,7 @@ def save_pictures(file: Path, model: EDAAN, source: View, target: View, height: 
     with torch.no_grad():
         for images, there, back in ((source, model.source, model.target), (target, model.target, model.source)):
             rows = np.linspace(0, len(images) - 1, min(ROWS, len(images))).astype(np.int64)
-            x_BCHW = model.signed(normalize(images.read(rows, height, width).to(device)))
+            x_BCHW = normalize(images.read(rows, height, width).to(device), model.mean, model.std)
             out = there(x_BCHW)
             mask_B1HW = out.mask_B1HW if out.mask_B1HW is not None else torch.zeros_like(x_BCHW[:, :1])
             columns += [x_BCHW, out.image_BCHW, (2 * mask_B1HW - 1).expand_as(x_BCHW), back(out.image_BCHW).image_BCHW]

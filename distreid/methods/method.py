@@ -105,7 +105,9 @@ class Method(ABC):
             group: a slice of a batch is a number of whole groups of so many images.
         """
         state, how = self.state, self.config.input
-        augmentation = Augmentation(how.height, how.width, how.flip, how.pad, how.erase)
+        augmentation = Augmentation(
+            how.height, how.width, how.flip, how.pad, how.erase, self.model.mean, self.model.std
+        )  # fmt: skip
         domains = [self.source.train, self.target.train]
         first, figures = state.epoch, dict[str, float]()
         for epoch in range(first, epochs):
@@ -120,7 +122,7 @@ class Method(ABC):
             meter = LossMeter(self.team)
             for batch in training_batches(
                 domains, batches, augmentation, seed, rank=self.team.rank, world=self.team.world, device=self.team.device,
-                group=group, first=begun,
+                group=group, first=begun, layout=self.precision.layout,
             ):  # fmt: skip
                 done, ended = batch.step + 1, batch.step + 1 == len(batches)
                 # 1, unless nodes were lost and what is left cannot share the batch equally.
@@ -221,6 +223,7 @@ class Method(ABC):
             "config": to_dict(self.config),
             "identities": self.source.identities,
             "content": [self.source.content, self.target.content],
+            "normalisation": (self.model.mean, self.model.std),
             "model": self.model.state_dict(),
         }
 
@@ -242,7 +245,7 @@ class Method(ABC):
         self.state = type(self.state)(**saved["state"])
         if self.team.leads and self.state.round <= self.rounds:
             self.run_directory.remove(self.run_directory.result)  # of a finished run that goes on: it would look finished
-        load_weights(self.model, saved["model"], self.run_directory.last)
+        load_weights(self.model, saved, self.run_directory.last)
         self.saved = saved
 
     def finish(self) -> dict[str, Any]:

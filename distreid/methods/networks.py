@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from distreid.config import Config, config_from_dict
-from distreid.data.transforms import MEAN, STD
 from distreid.errors import UserError
 from distreid.layout import round_files
 from distreid.models import EDAAN, DAAMNet, Sizes, build_backbone, group_batchnorm
+from distreid.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from distreid.runtime import RunDirectory, load_checkpoint
 
 
@@ -21,7 +22,8 @@ def build_model(config: Config, identities: int, *, weights: bool = True) -> DAA
 
 def _build_daam(config: Config, identities: int, weights: bool) -> DAAMNet:
     how = config.model
-    backbone = build_backbone(how.backbone, how.weights if weights else "none", how.last_stride)
+    size = config.input.height, config.input.width
+    backbone = build_backbone(how.backbone, how.weights if weights else "none", how.last_stride, size)
     model = DAAMNet(
         backbone,
         identities,
@@ -42,17 +44,19 @@ def _build_edaan(config: Config, identities: int) -> EDAAN:
         encoder={"edaan": "shared", "direct": "alone"}.get(how.variant, "own"),  # type: ignore[arg-type]
         attention=how.attention,
         feature=how.feature,
-        mean=MEAN,
-        std=STD,
     )
     group_batchnorm(model, how.group * how.views)
     return model
 
 
-def load_weights(model: DAAMNet | EDAAN, weights: dict[str, Tensor], path: Path) -> None:
-    """Load a checkpoint's weights, making the target head that they hold."""
-    if isinstance(model, DAAMNet) and "target_head.weight" in weights:
-        model.new_target_head(len(weights["target_head.weight"]), seed=0)
+def load_weights(model: DAAMNet | EDAAN, saved: dict[str, Any], path: Path) -> None:
+    """Load a checkpoint's weights, making the target head that they hold, and the normalisation that they were trained with."""
+    weights: dict[str, Tensor] = saved.get("model", {})
+    if isinstance(model, DAAMNet):
+        if "target_head.weight" in weights:
+            model.new_target_head(len(weights["target_head.weight"]), seed=0)
+        # 0.1.0 knew ImageNet's only, whatever the backbone.
+        model.backbone.mean, model.backbone.std = saved.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -64,12 +68,11 @@ def load_network(path: Path) -> tuple[DAAMNet | EDAAN, Config, Path]:
     """The network of a checkpoint, or of a run's last finished round, in evaluation mode; its configuration; the file read."""
     file = last_round(path) if path.is_dir() else path
     saved = load_checkpoint(file)
-    try:
-        config, identities, weights = config_from_dict(saved["config"]), int(saved["identities"]), saved["model"]
-    except (KeyError, TypeError):
-        raise UserError(f"{file}: not a checkpoint of distreid") from None
+    if not {"config", "identities", "model"} <= saved.keys():
+        raise UserError(f"{file}: not a checkpoint of distreid")
+    config, identities = config_from_dict(saved["config"]), int(saved["identities"])
     model = build_model(config, identities, weights=False)
-    load_weights(model, weights, file)
+    load_weights(model, saved, file)
     return model.eval(), config, file
 
 

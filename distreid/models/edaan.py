@@ -1,13 +1,12 @@
 """The EDAAN network (Khatun et al., Figure 2): two attention-guided translators, two discriminators, a re-ID head.
 
-Images come in as the loader gives them (normalised by mean and deviation); inside they are signed, [-1, 1].
+Images are signed: [-1, 1], which is the loader's normalisation by this network's mean and deviation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from distreid.models.edaan_parts import AttentionNetwork, Decoder, Discriminator, Encoder, ReIDHead
@@ -80,8 +79,9 @@ class EDAAN(nn.Module):
             stages); ``alone``: the same without translators (direct transfer, supervised training).
         attention: whether the translators have attention networks.
         feature: what is matched at test time, ``embedding`` (128-d) or ``pooled`` (the vector that both heads start from).
-        mean, std: of the loader's normalisation, per channel, for pixels in [0, 1].
     """
+
+    mean = std = (0.5, 0.5, 0.5)  # what the loader normalises by: pixels in [0, 1] to [-1, 1]
 
     def __init__(
         self,
@@ -91,8 +91,6 @@ class EDAAN(nn.Module):
         encoder: Literal["shared", "own", "alone"] = "shared",
         attention: bool = True,
         feature: Literal["embedding", "pooled"] = "embedding",
-        mean: Sequence[float] = (0.5, 0.5, 0.5),
-        std: Sequence[float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__()
         translating = encoder != "alone"
@@ -104,7 +102,6 @@ class EDAAN(nn.Module):
         self.own_encoder = Encoder(sizes.width, sizes.encoder_blocks) if encoder != "shared" else None
         self.head = ReIDHead(self.encoder.channels, identities, stages=sizes.reid_stages, dropout=sizes.dropout)
         self.feature = feature
-        self._mean, self._std = mean, std  # no buffers: nobody should average or save them
         for part in (self.source, self.target, self.source_discriminator, self.target_discriminator):
             if part is not None:
                 part.apply(_initialise)
@@ -124,14 +121,9 @@ class EDAAN(nn.Module):
     def feature_channels(self) -> int:
         return self.head.HIDDEN if self.feature == "embedding" else self.head.channels
 
-    def signed(self, x_BCHW: Tensor) -> Tensor:
-        """The loader's normalised images in [-1, 1]."""
-        mean, std = (torch.tensor(values, device=x_BCHW.device).view(3, 1, 1) for values in (self._mean, self._std))
-        return 2 * (x_BCHW * std + mean) - 1
-
     def features(self, x_BCHW: Tensor) -> Tensor:
         """For matching: float32 [B, feature_channels], not normalised; the encoder sees the images as they are."""
-        v_Bc = self.head.pool(self.encoder(self.signed(x_BCHW)))
+        v_Bc = self.head.pool(self.encoder(x_BCHW))
         return self.head.embedding(v_Bc).float() if self.feature == "embedding" else v_Bc
 
     def attention_parameters(self) -> list[nn.Parameter]:

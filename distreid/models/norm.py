@@ -1,5 +1,8 @@
 """Batch normalisation over groups of a fixed number of images, so that accuracy does not depend on the number of workers."""
 
+import functools
+import sys
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,7 +38,11 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
             self.running_mean.copy_(torch.stack(means).mean(0))
             self.running_var.copy_(torch.stack(variances).mean(0))
-        return torch.cat(outputs)
+        return self.finish(torch.cat(outputs))
+
+    def finish(self, x_BCHW: Tensor) -> Tensor:
+        """What the layer does beside normalising: nothing."""
+        return x_BCHW
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -44,13 +51,41 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def group_batchnorm(model: nn.Module, group: int) -> nn.Module:
-    """Turn every BatchNorm2d of ``model`` into a :class:`GroupedBatchNorm2d` of ``group`` images, in place."""
-    for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = GroupedBatchNorm2d
+    """Turn every BatchNorm2d of ``model``, also timm's with an activation, into one over groups of ``group`` images, in place.
+
+    Raises:
+        UserError: a layer takes statistics of the batch in a way that cannot be grouped, so that accuracy would depend on the
+            number of workers.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and not isinstance(module, GroupedBatchNorm2d):
+            kind = _grouped(type(module))
+            if kind is None or module.momentum is None or module.running_mean is None:
+                raise _ungroupable(name, module)
+            module.__class__ = kind
         if isinstance(module, GroupedBatchNorm2d):
             module.group = group
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-            # Its statistics would span whatever one worker holds, and accuracy would depend on the number of workers.
-            raise UserError(f"model.backbone: its {type(module).__name__} is not plain BatchNorm2d; choose another backbone")
+        elif module._buffers.get("running_var") is not None and "Frozen" not in type(module).__name__:
+            raise _ungroupable(name, module)  # SyncBatchNorm, BatchNorm1d, batch EvoNorm, InplaceABN, ...
     return model
+
+
+@functools.cache
+def _grouped(kind: type[nn.BatchNorm2d]) -> type[GroupedBatchNorm2d] | None:
+    """The grouped kind of a BatchNorm2d; None for one whose own arithmetic is unknown."""
+    if kind is nn.BatchNorm2d:
+        return GroupedBatchNorm2d
+    name, parents = f"Grouped{kind.__name__}", (GroupedBatchNorm2d, kind)
+    if kind.forward is nn.BatchNorm2d.forward:
+        return type(name, parents, {})
+    timm = sys.modules.get("timm.layers")  # not imported where no backbone is timm's
+    if timm is not None and kind is timm.BatchNormAct2d:
+        return type(name, parents, {"finish": lambda self, x_BCHW: self.act(self.drop(x_BCHW))})
+    return None
+
+
+def _ungroupable(name: str, module: nn.Module) -> UserError:
+    return UserError(
+        f"model.backbone: its {type(module).__name__} ({name}) takes statistics of the whole batch and cannot take them of groups "
+        "(model.batchnorm_group); choose another backbone"
+    )

@@ -46,6 +46,34 @@ def test_read_is_pillows_decode_and_resize(mixed: Path, interpolation: str, heig
         assert difference_HWC.mean() < 0.02
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_images_are_upright_whatever_their_exif_orientation(suffix: str, tmp_path: Path) -> None:
+    """All eight orientations of one picture give its pixels; 6 is a phone held upright."""
+    picture = Image.fromarray(
+        np.kron(np.random.default_rng(0).integers(0, 255, (8, 4, 3), np.uint8), np.ones((16, 16, 1), np.uint8))
+    )
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how Image.Transpose makes what the orientation describes
+    root = tmp_path / "crops"
+    root.mkdir()
+    for orientation in range(1, 9):
+        stored = picture if orientation == 1 else picture.transpose(Image.Transpose(undo[orientation]))
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored.save(root / f"{orientation}.{suffix}", exif=exif, quality=100)
+    pack(root, tmp_path / "crops.arrow", format="folder")
+    store = ImageStore.open(tmp_path / "crops.arrow")
+    assert store.sizes_N2.tolist() == [[64, 128]] * 8
+    for row in range(8):
+        difference = np.asarray(store.decode(row)).astype(int) - np.asarray(picture).astype(int)
+        assert np.abs(difference).mean() < (12 if suffix in ("jpg", "webp") else 0.1), row
+
+
+def test_a_damaged_note_of_the_orientation_costs_no_image(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 16), "red").save(tmp_path / "a.jpg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff broken")
+    pack(tmp_path, tmp_path / "a.arrow", format="folder")
+    assert ImageStore.open(tmp_path / "a.arrow").decode(0).size == (8, 16)
+
+
 def test_threads_give_the_same_bytes(mixed: Path) -> None:
     rows = np.random.default_rng(0).integers(0, 8, 100)
     one, four = ImageStore.open(mixed), ImageStore.open(mixed, threads=4)
