@@ -59,7 +59,7 @@ def group_batchnorm(model: nn.Module, group: int) -> nn.Module:
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d) and not isinstance(module, GroupedBatchNorm2d):
-            kind = _grouped(type(module))
+            kind = _grouped(type(module))  # type: ignore[arg-type]  # types are hashable
             if kind is None or module.momentum is None or module.running_mean is None:
                 raise _ungroupable(name, module)
             module.__class__ = kind
