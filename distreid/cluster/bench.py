@@ -12,7 +12,7 @@ from distreid.cluster.train import start_ray
 from distreid.config import LabelsConfig
 from distreid.data.sampling import shard
 from distreid.labels.bench import IMAGES_PER_IDENTITY, clustered_features
-from distreid.labels.threads import peak_memory_bytes
+from distreid.retrieval.blocks import peak_memory_bytes
 
 TRAINING = 600.0  # seconds of a round's training that the share is given for
 

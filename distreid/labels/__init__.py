@@ -1,6 +1,6 @@
 """Pseudo-labels: features in, clusters out. Arrays only; exact; memory linear in the number of features (SPEC.md, Learning)."""
 
-from distreid.labels.engine import dbscan, eps_from_proportion, jaccard_graph, make_pseudo_labels
+from distreid.labels.api import dbscan, eps_from_proportion, jaccard_graph, make_pseudo_labels
 from distreid.labels.files import load_camids, load_features
 from distreid.labels.result import PseudoLabels, save_labels
 from distreid.labels.settings import CameraLists

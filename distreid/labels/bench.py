@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.labels.dense import dense_dbscan, dense_jaccard
-from distreid.labels.engine import eps_from_proportion, jaccard_graph, make_pseudo_labels
+from distreid.labels.api import eps_from_proportion, jaccard_graph, make_pseudo_labels
+from distreid.labels.reference import dense_dbscan, dense_jaccard
 from distreid.labels.settings import K1, K2, MIN_SAMPLES, NeighbourKind, P
-from distreid.labels.threads import blocks, peak_memory_bytes
+from distreid.retrieval.blocks import blocks, peak_memory_bytes
 
 IMAGES_PER_IDENTITY = 20
 LARGEST_DENSE = 4000

@@ -9,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.labels import clustering, jaccard, quality
-from distreid.labels.engine import stages_of
-from distreid.labels.lists import plain_lists
-from distreid.labels.pairs import Pairs
-from distreid.labels.prepare import prepare
+from distreid.labels import quality
+from distreid.labels.api import stages_of
+from distreid.labels.cpu import clustering
+from distreid.labels.ground_truth import oracle
 from distreid.labels.settings import K1, K2, check_settings
-from distreid.labels.truth import oracle
+from distreid.retrieval import reciprocal as jaccard
+from distreid.retrieval.jaccard import Pairs
+from distreid.retrieval.lists import plain_lists
+from distreid.retrieval.prepare import prepare
 
 
 def label_grid(

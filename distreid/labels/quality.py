@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.labels import pair_kernels as kernels
-from distreid.labels.pairs import Weights
-from distreid.labels.threads import run_blocks
+from distreid.retrieval import jaccard_kernels as kernels
+from distreid.retrieval.blocks import run_blocks
+from distreid.retrieval.jaccard import Weights
 
 # Points on which the silhouette is measured, at most.
 SAMPLES = 2048

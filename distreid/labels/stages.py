@@ -5,15 +5,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.labels.lists import Lists, Neighbours
-from distreid.labels.prepare import Prepared
+from distreid.retrieval.lists import Lists, Neighbours
+from distreid.retrieval.prepare import Prepared
 
 
 class Stages(Protocol):
     """Each method takes what the one before it returned; V, weights and pairs are the engine's own. U: groups of copies."""
 
     def search(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
-        """Exact nearest rows, see `distreid.labels.lists.Search`."""
+        """Exact nearest rows, see `distreid.retrieval.lists.Search`."""
         ...
 
     def reciprocal(self, prepared: Prepared, lists: Lists) -> Any:

@@ -12,12 +12,12 @@ from distreid.config import LabelsConfig
 from distreid.evaluation import Features, Measured, hit_ranks, measure
 from distreid.evaluation.protocols import Ranker
 from distreid.labels import CameraLists, make_pseudo_labels
-from distreid.labels.engine import check_device
+from distreid.labels.api import check_device
 from distreid.methods.domains import TestSet
 from distreid.methods.protocols import Answer, RoundLabels
 
 if TYPE_CHECKING:
-    from distreid.labels.lists import Search  # brings numba
+    from distreid.retrieval.lists import Search  # brings numba
 
 
 class LocalDesk:

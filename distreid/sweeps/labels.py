@@ -15,7 +15,7 @@ from distreid.data import ImageStore, select
 from distreid.data.loader import View
 from distreid.errors import UserError
 from distreid.labels import load_features
-from distreid.labels.engine import K1, K2, P
+from distreid.labels.api import K1, K2, P
 from distreid.labels.grid import label_grid
 from distreid.launch import packed, train
 from distreid.methods.features import extract

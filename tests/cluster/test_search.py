@@ -16,8 +16,8 @@ import ray
 from distreid.cluster import search
 from distreid.cluster.search import SpreadSearch
 from distreid.labels import make_pseudo_labels
-from distreid.labels.neighbours import nearest
-from distreid.labels.prepare import prepare
+from distreid.retrieval.neighbours import nearest
+from distreid.retrieval.prepare import prepare
 from tests.labels.test_engine import draw_features
 
 search.FEWEST_ROWS = 100

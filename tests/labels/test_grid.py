@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from distreid.errors import UserError
 from distreid.labels import make_pseudo_labels
 from distreid.labels.grid import label_grid
-from distreid.labels.truth import oracle
+from distreid.labels.ground_truth import oracle
 from tests.labels.test_engine import draw_features
 
 PS, LEAST = [2e-3, 1e-2, 3e-2], [1, 3, 6]

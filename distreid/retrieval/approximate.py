@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.labels import neighbour_kernels as kernels
-from distreid.labels.device.neighbours import nearest as exact_nearest
-from distreid.labels.device.tensors import Features
-from distreid.labels.lists import NONE, Neighbours
-from distreid.labels.neighbours import to_rows
-from distreid.labels.prepare import Prepared
-from distreid.labels.threads import blocks, run_blocks
+from distreid.labels.gpu.neighbours import nearest as exact_nearest
+from distreid.labels.gpu.tensors import Features
+from distreid.retrieval import neighbour_kernels as kernels
+from distreid.retrieval.blocks import blocks, run_blocks
+from distreid.retrieval.lists import NONE, Neighbours
+from distreid.retrieval.neighbours import to_rows
+from distreid.retrieval.prepare import Prepared
 
 BLOCK = 16384
 SPARE = 34  # candidates beyond k: faiss ranks in float32
@@ -22,7 +22,7 @@ SEED = 1234
 
 
 class ApproximateSearch:
-    """A `distreid.labels.lists.Search` by way of a faiss index (Douze et al., "The Faiss library", 2024).
+    """A `distreid.retrieval.lists.Search` by way of a faiss index (Douze et al., "The Faiss library", 2024).
 
     "ivf": 4·√N cells of k-means, of which each point searches a sixteenth (at least 16). "hnsw": a graph of 32 links a point
     (Malkov and Yashunin, 2018); slower to build, and built with several threads it may differ from run to run.

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.distance_kernels import LANES
-from distreid.labels.prepare import Prepared
+from distreid.retrieval.distances import LANES
+from distreid.retrieval.prepare import Prepared
 
 # Numbers of one temporary: 256 MB of float64.
 BUDGET = 1 << 25
@@ -44,7 +44,7 @@ def spans(total: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def squared_distances(features: Features, i_E: Tensor, j_E: Tensor) -> Tensor:
-    """d² of pairs of rows, float64 [E], bit for bit that of `distreid.labels.distance_kernels`: 32 running sums in the order of the
+    """d² of pairs of rows, float64 [E], bit for bit that of `distreid.retrieval.distances`: 32 running sums in the order of the
     dimensions, then halves onto halves; every product and sum is rounded on its own."""
     dim = features.x_ND.shape[1]
     squared_E = torch.empty(len(i_E), dtype=torch.float64, device=i_E.device)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distreid.labels.device.jaccard import Sparse
-from distreid.labels.device.tensors import BUDGET, offsets_of, ranges, segment_sums, sums_by_key
-from distreid.labels.pairs import ROUNDING_NOISE, SAMPLED, check_linear, enough_pairs
+from distreid.labels.gpu.jaccard import Sparse
+from distreid.labels.gpu.tensors import BUDGET, offsets_of, ranges, segment_sums, sums_by_key
+from distreid.retrieval.jaccard import ROUNDING_NOISE, SAMPLED, check_linear, enough_pairs
 
 CHUNK = BUDGET // 4  # overlaps summed at once; a few int64 and float64 temporaries each
 
@@ -35,7 +35,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class DevicePairs:
-    """J of pairs u < w of groups with J ≤ cutoff; `total`, `near`: as in `distreid.labels.pairs.Pairs`."""
+    """J of pairs u < w of groups with J ≤ cutoff; `total`, `near`: as in `distreid.retrieval.jaccard.Pairs`."""
 
     u_E: Tensor
     w_E: Tensor
@@ -97,7 +97,7 @@ def pairs_within(weights: Weights, cutoff: float) -> DevicePairs:
 
 
 def nearest_pairs(weights: Weights, asked: int) -> DevicePairs:
-    """At least the `asked` nearest pairs, see `distreid.labels.pairs.enough_pairs`."""
+    """At least the `asked` nearest pairs, see `distreid.retrieval.jaccard.enough_pairs`."""
     every = torch.arange(0, len(weights.sizes_U), SAMPLED, device=weights.sizes_U.device)
     sampled = torch.cat([jaccard_of(m_S) for _, _, m_S in overlaps(weights, every, after=True)])
     return enough_pairs(lambda cutoff: pairs_within(weights, cutoff), sampled.cpu().numpy(), asked)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from distreid.errors import UserError
 from distreid.labels.result import PseudoLabels
 from distreid.labels.settings import K1, K2, MIN_SAMPLES, CameraLists, NeighbourKind, P, check_settings
-from distreid.labels.threads import peak_memory_bytes
+from distreid.retrieval.blocks import peak_memory_bytes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from distreid.labels.lists import Search
     from distreid.labels.stages import Stages
+    from distreid.retrieval.lists import Search
 
 
 def make_pseudo_labels(
@@ -60,10 +60,11 @@ def make_pseudo_labels(
     """
     threads = threads or torch.get_num_threads()
     stages = stages or stages_of(device, threads, progress)
-    from distreid.labels import clustering, quality
-    from distreid.labels.approximate import ApproximateSearch
-    from distreid.labels.lists import camera_lists, plain_lists
-    from distreid.labels.prepare import prepare
+    from distreid.labels import quality
+    from distreid.labels.cpu import clustering
+    from distreid.retrieval.approximate import ApproximateSearch
+    from distreid.retrieval.lists import camera_lists, plain_lists
+    from distreid.retrieval.prepare import prepare
 
     check_settings(k1, k2, p, min_samples, eps)
     seconds: dict[str, float] = {}
@@ -124,9 +125,10 @@ def jaccard_graph(
     """
     threads = threads or torch.get_num_threads()
     search = stages_of("cpu", threads, None).search
-    from distreid.labels import jaccard, pairs
-    from distreid.labels.lists import camera_lists, plain_lists
-    from distreid.labels.prepare import prepare
+    from distreid.retrieval import jaccard as pairs
+    from distreid.retrieval import reciprocal as jaccard
+    from distreid.retrieval.lists import camera_lists, plain_lists
+    from distreid.retrieval.prepare import prepare
 
     check_settings(k1, k2, None, 1, 0.0)
     prepared = prepare(features_ND, k1 if camids_N is None else 1, threads, camids_N)
@@ -144,7 +146,7 @@ def eps_from_proportion(graph: "csr_matrix", p: float, count: int) -> float:
     """Mean of the smallest round(p·N(N−1)/2) pair distances of a `jaccard_graph` of N = `count` points: zeros count, pairs that are
     not stored count as 1."""
     _require_numba()
-    from distreid.labels import clustering
+    from distreid.labels.cpu import clustering
 
     rows = np.repeat(np.arange(count, dtype=graph.indices.dtype), np.diff(graph.indptr))
     return clustering.mean_of_smallest(graph.data[graph.indices > rows], clustering.pairs_asked(p, count), None, 0)
@@ -157,8 +159,8 @@ def dbscan(graph: "csr_matrix", eps: float, min_samples: int) -> NDArray[np.int6
     if eps >= 1:
         return np.full(count, 0 if count >= min_samples else -1, np.int64)
     _require_numba()
-    from distreid.labels import clustering
-    from distreid.labels.jaccard import Csr
+    from distreid.labels.cpu import clustering
+    from distreid.retrieval.reciprocal import Csr
 
     entries = Csr(graph.indptr, graph.indices, graph.data)
     return clustering.dbscan_pairs(entries, np.ones(count, np.int64), eps, min_samples)
@@ -176,11 +178,11 @@ def stages_of(device: str, threads: int, progress: Callable[[int, int], None] | 
     """The engine of a device. UserError when there is no such device."""
     _require_numba()
     if device == "cpu":
-        from distreid.labels.cpu import CpuStages
+        from distreid.labels.cpu.stages import CpuStages
 
         return CpuStages(threads, progress)
     check_device(device)
-    from distreid.labels.device import DeviceStages
+    from distreid.labels.gpu import DeviceStages
 
     return DeviceStages(torch.device(device), progress)
 

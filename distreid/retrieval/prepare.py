@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.labels import distance_kernels as kernels
 from distreid.labels.settings import check_cameras
-from distreid.labels.threads import run_blocks
+from distreid.retrieval import distances as kernels
+from distreid.retrieval.blocks import run_blocks
 
 ROWS = 1024
 

@@ -4,10 +4,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.device.tensors import BUDGET, Features, spans, squared_distances, to_device
-from distreid.labels.lists import NONE, Neighbours
-from distreid.labels.neighbours import LowPrecision, Progress, full_float32_products, round_features, to_rows
-from distreid.labels.prepare import Prepared
+from distreid.labels.gpu.tensors import BUDGET, Features, spans, squared_distances, to_device
+from distreid.retrieval.lists import NONE, Neighbours
+from distreid.retrieval.neighbours import LowPrecision, Progress, full_float32_products, round_features, to_rows
+from distreid.retrieval.prepare import Prepared
 
 BLOCK_ROWS = 2048
 BLOCK_COLUMNS = 1 << 15
@@ -23,7 +23,7 @@ def nearest(
     queries_Q: NDArray | None = None,
     progress: Progress | None = None,
 ) -> Neighbours:
-    """As `distreid.labels.neighbours.nearest`; `queries_Q`: the groups that are wanted, all when None."""
+    """As `distreid.retrieval.neighbours.nearest`; `queries_Q`: the groups that are wanted, all when None."""
     device = features.x_ND.device
     low = round_features(prepared, torch.float32, device)
     apart = None if apart_U is None else to_device(apart_U, device)

@@ -4,7 +4,7 @@ A *key* is the bit pattern of d̃²/2, the low-precision half squared distance, 
 int32. Patterns of non-negative floats sort like the floats; the few slightly negative ones sort below, as they should.
 
 Each point (row of the tables below) has a list of candidates and a limit; a key above the limit cannot belong to one of its k
-nearest points. Why that is safe: see `distreid.labels.neighbours.LowPrecision`. Limits are finite, so infinity marks pairs that
+nearest points. Why that is safe: see `distreid.retrieval.neighbours.LowPrecision`. Limits are finite, so infinity marks pairs that
 are never wanted.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from distreid.labels.distance_kernels import LANES, normalized_row, squared_distance
+from distreid.retrieval.distances import LANES, normalized_row, squared_distance
 
 # A block is first looked at through the minima of small runs of entries: most runs hold nothing near enough. The k-th smallest of
 # these minima also bounds the k-th smallest entry, so that the first block a point meets already sets a good limit.

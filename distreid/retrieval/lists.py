@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.labels.prepare import Prepared, subset
 from distreid.labels.settings import CameraLists
+from distreid.retrieval.prepare import Prepared, subset
 
 # (neighbours_Uk, squared_Uk): for each group of copies its k nearest rows (int32; NONE where there are fewer) and their d²
 # (float64; inf there).

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.labels import jaccard_kernels as kernels
-from distreid.labels.lists import Lists
-from distreid.labels.prepare import Prepared
-from distreid.labels.threads import map_blocks, run_blocks
+from distreid.retrieval import reciprocal_kernels as kernels
+from distreid.retrieval.blocks import map_blocks, run_blocks
+from distreid.retrieval.lists import Lists
+from distreid.retrieval.prepare import Prepared
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.labels.distance_kernels import normalized_row
-from distreid.labels.jaccard import Csr
-from distreid.labels.pairs import Pairs, copies_of, zero_pairs
-from distreid.labels.prepare import Prepared
-from distreid.labels.threads import run_blocks
+from distreid.retrieval.blocks import run_blocks
+from distreid.retrieval.distances import normalized_row
+from distreid.retrieval.jaccard import Pairs, copies_of, zero_pairs
+from distreid.retrieval.prepare import Prepared
+from distreid.retrieval.reciprocal import Csr
 
 
 def pairs_asked(p: float, count: int) -> int:

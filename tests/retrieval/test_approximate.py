@@ -7,15 +7,15 @@ import pytest
 
 from distreid.errors import UserError
 from distreid.labels import make_pseudo_labels
-from distreid.labels.neighbours import nearest
-from distreid.labels.prepare import prepare
+from distreid.retrieval.neighbours import nearest
+from distreid.retrieval.prepare import prepare
 from tests.labels.test_engine import draw_features
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_recall_is_measured_and_distances_are_exact(kind) -> None:
     pytest.importorskip("faiss", reason="faiss (extra `approximate`) is not installed")
-    from distreid.labels.approximate import ApproximateSearch
+    from distreid.retrieval.approximate import ApproximateSearch
 
     features_ND = draw_features("clustered", 4000, 24, 7)
     features_ND[3000:3300] = features_ND[:300]

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from distreid.labels.clustering import check_enough
-from distreid.labels.device.pairs import DevicePairs
+from distreid.labels.cpu.clustering import check_enough
+from distreid.labels.gpu.pairs import DevicePairs
 
 
 def eps_of_pairs(pairs: DevicePairs, sizes_U: Tensor, asked: int) -> float:

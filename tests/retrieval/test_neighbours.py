@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from distreid.labels.device import DeviceStages
-from distreid.labels.neighbours import nearest, round_features
-from distreid.labels.prepare import prepare
+from distreid.labels.gpu import DeviceStages
+from distreid.retrieval.neighbours import nearest, round_features
+from distreid.retrieval.prepare import prepare
 from tests.labels import oracle
 from tests.labels.test_engine import draw_features
 

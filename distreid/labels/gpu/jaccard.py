@@ -1,11 +1,11 @@
-"""k-reciprocal sets, weights and query expansion on a device. The definitions are those of `distreid.labels.jaccard`."""
+"""k-reciprocal sets, weights and query expansion on a device. The definitions are those of `distreid.retrieval.reciprocal`."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from distreid.labels.device.tensors import (
+from distreid.labels.gpu.tensors import (
     Features,
     offsets_of,
     ranges,
@@ -15,7 +15,7 @@ from distreid.labels.device.tensors import (
     sums_by_key,
     to_device,
 )
-from distreid.labels.lists import Lists
+from distreid.retrieval.lists import Lists
 
 ROWS = 4096
 

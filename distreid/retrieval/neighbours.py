@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels import neighbour_kernels as kernels
-from distreid.labels.lists import NONE, Neighbours
-from distreid.labels.prepare import Prepared
-from distreid.labels.threads import blocks, run_blocks
+from distreid.retrieval import neighbour_kernels as kernels
+from distreid.retrieval.blocks import blocks, run_blocks
+from distreid.retrieval.lists import NONE, Neighbours
+from distreid.retrieval.prepare import Prepared
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Progress = Callable[[int, int], None]

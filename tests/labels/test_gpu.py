@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from distreid.errors import UserError
 from distreid.labels import PseudoLabels, make_pseudo_labels
-from distreid.labels.cpu import CpuStages
-from distreid.labels.device import DeviceStages, pairs
-from distreid.labels.device import neighbours as device_neighbours
-from distreid.labels.device.tensors import Features, squared_distances
-from distreid.labels.lists import plain_lists
-from distreid.labels.neighbours import nearest
-from distreid.labels.prepare import prepare
+from distreid.labels.cpu.stages import CpuStages
+from distreid.labels.gpu import DeviceStages, pairs
+from distreid.labels.gpu import neighbours as device_neighbours
+from distreid.labels.gpu.tensors import Features, squared_distances
+from distreid.retrieval.lists import plain_lists
+from distreid.retrieval.neighbours import nearest
+from distreid.retrieval.prepare import prepare
 from tests.labels.test_engine import KINDS, draw_features
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from distreid.labels.distance_kernels import LANES, normalized_row, squared_distance
+from distreid.retrieval.distances import LANES, normalized_row, squared_distance
 
 IN_HALF = 2  # flag of a neighbour that is reciprocal within the half list too; 1: within the whole list only; 0: not reciprocal
 

@@ -7,7 +7,7 @@ from distreid.errors import UserError
 
 
 def dense_jaccard(features_ND: NDArray[np.floating], k1: int, k2: int) -> NDArray[np.float64]:
-    """J of all pairs, [N, N] (the encoding is that of `distreid.labels.jaccard`)."""
+    """J of all pairs, [N, N] (the encoding is that of `distreid.retrieval.reciprocal`)."""
     unit_ND = features_ND.astype(np.float64)
     unit_ND /= np.linalg.norm(unit_ND, axis=1, keepdims=True)
     squared_NN = np.stack([np.square(unit_ND - row_D).sum(1) for row_D in unit_ND])

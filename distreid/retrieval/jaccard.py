@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from distreid.errors import UserError
-from distreid.labels import pair_kernels as kernels
-from distreid.labels.jaccard import Csr, stack
-from distreid.labels.threads import map_blocks
+from distreid.retrieval import jaccard_kernels as kernels
+from distreid.retrieval.blocks import map_blocks
+from distreid.retrieval.reciprocal import Csr, stack
 
 # Smaller distances are what float64 leaves of a zero; they become an exact zero, so that identical points stay within eps = 0.
 ROUNDING_NOISE = 1e-12

@@ -3,12 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.labels import clustering, jaccard, neighbours, pairs, quality
-from distreid.labels.jaccard import Csr
-from distreid.labels.lists import Lists, Neighbours
-from distreid.labels.neighbours import Progress
-from distreid.labels.pairs import Pairs, Weights
-from distreid.labels.prepare import Prepared
+from distreid.labels import quality
+from distreid.labels.cpu import clustering
+from distreid.retrieval import jaccard as pairs
+from distreid.retrieval import neighbours
+from distreid.retrieval import reciprocal as jaccard
+from distreid.retrieval.jaccard import Pairs, Weights
+from distreid.retrieval.lists import Lists, Neighbours
+from distreid.retrieval.neighbours import Progress
+from distreid.retrieval.prepare import Prepared
+from distreid.retrieval.reciprocal import Csr
 
 
 class CpuStages:

@@ -5,14 +5,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.device import clustering, jaccard, neighbours, pairs
-from distreid.labels.device.jaccard import Sparse
-from distreid.labels.device.pairs import DevicePairs, Weights
-from distreid.labels.device.tensors import Features, to_device
-from distreid.labels.lists import Lists, Neighbours
-from distreid.labels.neighbours import Progress
-from distreid.labels.prepare import Prepared
+from distreid.labels.gpu import clustering, jaccard, neighbours, pairs
+from distreid.labels.gpu.jaccard import Sparse
+from distreid.labels.gpu.pairs import DevicePairs, Weights
+from distreid.labels.gpu.tensors import Features, to_device
 from distreid.labels.quality import silhouette_of
+from distreid.retrieval.lists import Lists, Neighbours
+from distreid.retrieval.neighbours import Progress
+from distreid.retrieval.prepare import Prepared
 
 
 class DeviceStages:
