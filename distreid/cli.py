@@ -303,16 +303,14 @@ def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 
 def _label(options: argparse.Namespace) -> None:
     from distreid.labels import load_camids, load_features, make_pseudo_labels, save_labels
+    from distreid.labels.settings import label_settings
     from distreid.terminal import labels_text
 
+    given = {name: getattr(options, name) for name in ("k1", "k2", "p", "min_samples", "neighbours")}
     labels = make_pseudo_labels(
         load_features(options.features),
-        camids_N=load_camids(options.camids) if options.camids else None,
-        neighbours=options.neighbours,
-        k1=options.k1,
-        k2=options.k2,
-        p=options.p,
-        min_samples=options.min_samples,
+        label_settings(**{name: value for name, value in given.items() if value is not None}),
+        camids=load_camids(options.camids) if options.camids else None,
         eps=options.eps,
         device=options.device,
     )

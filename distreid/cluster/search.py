@@ -55,11 +55,11 @@ def _search_part(whole: Any, k: int, groups: tuple[int, int], threads: int, on_g
 
     prepared, apart_U = whole
     if on_gpu:
-        from distreid.labels.api import check_device
+        from distreid.labels.api import label_device
         from distreid.labels.gpu import neighbours as on_device
         from distreid.labels.gpu.tensors import Features
 
-        check_device("cuda")
+        label_device("cuda")
         features = Features.of(prepared, torch.device("cuda"))
         return on_device.nearest(prepared, features, k, apart_U=apart_U, queries_Q=np.arange(*groups))
     from distreid.retrieval.neighbours import nearest

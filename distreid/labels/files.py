@@ -1,13 +1,17 @@
 """Features in, labels out: .npy and .npz without pickle."""
 
-import os
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
+from distreid.files import atomic_write
+
+if TYPE_CHECKING:
+    from distreid.labels.api import PseudoLabels
 
 
 def load_features(path: str | Path) -> NDArray[np.floating]:
@@ -51,16 +55,7 @@ def _load(path: Path, name: str) -> NDArray:
         ) from error
 
 
-def write_npz(path: Path, **arrays: NDArray[np.generic] | np.generic) -> None:
-    """Write an .npz under a temporary name, then put it in place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def save_labels(path: str | Path, labels: "PseudoLabels") -> None:
+    """Write `labels`, `centers` and `eps` as an .npz, atomically. UserError when it cannot be written."""
+    with atomic_write(Path(path)) as stream:
+        np.savez(stream, labels=labels.labels, centers=labels.centers, eps=np.float64(labels.eps))

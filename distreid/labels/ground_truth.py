@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from distreid.labels.quality import agreement, pairs_together
 
 
-def oracle(labels_N: NDArray[np.int64], pids_N: NDArray[np.int64]) -> dict[str, float]:
+def score_clusters(labels_N: NDArray[np.int64], pids_N: NDArray[np.int64]) -> dict[str, float]:
     """Pairwise precision, recall and F-score, adjusted Rand index, normalised mutual information (arithmetic mean), in [0, 1].
 
     An outlier counts as a cluster of its own [decided], so that leaving images out costs recall. Images whose identity is not known

@@ -7,8 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.labels.gpu.neighbours import nearest as exact_nearest
-from distreid.labels.gpu.tensors import Features
 from distreid.retrieval import neighbour_kernels as kernels
 from distreid.retrieval.blocks import blocks, run_blocks
 from distreid.retrieval.lists import NONE, Neighbours
@@ -44,7 +42,7 @@ class ApproximateSearch:
         candidates_UC = self._candidates(self._index(prepared, k), prepared, min(k + SPARE, count))
         found = to_rows(prepared, *_rank(prepared, candidates_UC, k, self._threads))
         sample_Q = np.unique(np.linspace(0, count - 1, RECALL_SAMPLE).astype(np.int64))
-        exact_Qk, _ = exact_nearest(prepared, Features.of(prepared, torch.device("cpu")), k, queries_Q=sample_Q)
+        exact_Qk = _exact(prepared, sample_Q, k)
         hits = sum(len(np.intersect1d(ours, exact)) for ours, exact in zip(found[0][sample_Q], exact_Qk, strict=True))
         self.recall = hits / exact_Qk.size
         return found
@@ -78,9 +76,25 @@ class ApproximateSearch:
         return candidates_UC
 
 
-def _unit(prepared: Prepared, groups_B: NDArray[np.int64]) -> NDArray[np.float32]:
+def _unit(prepared: Prepared, groups_B: NDArray[np.int64], kind: type[np.floating] = np.float32) -> NDArray[np.floating]:
     rows_B = prepared.first_U[groups_B]
-    return (prepared.x_ND[rows_B] * prepared.inverse_norms_N[rows_B, None]).astype(np.float32)
+    return (prepared.x_ND[rows_B] * prepared.inverse_norms_N[rows_B, None]).astype(kind)
+
+
+def _exact(prepared: Prepared, groups_Q: NDArray[np.int64], k: int) -> NDArray[np.int32]:
+    """The k nearest rows of some groups, by plain float64 products."""
+    count = len(prepared.first_U)
+    kept, queries_QD = min(k, count), torch.from_numpy(_unit(prepared, groups_Q, np.float64))
+    cosines_Qk, groups_Qk = torch.empty(len(groups_Q), 0, dtype=torch.float64), torch.empty(len(groups_Q), 0, dtype=torch.int64)
+    for start, stop in blocks(count, BLOCK):
+        product_QB = queries_QD @ torch.from_numpy(_unit(prepared, np.arange(start, stop), np.float64)).T
+        cosines_QC = torch.cat([cosines_Qk, product_QB], 1)
+        groups_QC = torch.cat([groups_Qk, torch.arange(start, stop).expand(len(groups_Q), -1)], 1)
+        cosines_Qk, at = cosines_QC.topk(min(kept, cosines_QC.shape[1]), dim=1)
+        groups_Qk = groups_QC.gather(1, at)
+    wide_Qk, squared_Qk = np.full((len(groups_Q), k), NONE, np.int32), np.full((len(groups_Q), k), np.inf)
+    wide_Qk[:, :kept], squared_Qk[:, :kept] = groups_Qk.numpy(), 2 - 2 * cosines_Qk.numpy()
+    return to_rows(prepared, wide_Qk, squared_Qk)[0]
 
 
 def _rank(

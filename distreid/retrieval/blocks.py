@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
+Progress = Callable[[int, int], None]  # (done, of all)
 
 
 def blocks(total: int, size: int) -> Iterator[tuple[int, int]]:
@@ -21,7 +22,7 @@ def map_blocks(work: Callable[[int, int], T], total: int, size: int, threads: in
         for start, stop in blocks(total, size):
             yield work(start, stop)
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="distreid-labels") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="distreid-rows") as pool:
         waiting: deque[Future[T]] = deque()
         for start, stop in blocks(total, size):
             if len(waiting) == 2 * threads:
@@ -35,6 +36,11 @@ def run_blocks(work: Callable[[int, int], None], total: int, size: int, threads:
     """`map_blocks` for work that writes its rows in place."""
     for _ in map_blocks(work, total, size, threads):
         pass
+
+
+def run_slices(work: Callable[[int, int], None], total: int, threads: int) -> None:
+    """`run_blocks` with one even slice for each thread."""
+    run_blocks(work, total, -(-total // threads), threads)
 
 
 def peak_memory_bytes() -> int:

@@ -1,25 +1,29 @@
-"""The pairs of points with J < 1: all of them as a graph, or only the nearest, which are all that eps and DBSCAN look at."""
+"""Sparse Jaccard distances: J(i, j) = 1 − m / (2 − m) with m = Σ_g min(V_ig, V_jg), of all pairs with J < 1 or of the near ones.
 
-from collections.abc import Callable, Iterator
+Rows of V sum to 1, hence the form. Two rows overlap by way of V's columns, so the pairs that share none, the most by far, are
+never looked at; J is 1 for them.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from threading import Lock
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from distreid.errors import UserError
-from distreid.retrieval import jaccard_kernels as kernels
 from distreid.retrieval.blocks import map_blocks
-from distreid.retrieval.reciprocal import Csr, stack
+from distreid.retrieval.reciprocal import ROWS, Csr, stack
 
 # Smaller distances are what float64 leaves of a zero; they become an exact zero, so that identical points stay within eps = 0.
 ROUNDING_NOISE = 1e-12
 # Pairs that may be held per point, at 12 bytes each. Ordinary features have 50 to 1,000 with J < 1.
 MAX_PAIRS_PER_POINT = 4000
-ROWS = 512
-# Share of the rows on which the distance of the nearest `asked` pairs is estimated.
-SAMPLED = 32
+PIECE = 1 << 21  # pairs after which a compiled loop hands over what it has: each thread holds no more than this beside the graph
+
+Piece = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]  # (pairs of each row, w, J)
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,9 @@ class Weights:
     sizes_U: NDArray[np.int64]
 
     @classmethod
-    def of(cls, weights: Csr, num_columns: int, sizes_U: NDArray[np.int64]) -> "Weights":
+    def of(cls, rows: Csr, num_columns: int, sizes_U: NDArray[np.int64]) -> "Weights":
         """V, [U, num_columns], given by row."""
-        rows = (weights.indptr, weights.indices, weights.data)
-        return cls(rows + kernels.transpose(num_columns, *rows), sizes_U)
+        return cls(by_row_and_column(rows, rows, num_columns), sizes_U)
 
 
 @dataclass(frozen=True)
@@ -51,29 +54,12 @@ class Pairs:
         """Entries in memory."""
         return len(self.graph.data)
 
-
-class Near(Protocol):
-    """What any engine's pairs can be asked."""
-
-    @property
-    def cutoff(self) -> float: ...
-    @property
-    def near(self) -> int: ...
-
-
-NearPairs = TypeVar("NearPairs", bound=Near)
-
-
-def enough_pairs(within: Callable[[float], NearPairs], sampled: NDArray[np.float64], asked: int) -> NearPairs:
-    """At least the `asked` nearest pairs (with copies of points, which are at distance 0), or all with J < 1 if these are fewer.
-
-    within: all pairs up to a cutoff. sampled: all distances from every SAMPLED-th point, which tell about how far to look; if that
-    falls short, everything is taken. The result is exact either way.
-    """
-    # Half more than the estimate, and a few dozen for small samples.
-    rank = int(1.5 * asked / SAMPLED) + 64
-    pairs = within(float(np.partition(sampled, rank)[rank]) if rank < len(sampled) else 1.0)
-    return within(1.0) if pairs.cutoff < 1 and pairs.near < asked else pairs
+    def within(self, eps: float) -> "Pairs":
+        """The pairs with J ≤ eps alone (`total` and `near` stay those of the whole)."""
+        kept = self.graph.data <= eps
+        starts = np.concatenate([[0], np.cumsum(kept)])
+        graph = Csr(starts[self.graph.indptr], self.graph.indices[kept], self.graph.data[kept])
+        return Pairs(graph, self.cutoff, self.total, self.near)
 
 
 def check_linear(held: int, count: int) -> None:
@@ -87,33 +73,40 @@ def check_linear(held: int, count: int) -> None:
 
 
 def pairs_within(weights: Weights, cutoff: float, threads: int) -> Pairs:
-    """All pairs with J ≤ cutoff (1: all with J < 1). UserError when they would not stay linear in the points."""
+    """All pairs with J ≤ cutoff (1: all with J < 1). UserError when they would not stay linear in the points; they are counted as
+    they are found, so that memory stays linear on the way there too."""
     count = len(weights.sizes_U)
-    kept = total = 0
+    held = total = 0
+    lock = Lock()
 
-    def pieces() -> Iterator[tuple[NDArray, NDArray, NDArray]]:
-        nonlocal kept, total
-        blocks = map_blocks(
-            lambda start, stop: kernels.pair_block(start, stop, 1, cutoff, ROUNDING_NOISE, weights.sizes_U, weights.v),
-            count,
-            ROWS,
-            threads,
-        )
-        for lengths, columns, values, stored in blocks:
-            kept, total = kept + len(columns), total + stored
-            check_linear(kept, count)
-            yield lengths, columns, values
+    def block(start: int, stop: int) -> list[Piece]:
+        nonlocal held, total
+        pieces = []
+        for piece, stored in _pieces(weights, start, stop, 1, cutoff):
+            with lock:
+                held, total = held + len(piece[1]), total + stored
+                check_linear(held, count)
+            pieces.append(piece)
+        return pieces
 
-    graph = stack(pieces())
+    graph = stack(piece for pieces in map_blocks(block, count, ROWS, threads) for piece in pieces)
     zeros = zero_pairs(weights.sizes_U)
     near = int(copies_of(graph, weights.sizes_U).sum()) + zeros if zeros else len(graph.data)
     return Pairs(graph, cutoff, total, near)
 
 
-def nearest_pairs(weights: Weights, asked: int, threads: int) -> Pairs:
-    """At least the `asked` nearest pairs, see `enough_pairs`."""
-    *_, sampled, _ = kernels.pair_block(0, len(weights.sizes_U), SAMPLED, 1.0, ROUNDING_NOISE, weights.sizes_U, weights.v)
-    return enough_pairs(lambda cutoff: pairs_within(weights, cutoff, threads), sampled, asked)
+def sample_distances(weights: Weights, step: int) -> Iterator[NDArray[np.float64]]:
+    """J < 1 of the pairs u < w of every `step`-th point u, a piece at a time: all of them may be far more than memory holds."""
+    for (_, _, distances), _ in _pieces(weights, 0, len(weights.sizes_U), step, 1.0):
+        yield distances
+
+
+def _pieces(weights: Weights, start: int, stop: int, step: int, cutoff: float) -> Iterator[tuple[Piece, int]]:
+    """The pairs of rows start..stop by `step` and how many pairs of points have J < 1, in pieces of about PIECE pairs at most."""
+    while start < stop:
+        block = _pair_block(start, stop, step, cutoff, PIECE, ROUNDING_NOISE, weights.sizes_U, weights.v)
+        lengths, columns, distances, stored, start = block
+        yield (lengths, columns, distances), stored
 
 
 def copies_of(graph: Csr, sizes_U: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -136,3 +129,100 @@ def symmetric(graph: Csr) -> csr_matrix:
     both = csr_matrix((entries, places), shape=(count, count))
     both.sort_indices()
     return both
+
+
+def by_row_and_column(rows: Csr, others: Csr, num_columns: int) -> tuple[NDArray, ...]:
+    """`v` of the kernels: (indptr, indices, data, column starts, column rows, column values, place of each entry of `others` in its
+    column). `rows` are compared with `others`; rows ascend within a column, so what follows a row's own place, where the two are
+    the same, are the rows after it."""
+    return (rows.indptr, rows.indices, rows.data, *_transpose(num_columns, others.indptr, others.indices, others.data))
+
+
+@njit(cache=True, nogil=True)
+def _transpose(num_columns: int, indptr: NDArray, indices: NDArray, data: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """The same entries by column: (starts, rows, values, place of each row-wise entry)."""
+    starts = np.zeros(num_columns + 1, np.int64)
+    for e in range(indices.shape[0]):
+        starts[indices[e] + 1] += 1
+    for c in range(num_columns):
+        starts[c + 1] += starts[c]
+    fill = starts[:-1].copy()
+    rows = np.empty(indices.shape[0], np.int32)
+    values = np.empty(indices.shape[0], np.float64)
+    places = np.empty(indices.shape[0], np.int64)
+    for row in range(indptr.shape[0] - 1):
+        for e in range(indptr[row], indptr[row + 1]):
+            place = fill[indices[e]]
+            rows[place] = row
+            values[place] = data[e]
+            places[e] = place
+            fill[indices[e]] += 1
+    return starts, rows, values, places
+
+
+@njit(cache=True, nogil=True)
+def overlaps(u: int, after: bool, v: tuple, shared_U: NDArray, touched_U: NDArray) -> int:
+    """Adds m(u, w) to the zeroed `shared_U[w]` for all rows w (or only those after u) that share a column with u; lists them in
+    `touched_U`, returns how many. The order of summation is that of u's entries."""
+    indptr, indices, data, starts, rows, values, places = v
+    found = 0
+    for e in range(indptr[u], indptr[u + 1]):
+        mine = data[e]
+        begin = places[e] + 1 if after else starts[indices[e]]
+        for place in range(begin, starts[indices[e] + 1]):
+            w = rows[place]
+            before = shared_U[w]
+            # Written always, counted when new: a branch here would be mispredicted half of the time.
+            touched_U[found] = w
+            found += before == 0.0
+            shared_U[w] = before + min(mine, values[place])
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _pair_block(
+    start: int, stop: int, step: int, cutoff: float, most: int, noise: float, sizes_U: NDArray, v: tuple
+) -> tuple[NDArray, NDArray, NDArray, int, int]:
+    """J of the pairs u < w for u from `start` by `step`, until `stop` or more than `most` are found: (pairs per row, w, J) of those
+    with J ≤ cutoff, how many pairs of points (copies counted) have J < 1, and the row to go on with."""
+    count = sizes_U.shape[0]
+    lengths = np.zeros((stop - start + step - 1) // step, np.int64)
+    columns = np.empty(1 << 14, np.int32)
+    values = np.empty(columns.shape[0], np.float64)
+    shared_U = np.zeros(count, np.float64)
+    touched_U = np.empty(count + 1, np.int32)
+    # J ≤ cutoff means m ≥ least; a little less, and the exact test follows.
+    least = 2.0 * (1.0 - cutoff) / (2.0 - cutoff) * (1.0 - 1e-12)
+    total = 0
+    at = 0
+    done = 0
+    u = start
+    while u < stop and at <= most:
+        found = overlaps(u, True, v, shared_U, touched_U)
+        if at + found > columns.shape[0]:
+            room = 2 * columns.shape[0] + found
+            more_columns = np.empty(room, np.int32)
+            more_values = np.empty(room, np.float64)
+            more_columns[:at] = columns[:at]
+            more_values[:at] = values[:at]
+            columns = more_columns
+            values = more_values
+        begin = at
+        for f in range(found):
+            w = touched_U[f]
+            shared = shared_U[w]
+            shared_U[w] = 0.0
+            total += sizes_U[u] * sizes_U[w]
+            if shared < least:
+                continue
+            distance = 1.0 - shared / (2.0 - shared)
+            if distance < noise:
+                distance = 0.0
+            if distance <= cutoff:
+                columns[at] = w
+                values[at] = distance
+                at += 1
+        lengths[done] = at - begin
+        done += 1
+        u += step
+    return lengths[:done].copy(), columns[:at].copy(), values[:at].copy(), total, u

@@ -1,7 +1,5 @@
 """Exact k nearest neighbours in linear memory: half of one low-precision product finds candidates, float64 ranks them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distreid.retrieval import neighbour_kernels as kernels
-from distreid.retrieval.blocks import blocks, run_blocks
+from distreid.retrieval.blocks import Progress, blocks, run_blocks
 from distreid.retrieval.lists import NONE, Neighbours
 from distreid.retrieval.prepare import Prepared
+from distreid.retrieval.products import fast_bfloat16, full_float32
 
 Precision = Literal["auto", "bfloat16", "float32"]
-Progress = Callable[[int, int], None]
 
 # Columns added to the product: h in three parts, and three ones; padded, since the matrix units like widths divisible by 32.
 EXTRA = 32
@@ -54,12 +52,6 @@ class LowPrecision:
         return left_RW
 
 
-def fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return torch.backends.mkldnn.is_available() and any(getattr(torch.cpu, name, bool)() for name in probes)
-
-
 def round_features(prepared: Prepared, dtype: torch.dtype, device: torch.device | str = "cpu") -> LowPrecision:
     """The left and right operand of the products and their error bound, block by block."""
     first_U, dim = prepared.first_U, prepared.x_ND.shape[1]
@@ -93,17 +85,6 @@ def round_features(prepared: Prepared, dtype: torch.dtype, device: torch.device 
     magnitude_U = norm_U * norm_U.max() + h_U + h_U.max()
     noise_U = 1.1 * (dim + EXTRA + 4) * unit_error * magnitude_U + 1e-12
     return LowPrecision(a_UW, slack_U, noise_U, rounding=1.01 * (2.0**-8 if dtype == torch.bfloat16 else 2.0**-24))
-
-
-@contextmanager
-def full_float32_products() -> Iterator[None]:
-    """Training code may have allowed TF32 or bfloat16 inside float32 products; the error bound holds without them only."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def nearest(
@@ -143,7 +124,7 @@ def nearest(
     data = (prepared.x_ND, prepared.inverse_norms_N, prepared.first_U)
     apart = None if apart_U is None else torch.from_numpy(apart_U)
     buffer = torch.empty(block_rows * min(block_columns, count), dtype=low.a_UW.dtype)
-    with full_float32_products():
+    with full_float32():
         for row0 in range(first, last, block_rows):
             row1 = min(row0 + block_rows, last)
             left_RW = low.left(slice(row0, row1))

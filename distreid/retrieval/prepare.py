@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.labels.settings import check_cameras
 from distreid.retrieval import distances as kernels
 from distreid.retrieval.blocks import run_blocks
 
@@ -64,7 +63,7 @@ def prepare(features_ND: NDArray[np.floating], k1: int, threads: int, camids_N: 
     if not first_N.any():
         raise UserError(f"all {count} features are identical: the network has collapsed, or the file is not what it should be")
     if camids_N is not None:
-        cameras, camera_N = np.unique(check_cameras(camids_N, count), return_inverse=True)
+        cameras, camera_N = np.unique(camids_N, return_inverse=True)
         _, first_of_both, both_N = np.unique(first_N * len(cameras) + camera_N, return_index=True, return_inverse=True)
         first_N = first_of_both[both_N]
     return Prepared(x_ND, inverse_norms_N, *_groups(first_N))

@@ -14,9 +14,9 @@ from distreid.config import load_config
 from distreid.data import ImageStore, select
 from distreid.data.loader import View
 from distreid.errors import UserError
-from distreid.labels import load_features
-from distreid.labels.api import K1, K2, P
+from distreid.labels import LabelSettings, load_features
 from distreid.labels.grid import label_grid
+from distreid.labels.settings import label_settings
 from distreid.launch import packed, train
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
@@ -39,9 +39,7 @@ class Given:
     name: str
     features_ND: NDArray[np.floating]
     pids_N: NDArray[np.int64] | None
-    k1: int
-    k2: int
-    p: float
+    settings: LabelSettings
     out: Path
 
 
@@ -64,14 +62,14 @@ def sweep_labels(
         ps: by default 16 values from an eighth to eight times the configuration's p.
     """
     given = _given(source, overrides, device)
-    ps = sorted(ps) if ps else [float(f"{p:.3g}") for p in np.geomspace(given.p / 8, given.p * 8, 16)]
+    ps = sorted(ps) if ps else [float(f"{p:.3g}") for p in np.geomspace(given.settings.p / 8, given.settings.p * 8, 16)]
     least = sorted(min_samples or MIN_SAMPLES)
-    settings = {"k1": k1 or given.k1, "k2": k2 or given.k2}
+    settings = label_settings(given.settings, **{name: k for name, k in (("k1", k1), ("k2", k2)) if k is not None})
     out = out or given.out
     with bar("neighbours") as progress:
-        cells = label_grid(given.features_ND, ps, least, pids_N=given.pids_N, device=device, progress=progress, **settings)
+        cells = label_grid(given.features_ND, ps, least, settings, pids=given.pids_N, device=device, progress=progress)
         rows = list(cells)
-    write_rows(out / "grid.parquet", rows, {"features": given.name} | {name: str(value) for name, value in settings.items()})
+    write_rows(out / "grid.parquet", rows, {"features": given.name, "k1": str(settings.k1), "k2": str(settings.k2)})
     advice = _advice(rows)
     _write_page(out / "grid.html", given, rows, ps, least, advice)
     head = f"{given.name}: {len(given.features_ND):,} features, {len(rows)} cells; quality × 100 (outliers count 0):"
@@ -82,9 +80,8 @@ def sweep_labels(
 
 def _given(source: Path, overrides: Sequence[str], device: str) -> Given:
     if source.suffix in (".npy", ".npz"):
-        return Given(
-            str(source), load_features(source), _identities(source), K1, K2, P, source.with_name(f"{source.stem}-labels-sweep")
-        )
+        out = source.with_name(f"{source.stem}-labels-sweep")
+        return Given(str(source), load_features(source), _identities(source), LabelSettings(), out)
     if source.is_dir():
         if overrides:
             raise UserError(f"{overrides[0]}: a run keeps its settings; --p, --min-samples, --k1 and --k2 change the grid")
@@ -125,9 +122,8 @@ def _of_checkpoint(checkpoint: Path, out: Path, device: str) -> Given:
             precision=precision,
             progress=lambda done: progress(done, len(split)),
         )
-    how = config.labels
     pids_N = split.pids if (split.pids >= 0).any() else None
-    return Given(f"{store.name} by {file.parent.parent.name}/{file.stem}", features_ND, pids_N, how.k1, how.k2, how.p, out)
+    return Given(f"{store.name} by {file.parent.parent.name}/{file.stem}", features_ND, pids_N, config.labels, out)
 
 
 def _advice(rows: Sequence[Row]) -> list[str]:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from distreid.errors import UserError
 from distreid.labels import PseudoLabels, make_pseudo_labels
 from distreid.labels.cpu.stages import CpuStages
-from distreid.labels.gpu import DeviceStages, pairs
+from distreid.labels.gpu import TorchStages, pairs
 from distreid.labels.gpu import neighbours as device_neighbours
 from distreid.labels.gpu.tensors import Features, squared_distances
+from distreid.labels.stages import nearest_pairs
 from distreid.retrieval.lists import plain_lists
 from distreid.retrieval.neighbours import nearest
 from distreid.retrieval.prepare import prepare
-from tests.labels.test_engine import KINDS, draw_features
+from tests.features import KINDS, draw_features
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 def label_on(device: torch.device, features_ND: np.ndarray, **how: Any) -> PseudoLabels:
-    return make_pseudo_labels(features_ND, stages=DeviceStages(device), threads=1, **how)
+    return make_pseudo_labels(features_ND, stages=TorchStages(device), threads=1, **how)
 
 
 @settings(max_examples=30, deadline=None)
@@ -52,7 +53,7 @@ def test_gives_what_the_compiled_engine_gives(kind, count, dim, k1, k2_share, p,
     features_ND = draw_features(kind, count, dim, seed)
     how = {"k1": k1, "k2": max(1, round(k2_share * k1)), "p": p, "min_samples": min_samples}
     if cameras:
-        how["camids_N"] = np.arange(count) % cameras
+        how["camids"] = np.arange(count) % cameras
     try:
         expected = make_pseudo_labels(features_ND, **how)
     except UserError as error:
@@ -72,13 +73,15 @@ def test_a_larger_set_gives_equal_neighbours_distances_and_labels(device: torch.
     features_ND = draw_features("clustered", 3000, 96, 2)
     features_ND[2000:2200] = features_ND[:200]
     prepared = prepare(features_ND, 30, 1)
-    compiled, ours = CpuStages(1), DeviceStages(device)
+    compiled, ours = CpuStages(1), TorchStages(device)
     lists = plain_lists(prepared, 30, 6, compiled.search)
     found = ours.search(prepared, 30)
     np.testing.assert_array_equal(found[0], lists.neighbours_Uk)
     assert found[1].tobytes() == lists.squared_Uk.tobytes()
-    expected = compiled.nearest_pairs(compiled.expand(compiled.reciprocal(prepared, lists), prepared, lists), 20_000)
-    near = ours.nearest_pairs(ours.expand(ours.reciprocal(prepared, lists), prepared, lists), 20_000)
+    expected, near = (
+        nearest_pairs(engine, engine.expand(engine.reciprocal(prepared, lists), prepared, lists), prepared.sizes, 20_000)
+        for engine in (compiled, ours)
+    )
     assert (near.held, near.total, near.near) == (expected.held, expected.total, expected.near)
     rows = np.repeat(np.arange(len(prepared.first_U)), np.diff(expected.graph.indptr))
     order = np.lexsort((expected.graph.indices, rows))

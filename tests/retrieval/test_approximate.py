@@ -9,7 +9,7 @@ from distreid.errors import UserError
 from distreid.labels import make_pseudo_labels
 from distreid.retrieval.neighbours import nearest
 from distreid.retrieval.prepare import prepare
-from tests.labels.test_engine import draw_features
+from tests.features import draw_features
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
@@ -36,7 +36,7 @@ def test_recall_is_measured_and_distances_are_exact(kind) -> None:
 def test_cameras_need_exact_neighbours() -> None:
     pytest.importorskip("faiss", reason="faiss (extra `approximate`) is not installed")
     with pytest.raises(UserError, match="neighbours = ivf knows no cameras"):
-        make_pseudo_labels(draw_features("random", 60, 4, 0), neighbours="ivf", camids_N=np.arange(60) % 2)
+        make_pseudo_labels(draw_features("random", 60, 4, 0), neighbours="ivf", camids=np.arange(60) % 2)
 
 
 def test_a_missing_faiss_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

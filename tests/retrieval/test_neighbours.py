@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from distreid.labels.gpu import DeviceStages
+from distreid.labels import reference
+from distreid.labels.gpu import TorchStages
 from distreid.retrieval.neighbours import nearest, round_features
 from distreid.retrieval.prepare import prepare
-from tests.labels import oracle
-from tests.labels.test_engine import draw_features
+from tests.features import draw_features
 
 
 def expected_neighbours(features_ND, k):
-    return np.argsort(oracle.squared_distances(features_ND), axis=1, kind="stable")[:, :k]
+    return np.argsort(reference.squared_distances(features_ND), axis=1, kind="stable")[:, :k]
 
 
 @pytest.mark.parametrize("kind", ["random", "clustered", "half_copies", "few_values", "one_crowd"])
@@ -61,7 +61,7 @@ def test_the_error_bound_holds(dtype, shape) -> None:
     prepared = prepare(features_ND, 3, 1)
     low = round_features(prepared, dtype)
     half_NN = torch.mm(low.left(slice(None)), low.a_UW.T).double().numpy()
-    true_NN = np.sqrt(oracle.squared_distances(features_ND))
+    true_NN = np.sqrt(reference.squared_distances(features_ND))
     upper_NN = ((true_NN + low.slack_U[:, None]) ** 2 / 2 + low.noise_U[:, None]) * (1 + low.rounding)
     nearer_NN = np.maximum(true_NN - low.slack_U[:, None], 0)
     lower_NN = nearer_NN**2 / 2 * (1 - low.rounding) - 2 * low.noise_U[:, None]
@@ -102,14 +102,14 @@ def test_points_that_are_kept_apart(precision) -> None:
     features_ND[150:160] = features_ND[:10]
     for camids_N in (np.arange(300) % 5, np.where(np.arange(300) % 60 == 0, 1, 0)):
         prepared = prepare(features_ND, 1, 1, camids_N)
-        squared_NN = oracle.squared_distances(features_ND)
+        squared_NN = reference.squared_distances(features_ND)
         squared_NN[camids_N[:, None] == camids_N] = np.inf
         expected_Nk = np.argsort(squared_NN, axis=1, kind="stable")[:, :12]
         expected_Nk[np.take_along_axis(squared_NN, expected_Nk, 1) == np.inf] = -1
         apart_U = camids_N[prepared.first_U]
         for ours in (
             nearest(prepared, 12, apart_U=apart_U, precision=precision, threads=2, block_rows=64, block_columns=90),
-            DeviceStages(torch.device("cpu")).search(prepared, 12, apart_U=apart_U),
+            TorchStages(torch.device("cpu")).search(prepared, 12, apart_U=apart_U),
         ):
             np.testing.assert_array_equal(ours[0][prepared.group_N], expected_Nk)
             assert ((ours[0] == -1) == np.isinf(ours[1])).all()

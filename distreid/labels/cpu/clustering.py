@@ -1,59 +1,14 @@
-"""eps from a proportion of nearest pairs, DBSCAN on a sparse graph, centres."""
+"""DBSCAN on a sparse graph, silhouettes and the centres of clusters, compiled."""
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
 from distreid.retrieval.blocks import run_blocks
 from distreid.retrieval.distances import normalized_row
-from distreid.retrieval.jaccard import Pairs, copies_of, zero_pairs
+from distreid.retrieval.jaccard import overlaps
 from distreid.retrieval.prepare import Prepared
 from distreid.retrieval.reciprocal import Csr
-
-
-def pairs_asked(p: float, count: int) -> int:
-    """round(p · N(N−1)/2), at least one."""
-    total = count * (count - 1) // 2
-    asked = round(p * total)
-    if asked < 1:
-        raise UserError(f"p = {p} asks for none of the {total:,} pairs of {count} features: use p ≥ {1 / max(total, 1):.1e}")
-    return asked
-
-
-def mean_of_smallest(values: NDArray[np.float64], asked: int, copies: NDArray[np.int64] | None, zeros: int) -> float:
-    """Mean of the `asked` smallest of: `zeros` zeros, the `values` (each `copies` times), and ones without end.
-
-    The same to the last bit however many larger values are given: they are summed in ascending order.
-    """
-    remaining = max(asked - zeros, 0)
-    if copies is None:
-        taken = min(remaining, len(values))
-        total = float(np.sort(np.partition(values, taken - 1)[:taken]).sum()) if taken else 0.0
-    else:
-        order = np.argsort(values, kind="stable")
-        upto = np.cumsum(copies[order])
-        times = np.clip(remaining - (upto - copies[order]), 0, copies[order])
-        used = np.count_nonzero(times)
-        total, taken = float((values[order[:used]] * times[:used]).sum()), int(times.sum())
-    return (total + (remaining - taken)) / asked
-
-
-def check_enough(asked: int, stored: int, count: int) -> None:
-    """UserError when more pairs are asked for than have J < 1: their mean would say nothing about the features."""
-    if asked > stored:
-        largest = stored / (count * (count - 1) // 2)
-        raise UserError(
-            f"p asks for the {asked:,} nearest pairs but only {stored:,} pairs share neighbours: use p ≤ {largest:.1e}, or give eps"
-        )
-
-
-def eps_of_pairs(pairs: Pairs, sizes_U: NDArray[np.int64], asked: int) -> float:
-    """eps of groups of copies: a pair of groups stands for all pairs between them, a group for its pairs at distance 0."""
-    zeros = zero_pairs(sizes_U)
-    check_enough(asked, pairs.total + zeros, int(sizes_U.sum()))
-    copies = copies_of(pairs.graph, sizes_U) if zeros else None
-    return mean_of_smallest(pairs.graph.data, asked, copies, zeros)
 
 
 @njit(cache=True, nogil=True)
@@ -108,12 +63,45 @@ def _dbscan(indptr: NDArray, indices: NDArray, data: NDArray, sizes: NDArray, ep
     return labels
 
 
-def dbscan_pairs(pairs: Csr, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
+def dbscan(pairs: Csr, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
     """DBSCAN's label of each group of identical points, given J of the pairs u < v; other entries are ignored.
 
     Numbered and assigned as scikit-learn does: clusters by their first core point, a border point to the first of its clusters.
     """
     return _dbscan(pairs.indptr, pairs.indices, pairs.data, sizes_U, eps, min_samples)
+
+
+@njit(cache=True, nogil=True)
+def silhouettes(
+    start: int, stop: int, chosen_S: NDArray, labels_U: NDArray, sizes_U: NDArray, sizes_K: NDArray, v: tuple, out_S: NDArray
+) -> None:
+    """Silhouette of the points chosen_S[start..stop]."""
+    count = sizes_U.shape[0]
+    shared_U = np.zeros(count, np.float64)
+    touched_U = np.empty(count + 1, np.int32)
+    similarity_K = np.zeros(sizes_K.shape[0], np.float64)
+    for s in range(start, stop):
+        u = chosen_S[s]
+        own = labels_U[u]
+        found = overlaps(u, False, v, shared_U, touched_U)
+        for f in range(found):
+            w = touched_U[f]
+            if labels_U[w] >= 0:
+                # Copies of the point itself are at distance 0; the point is not its own company.
+                same = 1.0 if w == u else shared_U[w] / (2.0 - shared_U[w])
+                similarity_K[labels_U[w]] += same * (sizes_U[w] - (w == u))
+        nearest = 0.0
+        for f in range(found):
+            label = labels_U[touched_U[f]]
+            if label >= 0 and label != own:
+                nearest = max(nearest, similarity_K[label] / sizes_K[label])
+        a = 1.0 - similarity_K[own] / max(sizes_K[own] - 1, 1)
+        b = 1.0 - nearest
+        out_S[s] = (b - a) / max(a, b) if sizes_K[own] > 1 and max(a, b) > 0.0 else 0.0
+        for f in range(found):
+            shared_U[touched_U[f]] = 0.0
+            if labels_U[touched_U[f]] >= 0:
+                similarity_K[labels_U[touched_U[f]]] = 0.0
 
 
 @njit(cache=True, nogil=True)

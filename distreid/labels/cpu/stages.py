@@ -1,16 +1,15 @@
 """The stages of a labelling on a CPU: compiled loops on a few threads."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.labels import quality
 from distreid.labels.cpu import clustering
-from distreid.retrieval import jaccard as pairs
-from distreid.retrieval import neighbours
-from distreid.retrieval import reciprocal as jaccard
+from distreid.retrieval import jaccard, neighbours, reciprocal
+from distreid.retrieval.blocks import Progress, run_blocks
 from distreid.retrieval.jaccard import Pairs, Weights
 from distreid.retrieval.lists import Lists, Neighbours
-from distreid.retrieval.neighbours import Progress
 from distreid.retrieval.prepare import Prepared
 from distreid.retrieval.reciprocal import Csr
 
@@ -25,23 +24,32 @@ class CpuStages:
         return neighbours.nearest(prepared, k, apart_U=apart_U, threads=self._threads, progress=self._progress)
 
     def reciprocal(self, prepared: Prepared, lists: Lists) -> Csr:
-        return jaccard.reciprocal_weights(prepared, lists, self._threads)
+        return reciprocal.reciprocal_weights(prepared, lists, self._threads)
 
     def expand(self, v: Csr, prepared: Prepared, lists: Lists) -> Weights:
-        expanded = jaccard.expand_queries(v, lists, self._threads)
+        expanded = reciprocal.expand_queries(v, lists.expansion_Uq, self._threads)
         return Weights.of(expanded, len(prepared.group_N), prepared.sizes)
 
+    def sample_distances(self, weights: Weights, step: int) -> Iterable[NDArray[np.float64]]:
+        return jaccard.sample_distances(weights, step)
+
     def pairs_within(self, weights: Weights, cutoff: float) -> Pairs:
-        return pairs.pairs_within(weights, cutoff, self._threads)
+        return jaccard.pairs_within(weights, cutoff, self._threads)
 
-    def nearest_pairs(self, weights: Weights, asked: int) -> Pairs:
-        return pairs.nearest_pairs(weights, asked, self._threads)
-
-    def eps(self, near: Pairs, sizes_U: NDArray[np.int64], asked: int) -> float:
-        return clustering.eps_of_pairs(near, sizes_U, asked)
+    def smallest(self, near: Pairs, sizes_U: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+        copies = jaccard.copies_of(near.graph, sizes_U) if (sizes_U > 1).any() else None
+        return near.graph.data, copies
 
     def dbscan(self, near: Pairs, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
-        return clustering.dbscan_pairs(near.graph, sizes_U, eps, min_samples)
+        return clustering.dbscan(near.graph, sizes_U, eps, min_samples)
 
-    def silhouette(self, weights: Weights, labels_U: NDArray[np.int64]) -> float:
-        return quality.silhouette(weights, labels_U, self._threads)
+    def silhouettes(
+        self, weights: Weights, chosen_S: NDArray[np.int64], labels_U: NDArray[np.int64], sizes_K: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        values_S = np.empty(len(chosen_S))
+
+        def part(start: int, stop: int) -> None:
+            clustering.silhouettes(start, stop, chosen_S, labels_U, weights.sizes_U, sizes_K, weights.v, values_S)
+
+        run_blocks(part, len(chosen_S), 256, self._threads)
+        return values_S

@@ -8,6 +8,6 @@ Why not cuML's DBSCAN(metric="precomputed"): it wants the dense N×N matrix (64 
 looks at the pairs within eps only, under 1% of it, and these are already on the device as a sparse graph.
 """
 
-from distreid.labels.gpu.stages import DeviceStages
+from distreid.labels.gpu.stages import TorchStages
 
-__all__ = ["DeviceStages"]
+__all__ = ["TorchStages"]

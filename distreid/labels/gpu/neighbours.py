@@ -5,9 +5,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distreid.labels.gpu.tensors import BUDGET, Features, spans, squared_distances, to_device
+from distreid.retrieval.blocks import Progress
 from distreid.retrieval.lists import NONE, Neighbours
-from distreid.retrieval.neighbours import LowPrecision, Progress, full_float32_products, round_features, to_rows
+from distreid.retrieval.neighbours import LowPrecision, round_features, to_rows
 from distreid.retrieval.prepare import Prepared
+from distreid.retrieval.products import full_float32
 
 BLOCK_ROWS = 2048
 BLOCK_COLUMNS = 1 << 15
@@ -30,7 +32,7 @@ def nearest(
     wanted = torch.arange(len(features.first_U), device=device) if queries_Q is None else to_device(queries_Q, device)
     rows_Qk = torch.full((len(wanted), k), NONE, device=device)
     squared_Qk = torch.full((len(wanted), k), torch.inf, dtype=torch.float64, device=device)
-    with full_float32_products():
+    with full_float32():
         for start, stop in spans(len(wanted), BLOCK_ROWS):
             _rank_block(features, low, wanted[start:stop], apart, rows_Qk[start:stop], squared_Qk[start:stop])
             if progress is not None:

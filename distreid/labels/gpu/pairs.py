@@ -1,16 +1,17 @@
 """The sparse Jaccard graph on a device: overlaps of the rows of V by way of its columns, sorted and summed in chunks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from distreid.labels.gpu.jaccard import Sparse
 from distreid.labels.gpu.tensors import BUDGET, offsets_of, ranges, segment_sums, sums_by_key
-from distreid.retrieval.jaccard import ROUNDING_NOISE, SAMPLED, check_linear, enough_pairs
+from distreid.retrieval.jaccard import ROUNDING_NOISE, check_linear
 
 CHUNK = BUDGET // 4  # overlaps summed at once; a few int64 and float64 temporaries each
 
@@ -47,6 +48,10 @@ class DevicePairs:
     @property
     def held(self) -> int:
         return len(self.distance_E)
+
+    def within(self, eps: float) -> "DevicePairs":
+        kept_E = self.distance_E <= eps
+        return replace(self, u_E=self.u_E[kept_E], w_E=self.w_E[kept_E], distance_E=self.distance_E[kept_E])
 
 
 def overlaps(weights: Weights, rows_R: Tensor, *, after: bool) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -96,11 +101,11 @@ def pairs_within(weights: Weights, cutoff: float) -> DevicePairs:
     return DevicePairs(u_E, w_E, distance_E, cutoff, total, near + int((sizes_U * (sizes_U - 1) // 2).sum()))
 
 
-def nearest_pairs(weights: Weights, asked: int) -> DevicePairs:
-    """At least the `asked` nearest pairs, see `distreid.retrieval.jaccard.enough_pairs`."""
-    every = torch.arange(0, len(weights.sizes_U), SAMPLED, device=weights.sizes_U.device)
-    sampled = torch.cat([jaccard_of(m_S) for _, _, m_S in overlaps(weights, every, after=True)])
-    return enough_pairs(lambda cutoff: pairs_within(weights, cutoff), sampled.cpu().numpy(), asked)
+def sample_distances(weights: Weights, step: int) -> Iterator[NDArray[np.float64]]:
+    """J < 1 of the pairs u < w of every `step`-th point u, a chunk at a time."""
+    every = torch.arange(0, len(weights.sizes_U), step, device=weights.sizes_U.device)
+    for _, _, m_S in overlaps(weights, every, after=True):
+        yield jaccard_of(m_S).cpu().numpy()
 
 
 def silhouettes(weights: Weights, chosen_S: Tensor, labels_U: Tensor, sizes_K: Tensor) -> Tensor:

@@ -1,21 +1,22 @@
 """The stages of a labelling on one device."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.gpu import clustering, jaccard, neighbours, pairs
+from distreid.labels.gpu import jaccard, neighbours, pairs
 from distreid.labels.gpu.jaccard import Sparse
 from distreid.labels.gpu.pairs import DevicePairs, Weights
 from distreid.labels.gpu.tensors import Features, to_device
-from distreid.labels.quality import silhouette_of
+from distreid.retrieval.blocks import Progress
 from distreid.retrieval.lists import Lists, Neighbours
-from distreid.retrieval.neighbours import Progress
 from distreid.retrieval.prepare import Prepared
 
 
-class DeviceStages:
+class TorchStages:
     """Implements `distreid.labels.stages.Stages`."""
 
     def __init__(self, device: torch.device, progress: Progress | None = None) -> None:
@@ -37,28 +38,57 @@ class DeviceStages:
         return jaccard.reciprocal_weights(self._on_device(prepared), lists)
 
     def expand(self, v: Sparse, prepared: Prepared, lists: Lists) -> Weights:
-        return Weights(jaccard.expand_queries(v, lists), self._sizes(prepared.sizes))
+        return Weights(jaccard.expand_queries(v, lists), to_device(prepared.sizes, self._device))
+
+    def sample_distances(self, weights: Weights, step: int) -> Iterable[NDArray[np.float64]]:
+        return pairs.sample_distances(weights, step)
 
     def pairs_within(self, weights: Weights, cutoff: float) -> DevicePairs:
         return pairs.pairs_within(weights, cutoff)
 
-    def nearest_pairs(self, weights: Weights, asked: int) -> DevicePairs:
-        return pairs.nearest_pairs(weights, asked)
-
-    def eps(self, near: DevicePairs, sizes_U: NDArray[np.int64], asked: int) -> float:
-        return clustering.eps_of_pairs(near, self._sizes(sizes_U), asked)
+    def smallest(self, near: DevicePairs, sizes_U: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        distance_E, order_E = torch.sort(near.distance_E, stable=True)
+        sizes, order_E = to_device(sizes_U, self._device), order_E[:count]
+        copies_E = sizes[near.u_E[order_E]] * sizes[near.w_E[order_E]]
+        return distance_E[:count].cpu().numpy(), copies_E.cpu().numpy()
 
     def dbscan(self, near: DevicePairs, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
-        return clustering.dbscan(near, self._sizes(sizes_U), eps, min_samples).cpu().numpy()
+        return dbscan(near, to_device(sizes_U, self._device), eps, min_samples).cpu().numpy()
 
-    def silhouette(self, weights: Weights, labels_U: NDArray[np.int64]) -> float:
-        labels = to_device(labels_U, self._device)
+    def silhouettes(
+        self, weights: Weights, chosen_S: NDArray[np.int64], labels_U: NDArray[np.int64], sizes_K: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        chosen, labels, sizes = (to_device(array, self._device) for array in (chosen_S, labels_U, sizes_K))
+        return pairs.silhouettes(weights, chosen, labels, sizes).cpu().numpy()
 
-        def values(chosen_S: NDArray[np.int64], sizes_K: NDArray[np.int64]) -> NDArray[np.float64]:
-            chosen, sizes = to_device(chosen_S, self._device), to_device(sizes_K, self._device)
-            return pairs.silhouettes(weights, chosen, labels, sizes).cpu().numpy()
 
-        return silhouette_of(values, labels_U, weights.sizes_U.cpu().numpy())
+def dbscan(pairs: DevicePairs, sizes_U: Tensor, eps: float, min_samples: int) -> Tensor:
+    """DBSCAN's label of each group of copies, int64 [U]: clusters by their first core point, a border point to the first of its
+    clusters, as scikit-learn does."""
+    near_E = pairs.distance_E <= eps
+    u_E, w_E = pairs.u_E[near_E], pairs.w_E[near_E]
+    neighbours_U = sizes_U.clone().index_add_(0, u_E, sizes_U[w_E]).index_add_(0, w_E, sizes_U[u_E])
+    core_U = neighbours_U >= min_samples
+    both_E = core_U[u_E] & core_U[w_E]
+    roots_U = _components(len(sizes_U), u_E[both_E], w_E[both_E])
+    labels_U = torch.full_like(sizes_U, -1)
+    labels_U[core_U] = torch.unique(roots_U[core_U], return_inverse=True)[1]
+    one_E = core_U[u_E] != core_U[w_E]
+    u_E, w_E = u_E[one_E], w_E[one_E]
+    core_E, border_E = torch.where(core_U[u_E], u_E, w_E), torch.where(core_U[u_E], w_E, u_E)
+    none = len(sizes_U)
+    first_U = torch.full_like(sizes_U, none).scatter_reduce_(0, border_E, labels_U[core_E], "amin")
+    return torch.where(core_U | (first_U == none), labels_U, first_U)
 
-    def _sizes(self, sizes_U: NDArray[np.int64]) -> Tensor:
-        return to_device(sizes_U, self._device)
+
+def _components(count: int, u_E: Tensor, w_E: Tensor) -> Tensor:
+    """The smallest point of each point's connected component: trees are hooked onto the smallest root that they touch, then every
+    point jumps to its root, until no edge joins two trees."""
+    parent_U = torch.arange(count, device=u_E.device)
+    while True:
+        a_E, b_E = parent_U[u_E], parent_U[w_E]
+        if torch.equal(a_E, b_E):
+            return parent_U
+        parent_U = parent_U.scatter_reduce(0, torch.maximum(a_E, b_E), torch.minimum(a_E, b_E), "amin")
+        while not torch.equal(parent_U, jumped_U := parent_U[parent_U]):
+            parent_U = jumped_U
