@@ -1,5 +1,7 @@
 """The sparse engine against the dense oracle and scikit-learn, on random, clustered and duplicated features."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -118,3 +120,19 @@ def test_progress_reaches_the_end() -> None:
     seen: list[tuple[int, int]] = []
     make_pseudo_labels(draw_features("clustered", 100, 8, 0), p=0.01, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "p", "digest", "eps"),
+    [
+        ("random", 1.6e-3, "3e9d4b60991e1c65", 0.7304063663020591),
+        ("clustered", 1.6e-3, "4d1445d385ba54ea", 0.06438582740905377),
+        ("half_copies", 1.6e-3, "c5c3e0cb1855e667", 0.008055407463802613),
+        ("few_values", 2e-2, "89b734d8d72bce4f", 0.0),
+        ("one_crowd", 1.6e-3, "12763a10a52cefed", 0.0),
+    ],
+)
+def test_labels_are_those_of_0_1_0(kind, p, digest, eps) -> None:
+    result = make_pseudo_labels(draw_features(kind, 1500, 64, 11), p=p)
+    assert hashlib.sha256(result.labels.astype("<i8").tobytes()).hexdigest()[:16] == digest
+    assert result.eps == pytest.approx(eps, rel=1e-12)

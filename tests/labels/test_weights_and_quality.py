@@ -89,6 +89,18 @@ def test_bench_stands_beside_the_dense_form() -> None:
         bench_labels(5000, 16, oracle=True)
 
 
+def test_settings_need_neither_torch_nor_a_compiler() -> None:
+    program = """
+import sys
+for name in ("torch", "numba", "scipy", "sklearn", "ray"):
+    sys.modules[name] = None
+import distreid.config
+from distreid.labels import LabelSettings
+assert distreid.config.Config().labels == LabelSettings()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_import_needs_no_compiler_and_a_missing_one_is_named() -> None:
     program = """
 import sys
