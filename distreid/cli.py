@@ -19,7 +19,12 @@ from distreid.remote import on_this_machine
 
 def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes key=value only before an option.
+    if not hasattr(options, "overrides") or any(text.startswith("-") or "=" not in text for text in rest):
+        options = parser.parse_args(arguments)
+    else:
+        options.overrides += rest
     try:
         options.verb(options)
     except UserError as error:

@@ -200,6 +200,19 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
     return config
 
 
+def canonical(key: str, value: Any) -> Any:
+    """The value of a dotted key as a configuration holds it (1e-3, 0.001 and "1e-3" are one), or as it is where it is not valid."""
+    kind: Any = Config
+    for part in key.split("."):
+        kind = get_type_hints(kind).get(part) if dataclasses.is_dataclass(kind) else None
+    if kind is None or dataclasses.is_dataclass(kind):
+        return value
+    try:
+        return _convert(value, kind, key, "")
+    except UserError:
+        return value
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
@@ -344,7 +357,9 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"{key}={text}: the value is not valid YAML") from None
     *parents, leaf = key.split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
+        if tree.get(parent) is None:
+            tree[parent] = {}
+        tree = tree[parent]
         if not isinstance(tree, dict):
             raise UserError(f"{key}: '{parent}' is a value, not a group of keys")
     tree[leaf] = value
@@ -364,6 +379,8 @@ def _update(instance: Any, tree: dict[Any, Any], hints: dict[str, Any], prefix: 
             raise UserError(f"{where}: unknown key '{prefix}{key}'{_nearest(f'{prefix}{key}', prefix, list(hints))}")
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
+            if value is None:  # `adapt:` with nothing below it: its defaults
+                continue
             if not isinstance(value, dict):
                 raise UserError(f"{where}: {prefix}{key} is a group of keys ({', '.join(get_type_hints(kind))}), found {value!r}")
             _update(getattr(instance, key), value, get_type_hints(kind), f"{prefix}{key}.", where)

@@ -78,6 +78,16 @@ def test_train_reads_folders_and_packs_them_once(
     assert files == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "distreid").iterdir()}
 
 
+def test_settings_may_stand_behind_options(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(tmp_path, small_settings(packed_pair, tmp_path / "run"))
+    main(["train", config, "pretrain.epochs=0", "adapt.rounds=0"])
+    main(["train", config, "pretrain.epochs=0", "--resume", "adapt.rounds=0"])
+    assert "unrecognized arguments: --nosuch" in fails(capsys, "train", config, "--nosuch=1", "adapt.rounds=0")
+    assert "unrecognized arguments: adapt" in fails(capsys, "train", config, "--resume", "adapt")
+
+
 def test_mistakes_before_anything_starts(
     packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

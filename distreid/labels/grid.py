@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from distreid.errors import UserError
 from distreid.labels import clustering, jaccard, quality
 from distreid.labels.engine import stages_of
-from distreid.labels.lists import plain_lists
+from distreid.labels.lists import camera_lists, plain_lists
 from distreid.labels.pairs import Pairs
 from distreid.labels.prepare import prepare
-from distreid.labels.settings import K1, K2, check_settings
+from distreid.labels.settings import K1, K2, CameraLists, check_settings
 from distreid.labels.truth import oracle
 
 
@@ -26,6 +26,8 @@ def label_grid(
     k1: int = K1,
     k2: int = K2,
     pids_N: NDArray[np.int64] | None = None,
+    camids_N: NDArray[np.integer] | None = None,
+    cameras: CameraLists | None = None,
     device: str = "cpu",
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -35,18 +37,21 @@ def label_grid(
     Rows hold `p`, `min_samples`, `eps`, the figures of `quality.sizes`, `silhouette` and `quality` (`quality.overall`), and where
     the true identities pids_N are known those of `truth.oracle`. A p that these features cannot serve gives a row with `reason`.
 
-    Raises UserError for features or settings that cannot be labelled. progress: as for `make_pseudo_labels`.
+    Raises UserError for features or settings that cannot be labelled. camids_N, cameras, progress: as for `make_pseudo_labels`.
     """
     for p in ps:
         for least in min_samples:
             check_settings(k1, k2, p, least, None)
     threads = threads or torch.get_num_threads()
     stages = stages_of(device, threads, progress)
-    prepared = prepare(features_ND, k1, threads)
+    prepared = prepare(features_ND, k1 if camids_N is None else 1, threads, camids_N)
     count, sizes_U = len(prepared.group_N), prepared.sizes
     if pids_N is not None and len(pids_N) != count:
         raise UserError(f"{len(pids_N)} identities for {count} features: give one for each, −1 where it is not known")
-    lists = plain_lists(prepared, k1, k2, stages.search)
+    if camids_N is None:
+        lists = plain_lists(prepared, k1, k2, stages.search)
+    else:
+        lists = camera_lists(prepared, camids_N, cameras or CameraLists(), stages.search)
     weights = stages.expand(stages.reciprocal(prepared, lists), prepared, lists)
     near = stages.nearest_pairs(weights, clustering.pairs_asked(max(ps), count))
     known: dict[bytes, dict[str, float]] = {}  # many cells have the same labels

@@ -58,7 +58,7 @@ class LocalDesk:
             min_samples=how.min_samples,
             eps=eps,
             camids_N=self._camids,
-            cameras=CameraLists(how.k1_intra, how.k1_inter, how.k2_intra, how.k2_inter),
+            cameras=camera_lists(how),
             normalize_centers=how.features == "l2",
             neighbours=how.neighbours,
             search=self._search,
@@ -74,6 +74,11 @@ class LocalDesk:
     def score(self, key: str, test: str, features_nD: np.ndarray) -> Answer:
         metrics = measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
         return lambda: metrics
+
+
+def camera_lists(how: LabelsConfig) -> CameraLists:
+    """The configured sizes of the camera-aware lists."""
+    return CameraLists(how.k1_intra, how.k1_inter, how.k2_intra, how.k2_inter)
 
 
 def measure_test_set(test: TestSet, features_nD: np.ndarray, ranker: Ranker) -> Measured:

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.config import load_config
-from distreid.data import ImageStore, select
-from distreid.data.loader import View
 from distreid.errors import UserError
-from distreid.labels import load_features
+from distreid.labels import CameraLists, load_features
 from distreid.labels.engine import K1, K2, P
 from distreid.labels.grid import label_grid
 from distreid.launch import packed, train
+from distreid.methods.crops import store_of
+from distreid.methods.desk import camera_lists
+from distreid.methods.domains import open_network
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
@@ -34,6 +35,7 @@ class Given:
     """Features to label and what is known about them.
 
     pids_N: int64, true identities (−1 unknown), for the oracle only; None where there are none. out: folder for the results.
+    camids_N: int64, the cameras where distances are to be camera-aware, with the lists' sizes; None where they are not.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Given:
     k2: int
     p: float
     out: Path
+    camids_N: NDArray[np.int64] | None = None
+    cameras: CameraLists | None = None
 
 
 def sweep_labels(
@@ -69,7 +73,10 @@ def sweep_labels(
     settings = {"k1": k1 or given.k1, "k2": k2 or given.k2}
     out = out or given.out
     with bar("neighbours") as progress:
-        cells = label_grid(given.features_ND, ps, least, pids_N=given.pids_N, device=device, progress=progress, **settings)
+        cells = label_grid(
+            given.features_ND, ps, least,
+            pids_N=given.pids_N, camids_N=given.camids_N, cameras=given.cameras, device=device, progress=progress, **settings,
+        )  # fmt: skip
         rows = list(cells)
     write_rows(out / "grid.parquet", rows, {"features": given.name} | {name: str(value) for name, value in settings.items()})
     advice = _advice(rows)
@@ -90,6 +97,8 @@ def _given(source: Path, overrides: Sequence[str], device: str) -> Given:
             raise UserError(f"{overrides[0]}: a run keeps its settings; --p, --min-samples, --k1 and --k2 change the grid")
         return _of_checkpoint(source, source / "labels-sweep", device)
     config = load_config(source, list(overrides))
+    if config.method != "daam":
+        raise UserError(f"{source}: method={config.method} makes no pseudo-labels; --labels-only needs method=daam")
     pretrained = RunDirectory(config.output).round_checkpoint(0)
     if not pretrained.exists():
         first = dataclasses.replace(config, adapt=dataclasses.replace(config.adapt, rounds=0))
@@ -108,26 +117,28 @@ def _identities(source: Path) -> NDArray[np.int64] | None:
 def _of_checkpoint(checkpoint: Path, out: Path, device: str) -> Given:
     """Features of the training images of a checkpoint's target."""
     model, config, file = load_network(checkpoint)
-    target = packed(config.target)
-    store = ImageStore.open(target.data)
-    identities = (target.identities[0], target.identities[1]) if target.identities is not None else None
-    split = select(store, cameras=target.cameras, identities=identities, holdout=target.holdout).train
+    target = open_network(packed(config.target), labelled=False)
+    store, count = store_of(target.train), len(target.train)
     where = training_device("auto" if device == "cuda" else "no")
     precision = Precision(config.runtime.precision, where, channels_last=config.runtime.channels_last)
     with bar("features of the target") as progress:
         features_ND = extract(
             precision.place(model),  # type: ignore[arg-type]
-            View(store, split.rows),
-            slice(0, len(split)),
+            target.train,
+            slice(0, count),
             height=config.input.height,
             width=config.input.width,
             batch=config.evaluate.batch_size,
             precision=precision,
-            progress=lambda done: progress(done, len(split)),
+            progress=lambda done: progress(done, count),
         )
     how = config.labels
-    pids_N = split.pids if (split.pids >= 0).any() else None
-    return Given(f"{store.name} by {file.parent.parent.name}/{file.stem}", features_ND, pids_N, how.k1, how.k2, how.p, out)
+    pids_N = store.pids[target.train.rows]
+    return Given(
+        f"{target.name} by {file.parent.parent.name}/{file.stem}", features_ND, pids_N if (pids_N >= 0).any() else None,
+        how.k1, how.k2, how.p, out,
+        target.camids if how.camera_aware else None, camera_lists(how),
+    )  # fmt: skip
 
 
 def _advice(rows: Sequence[Row]) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from distreid.errors import UserError
-from distreid.labels import make_pseudo_labels
+from distreid.labels import CameraLists, make_pseudo_labels
 from distreid.labels.grid import label_grid
 from distreid.labels.truth import oracle
 from tests.labels.test_engine import draw_features
@@ -66,3 +66,11 @@ def test_the_oracle_is_a_loop_over_pairs() -> None:
     assert figures["oracle_nmi"] == pytest.approx(normalized_mutual_info_score(pids_N[known], alone_n))
     assert oracle(labels_N, np.full(90, -1)) == {}
     assert oracle(pids_N.clip(0), pids_N.clip(0)) == pytest.approx(dict.fromkeys(figures, 1.0))
+
+
+def test_camera_aware_cells_are_those_of_a_labelling() -> None:
+    features_ND, camids_N = draw_features("clustered", 200, 12, 2), np.arange(200) % 3
+    how = CameraLists(3, 9, 2, 3)
+    for cell in label_grid(features_ND, [0.01, 0.03], [2, 4], camids_N=camids_N, cameras=how):
+        alone = make_pseudo_labels(features_ND, p=cell["p"], min_samples=cell["min_samples"], camids_N=camids_N, cameras=how)
+        assert (cell["eps"], cell["clusters"]) == (alone.eps, alone.num_clusters)
