@@ -39,9 +39,10 @@ def evaluate(
     model, config, file = load_network(checkpoint)
     domain = packed(config.target if data is None else DomainConfig(data=data, format=format))
     domain = dataclasses.replace(domain, split=_split_to_test(domain, file))
-    test = open_network(domain, labelled=False, training=False).test
+    network = open_network(domain, labelled=False, training=False)
+    test = network.test
     if test is None:
-        raise UserError(f"{data or config.target.data}: has no query and gallery to test on")
+        raise UserError(f"{data or config.target.data}: {network.untested or 'has no query and gallery to test on'}")
     features_nD = network_features(model, config, test.images, flip=flip or config.evaluate.flip)
     device = training_device(config.runtime.gpu)
     measured = measure_test_set(test, features_nD, partial(reranked_hits if rerank else hit_ranks, device=device))

@@ -19,6 +19,7 @@ import yaml
 
 from distreid.config_edaan import EDAANConfig, check_edaan
 from distreid.errors import UserError
+from distreid.files import expand
 
 
 @dataclass
@@ -132,6 +133,8 @@ class AdaptConfig:
 
 @dataclass
 class EvaluateConfig:
+    target: bool = True  # false: accuracy on the target's test set is not measured, if it has one
+    source: bool = True  # the same of the source's
     every_round: bool = True
     flip: bool = False  # average the features of an image and its mirror image
     batch_size: int = 128  # images per forward pass, per worker
@@ -196,6 +199,7 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
     for override in overrides or []:
         _apply_override(tree, override)
     config = _build(Config, tree, "", where)
+    _expand_places(config)
     check(config)
     return config
 
@@ -337,6 +341,15 @@ def _check_batches(config: Config) -> None:
             raise UserError(f"{name}.instances={instances} does not divide the {images} images of a domain in {name}.batch_size")
 
 
+def _expand_places(config: Config) -> None:
+    """``~`` and ``$NAME`` in what is a path."""
+    for domain, name in ((config.source, "source"), (config.target, "target")):
+        domain.data, domain.extra = expand(domain.data, f"{name}.data"), expand(domain.extra, f"{name}.extra")
+    config.output = expand(config.output, "output")
+    config.model.weights = expand(config.model.weights, "model.weights")
+    config.pretrain.checkpoint = expand(config.pretrain.checkpoint, "pretrain.checkpoint")
+
+
 def _get(config: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         config = getattr(config, part)
@@ -361,7 +374,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             tree[parent] = {}
         tree = tree[parent]
         if not isinstance(tree, dict):
-            raise UserError(f"{key}: '{parent}' is a value, not a group of keys")
+            raise UserError(f"{key}: '{parent}' is a group of keys, found {tree!r}")
     tree[leaf] = value
 
 

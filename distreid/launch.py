@@ -13,7 +13,7 @@ from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
 from distreid.errors import UserError
 from distreid.labels.settings import check_cameras
-from distreid.methods.domains import Network, open_network
+from distreid.methods.domains import Network, open_pair
 from distreid.methods.pictures import take_pictures
 from distreid.progress import Progress
 from distreid.remote import cache_folder, is_uri
@@ -26,7 +26,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     """Run a configuration to its end and print its table. Returns what result.json holds."""
     config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
-    networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+    networks = open_pair(config)
     if config.method == "daam" and config.adapt.rounds and len(networks[1].train) <= config.labels.k1:
         raise UserError(
             f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"

@@ -78,6 +78,24 @@ def test_train_reads_folders_and_packs_them_once(
     assert files == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "distreid").iterdir()}
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_test_set_of_one_camera_is_known_before_training(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], side: str
+) -> None:
+    config = write(tmp_path, small_settings(packed_pair, tmp_path / "run"))
+    main(["train", config, f"{side}.cameras=[1]", "pretrain.epochs=1", "adapt.rounds=0"])
+    told = capsys.readouterr()
+    assert "under another camera; accuracy is not measured" in told.err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    measured = {"source": "in_domain", "target": "direct_transfer"}
+    assert measured[side] not in result and measured[{"source": "target", "target": "source"}[side]] in result
+    if side == "target":
+        assert "under another camera" in fails(capsys, "evaluate", str(tmp_path / "run"))
+    main(["train", config, "pretrain.epochs=0", "adapt.rounds=0", f"evaluate.{side}=false", f"output={tmp_path}/off"])
+    assert "test: turned off" in capsys.readouterr().err
+    assert measured[side] not in json.loads((tmp_path / "off" / "result.json").read_text())
+
+
 def test_settings_may_stand_behind_options(
     packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,7 @@ from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import Stopped, UserError
-from distreid.methods.domains import open_network
+from distreid.methods.domains import open_pair
 from distreid.methods.local import METHODS
 from distreid.progress import Progress
 from distreid.runtime import RunDirectory, Team
@@ -145,7 +145,7 @@ def _worker(setup: dict[str, Any]) -> None:
     team = Team(rank, world, get_device())
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
-        source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+        source, target = open_pair(config)
         method = METHODS[config.method](
             config,
             team,

@@ -33,6 +33,7 @@ import yaml
 
 from distreid.config import Config, canonical, config_from_dict, to_dict
 from distreid.errors import UserError
+from distreid.files import expand
 
 KINDS = ("grid", "choice", "uniform", "loguniform")
 LOGGERS = ("tensorboard", "mlflow", "wandb")
@@ -125,7 +126,7 @@ def read_plan(file: Path, drawn: Base, overrides: Sequence[str] = ()) -> Plan:
     if optuna and any("grid" in how for how in search.values()):
         raise UserError(f"{file}: search_algorithm=optuna draws every key: write choice, uniform or loguniform in place of grid")
     plan = Plan(
-        output=Path(tree["output"]).resolve(),
+        output=Path(expand(str(tree["output"]), "output")).resolve(),
         base=_changed(_base(file, tree.get("base"), drawn), changes),
         trials=[] if optuna else [Trial(settings) for settings in points(search, samples, seed)],
         search=search,
@@ -240,7 +241,7 @@ def _base(file: Path, name: Any, drawn: Base) -> Base:
         return drawn
     if not isinstance(name, str):
         raise UserError(f"{file}: base must be a configuration file, or drawn")
-    path = file.parent / name
+    path = file.parent / expand(name, "base")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
