@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from distreid.cli import main
+from distreid.config import DomainConfig
 from distreid.data import ImageStore
+from distreid.launch import packed
 from tests.conftest import small_settings
 
 
@@ -76,6 +80,52 @@ def test_train_reads_folders_and_packs_them_once(
     settings["output"] = str(tmp_path / "again")
     main(["train", write(tmp_path, settings), "adapt.rounds=0", "pretrain.epochs=0"])
     assert files == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "distreid").iterdir()}
+
+
+def test_a_folder_with_faults(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that leads nowhere is no matter; messages name the folder that was given and an option that helps."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "night"
+    shutil.copytree(packed_pair[1].with_suffix(""), folder)
+    (folder / "notes").symlink_to(tmp_path / "gone")
+    config = write(tmp_path, small_settings((packed_pair[0], folder), tmp_path / "run"))
+    main(["train", config, "pretrain.epochs=0", "adapt.rounds=0"])
+    main(["evaluate", str(tmp_path / "run"), "--data", str(folder)])
+    for change in ("target.cameras=[9]", "target.identities=[0, 99]", "target.split=1", "target.holdout=2", "labels.k1=5000"):
+        line = fails(capsys, "train", config, change, f"output={tmp_path}/other")
+        assert f"distreid: {folder}: " in line and "cache" not in line
+    victim = sorted((folder / "bounding_box_train").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:300])
+    line = fails(capsys, "train", config, f"output={tmp_path}/other")
+    assert f"distreid pack {folder} OUT.arrow --format market1501 --skip-bad" in line
+
+
+def test_a_cache_notices_every_change(packed_pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = sorted((packed_pair[1].with_suffix("") / "bounding_box_train").iterdir())
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "linked").mkdir()
+    shutil.copy(files[0], tmp_path / "linked" / "a.jpg")
+    shutil.copy(files[1], tmp_path / "crops" / "b.jpg")
+    (tmp_path / "crops" / "more").symlink_to(tmp_path / "linked")
+
+    def content() -> str:
+        return ImageStore.open(packed(DomainConfig(str(tmp_path / "crops"), "folder")).data).content_hash
+
+    found = [content()]
+    assert content() == found[0]
+    shutil.copy(files[2], tmp_path / "linked" / "c.jpg")  # in a folder behind a link
+    found.append(content())
+    victim = tmp_path / "crops" / "b.jpg"
+    before, pixels = victim.stat(), Image.open(victim).convert("RGB")
+    pixels.putpixel((0, 0), (255, 0, 255))
+    pixels.save(victim, format="BMP")  # as many bytes and the same time of modification, as copying tools leave it
+    os.truncate(victim, max(before.st_size, victim.stat().st_size))
+    os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found.append(content())
+    assert len(set(found)) == 3
 
 
 @pytest.mark.parametrize("side", ["source", "target"])

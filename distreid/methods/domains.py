@@ -54,6 +54,7 @@ class Network:
     camids: np.ndarray
     identities: int
     test: TestSet | None
+    given: str  # the file or folder that the user named
     content: str  # the packed file's hash and the selection; all workers must see the same
     untested: str = ""  # why there is no test set although the data have one
 
@@ -86,14 +87,14 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True,
         split = 0
     domain = select(store, cameras=config.cameras, identities=identities, holdout=config.holdout, split=split)
     if training and not len(domain.train.rows):
-        raise UserError(f"{config.data}: no training image is left after the selection of cameras and identities")
+        raise UserError(f"{store.shown}: no training image is left after the selection of cameras and identities")
     labels, count = None, 0
     if labelled:
         if (domain.train.pids < 0).any():
-            raise UserError(f"{config.data}: a source needs identities, and this set has none (format folder)")
+            raise UserError(f"{store.shown}: a source needs identities, and this set has none (format folder)")
         labels, count = relabel(domain.train.pids)
         if count < 2:
-            raise UserError(f"{config.data}: a source with {count} identity cannot be trained on; at least 2 are needed")
+            raise UserError(f"{store.shown}: a source with {count} identity cannot be trained on; at least 2 are needed")
     selection = f"{config.cameras} {config.identities} {config.holdout}" + ("" if split is None else f" {split}")
     train, camids, content = View(store, domain.train.rows), domain.train.camids, store.content_hash
     if labelled and labels is not None and config.extra:
@@ -103,7 +104,7 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True,
     if test and tested and not _has_positive(test):
         untested = "none, its queries have no gallery image of their person under another camera; accuracy is not measured"
     content = f"{content} {selection}"
-    return Network(store.name, train, labels, camids, count, None if untested else test, content, untested)
+    return Network(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested)
 
 
 def _has_positive(test: TestSet) -> bool:

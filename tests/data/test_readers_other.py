@@ -24,7 +24,7 @@ def test_folder_takes_every_image_below_in_path_order(tmp_path: Path) -> None:
     assert {(record.pid, record.camid, record.split) for record in dataset.records} == {(UNKNOWN, UNKNOWN, "train")}
     assert dataset.notes == ("train: 5 images, identities and cameras unknown",)
     (tmp_path / "labels.csv").touch()
-    assert read_dataset(tmp_path, "folder").notes[-1] == "1 other file ignored"
+    assert read_dataset(tmp_path, "folder").notes[-1] == "1 other file (1 .csv) ignored"
 
 
 def test_folder_follows_links_once(tmp_path: Path) -> None:
