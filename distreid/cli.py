@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
     label = verb("label", _label, "Pseudo-labels of anybody's features.")
     label.add_argument("features", metavar="FEATURES.npy")
-    label.add_argument("--out", required=True, metavar="LABELS.npz")
+    label.add_argument("--out", required=True, metavar="LABELS.npz|.csv|.parquet")
     label.add_argument("--p", type=float, default=1.6e-3, help="proportion of all pairs that gives eps (default: %(default)s)")
     label.add_argument("--min-samples", type=int, default=4)
     label.add_argument("--k1", type=int, default=30)
@@ -307,9 +307,11 @@ def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    from distreid.labels import load_camids, load_features, make_pseudo_labels, save_labels
+    from distreid.label import check_out, write_labels
+    from distreid.labels import load_camids, load_features, make_pseudo_labels
     from distreid.terminal import labels_text
 
+    check_out(Path(options.out))
     labels = make_pseudo_labels(
         load_features(options.features),
         camids_N=load_camids(options.camids) if options.camids else None,
@@ -321,7 +323,7 @@ def _label(options: argparse.Namespace) -> None:
         eps=options.eps,
         device=options.device,
     )
-    save_labels(options.out, labels)
+    write_labels(Path(options.out), labels, Path(options.features))
     print(labels_text(labels))
     print(f"labels: {options.out}")
 

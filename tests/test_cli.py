@@ -12,12 +12,15 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pyarrow import parquet
+from pyarrow.csv import read_csv
 
 from distreid.cli import main
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from distreid.launch import packed
 from tests.conftest import small_settings
+from tests.labels.test_engine import draw_features
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -211,8 +214,30 @@ def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     if not torch.cuda.is_available():
         assert "no CUDA device" in fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--device", "cuda")
     assert "no such file" in fails(capsys, "label", str(tmp_path / "g.npy"), "--out", str(tmp_path / "l.npz")).lower()
+    line = fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--k1", "10", "--p", "1")
+    advised = line.split("use p ≤ ")[1].split(",")[0]
+    main(["label", str(tmp_path / "f.npy"), *out, "--k1", "10", "--p", advised])
+    assert ".npz, .csv or .parquet" in fails(capsys, "label", str(tmp_path / "f.npy"), "--out", str(tmp_path / "l.txt"))
     camids = np.tile([1, 2], 60)
     for name, part in (("q", slice(0, None, 6)), ("g", slice(None))):
         np.savez(tmp_path / f"{name}.npz", features=features[part], pids=pids[part], camids=camids[part])
     main(["score", str(tmp_path / "q.npz"), str(tmp_path / "g.npz"), "--json"])
     assert json.loads(capsys.readouterr().out)["mAP"] == pytest.approx(1.0)
+    np.savez(tmp_path / "few.npz", features=features[:3], pids=pids[:3], camids=camids[:3])
+    line = fails(capsys, "score", str(tmp_path / "few.npz"), str(tmp_path / "few.npz"), "--rerank")
+    assert "query and gallery together are 6: too few" in line and "k1" not in line
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_labels_as_a_table(tmp_path: Path, suffix: str) -> None:
+    features, names = draw_features("clustered", 120, 12, 1), [f"a, {number}\u00e9.jpg" for number in range(120)]
+    np.save(tmp_path / "f.npy", features)
+    np.savez(tmp_path / "f.npz", features=features, paths=np.array(names))
+    for given, columns in (("f.npy", ["index", "label"]), ("f.npz", ["index", "path", "label"])):
+        for out in ("l.npz", f"l.{suffix}"):
+            main(["label", str(tmp_path / given), "--out", str(tmp_path / out), "--k1", "10", "--p", "0.02"])
+        made = tmp_path / f"l.{suffix}"
+        table = parquet.read_table(made) if suffix == "parquet" else read_csv(made)
+        with np.load(tmp_path / "l.npz") as arrays:
+            assert table.column_names == columns and table["label"].to_pylist() == arrays["labels"].tolist()
+        assert table["index"].to_pylist() == list(range(120)) and ("path" not in columns or table["path"].to_pylist() == names)

@@ -1,5 +1,7 @@
 """eps from a proportion of nearest pairs, DBSCAN on a sparse graph, centres."""
 
+from decimal import ROUND_DOWN, Context, Decimal
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -42,9 +44,10 @@ def mean_of_smallest(values: NDArray[np.float64], asked: int, copies: NDArray[np
 def check_enough(asked: int, stored: int, count: int) -> None:
     """UserError when more pairs are asked for than have J < 1: their mean would say nothing about the features."""
     if asked > stored:
-        largest = stored / (count * (count - 1) // 2)
+        largest = Decimal(stored) / (count * (count - 1) // 2)
+        advised = Context(prec=2, rounding=ROUND_DOWN).plus(largest)
         raise UserError(
-            f"p asks for the {asked:,} nearest pairs but only {stored:,} pairs share neighbours: use p ≤ {largest:.1e}, or give eps"
+            f"p asks for the {asked:,} nearest pairs but only {stored:,} pairs share neighbours: use p ≤ {advised:.1e}, or give eps"
         )
 
 
