@@ -20,7 +20,12 @@ from distreid.remote import on_this_machine
 
 def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes key=value only before an option.
+    if not hasattr(options, "overrides") or any(text.startswith("-") or "=" not in text for text in rest):
+        options = parser.parse_args(arguments)
+    else:
+        options.overrides += rest
     try:
         options.verb(options)
     except UserError as error:
@@ -116,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     usual = LabelSettings()
     label = verb("label", _label, "Pseudo-labels of anybody's features.")
     label.add_argument("features", metavar="FEATURES.npy")
-    label.add_argument("--out", required=True, metavar="LABELS.npz")
+    label.add_argument("--out", required=True, metavar="LABELS.npz|.csv|.parquet")
     label.add_argument("--p", type=float, default=usual.p, help="proportion of all pairs that gives eps (default: %(default)s)")
     label.add_argument("--min-samples", type=int, default=usual.min_samples)
     label.add_argument("--k1", type=int, default=usual.k1)
@@ -304,10 +309,12 @@ def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    from distreid.labels import load_camids, load_features, make_pseudo_labels, save_labels
+    from distreid.label import check_out, write_labels
+    from distreid.labels import load_camids, load_features, make_pseudo_labels
     from distreid.terminal import labels_text
 
     settings = label_settings(**{name: getattr(options, name) for name in ("k1", "k2", "p", "min_samples", "neighbours")})
+    check_out(Path(options.out))
     labels = make_pseudo_labels(
         load_features(options.features),
         settings,
@@ -315,7 +322,7 @@ def _label(options: argparse.Namespace) -> None:
         eps=options.eps,
         device=options.device,
     )
-    save_labels(options.out, labels)
+    write_labels(Path(options.out), labels, Path(options.features))
     print(labels_text(labels))
     print(f"labels: {options.out}")
 

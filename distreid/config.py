@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from distreid.config_edaan import EDAANConfig, check_edaan
 from distreid.errors import UserError, explain
+from distreid.files import expand
 from distreid.labels.settings import LabelSettings
 
 
@@ -113,6 +114,8 @@ class AdaptConfig:
 
 @dataclass
 class EvaluateConfig:
+    target: bool = True  # false: accuracy on the target's test set is not measured, if it has one
+    source: bool = True  # the same of the source's
     every_round: bool = True
     flip: bool = False  # average the features of an image and its mirror image
     batch_size: int = 128  # images per forward pass, per worker
@@ -177,8 +180,22 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
     for override in overrides or []:
         _apply_override(tree, override)
     config = _build(Config, tree, "", where)
+    _expand_places(config)
     check(config)
     return config
+
+
+def canonical(key: str, value: Any) -> Any:
+    """The value of a dotted key as a configuration holds it (1e-3, 0.001 and "1e-3" are one), or as it is where it is not valid."""
+    kind: Any = Config
+    for part in key.split("."):
+        kind = get_type_hints(kind).get(part) if dataclasses.is_dataclass(kind) else None
+    if kind is None or dataclasses.is_dataclass(kind):
+        return value
+    try:
+        return _convert(value, kind, key, "")
+    except UserError:
+        return value
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -295,6 +312,15 @@ def _check_batches(config: Config) -> None:
             raise UserError(f"{name}.instances={instances} does not divide the {images} images of a domain in {name}.batch_size")
 
 
+def _expand_places(config: Config) -> None:
+    """``~`` and ``$NAME`` in what is a path."""
+    for domain, name in ((config.source, "source"), (config.target, "target")):
+        domain.data, domain.extra = expand(domain.data, f"{name}.data"), expand(domain.extra, f"{name}.extra")
+    config.output = expand(config.output, "output")
+    config.model.weights = expand(config.model.weights, "model.weights")
+    config.pretrain.checkpoint = expand(config.pretrain.checkpoint, "pretrain.checkpoint")
+
+
 def _get(config: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         config = getattr(config, part)
@@ -315,9 +341,11 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"{key}={text}: the value is not valid YAML") from None
     *parents, leaf = key.split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
+        if tree.get(parent) is None:
+            tree[parent] = {}
+        tree = tree[parent]
         if not isinstance(tree, dict):
-            raise UserError(f"{key}: '{parent}' is a value, not a group of keys")
+            raise UserError(f"{key}: '{parent}' is a group of keys, found {tree!r}")
     tree[leaf] = value
 
 
@@ -336,6 +364,8 @@ def _update(instance: Any, tree: dict[Any, Any], hints: dict[str, Any], prefix: 
             raise UserError(f"{where}: unknown key '{prefix}{key}'{_nearest(f'{prefix}{key}', prefix, list(hints))}")
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
+            if value is None:  # `adapt:` with nothing below it: its defaults
+                continue
             if not isinstance(value, dict):
                 raise UserError(f"{where}: {prefix}{key} is a group of keys ({', '.join(get_type_hints(kind))}), found {value!r}")
             changes[key] = _update(getattr(instance, key), value, get_type_hints(kind), f"{prefix}{key}.", where)

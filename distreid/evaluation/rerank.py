@@ -51,6 +51,11 @@ def reranked_hits(
     gallery, junk = ranked_gallery(query, gallery)
     images = len(query) + len(gallery)
     if not (1 <= k1 < images and 1 <= k2 <= k1 + 1):
+        if images <= k1:
+            raise UserError(
+                f"re-ranking looks at the {k1} nearest images of each, and query and gallery together are {images}: "
+                "too few, leave re-ranking (--rerank) out"
+            )
         raise UserError(f"re-ranking {images} images needs 1 <= k1 < {images} and 1 <= k2 <= k1 + 1, not {k1=}, {k2=}")
     if not 0 <= lambda_value <= 1:
         raise UserError(f"re-ranking's lambda weighs two distances and must lie in [0, 1], not {lambda_value}")

@@ -9,6 +9,7 @@ raises the UserError of `distreid.retrieval.jaccard.check_linear` while it finds
 """
 
 from collections.abc import Iterable
+from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, Protocol
 
 import numpy as np
@@ -133,7 +134,7 @@ def eps_of(stages: Stages, near: NearPairs, sizes_U: NDArray[np.int64], asked: i
     count, zeros = int(sizes_U.sum()), jaccard.zero_pairs(sizes_U)
     stored = near.total + zeros
     if asked > stored:
-        largest = stored / (count * (count - 1) // 2)
+        largest = Context(prec=2, rounding=ROUND_DOWN).plus(Decimal(stored) / (count * (count - 1) // 2))
         raise UserError(
             f"p asks for the {asked:,} nearest pairs but only {stored:,} pairs share neighbours: use p ≤ {largest:.1e}, or give eps"
         )
