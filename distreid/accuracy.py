@@ -39,9 +39,10 @@ def evaluate(
     model, config, file = load_network(checkpoint)
     domain = packed(config.target if data is None else DomainConfig(data=data, format=format))
     domain = dataclasses.replace(domain, split=_split_to_test(domain, file))
-    test = open_network(domain, labelled=False, training=False).test
+    network = open_network(domain, labelled=False, training=False)
+    test = network.test
     if test is None:
-        raise UserError(f"{data or config.target.data}: has no query and gallery to test on")
+        raise UserError(f"{network.given}: {network.untested or 'has no query and gallery to test on'}")
     features_nD = network_features(model, config, test.images, flip=flip or config.evaluate.flip)
     device = training_device(config.runtime.gpu)
     measured = measure_test_set(test, features_nD, partial(reranked_hits if rerank else hit_ranks, device=device))
@@ -76,10 +77,10 @@ def _split_to_test(domain: DomainConfig, checkpoint: Path) -> int | None:
         return domain.split
     seen = {int(selection.split()[-1]) for content, selection in trained_on(checkpoint) if content == store.content_hash}
     if len(seen) > 1:
-        raise UserError(f"{domain.data}: the model was trained on splits {sorted(seen)} of it, which leave nobody to test on")
+        raise UserError(f"{store.shown}: the model was trained on splits {sorted(seen)} of it, which leave nobody to test on")
     if seen and domain.split is not None and domain.split not in seen:
         raise UserError(
-            f"{domain.data}: the model was trained on split {min(seen)} of it; it cannot be tested on split {domain.split}"
+            f"{store.shown}: the model was trained on split {min(seen)} of it; it cannot be tested on split {domain.split}"
         )
     return min(seen) if seen else domain.split
 

@@ -14,13 +14,19 @@ from typing import Any
 
 from distreid import __version__
 from distreid.errors import Stopped, UserError
+from distreid.labels.settings import LabelSettings, label_settings
 from distreid.layout import model_files, page_files
 from distreid.mirror import on_this_machine
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes key=value only before an option.
+    if not hasattr(options, "overrides") or any(text.startswith("-") or "=" not in text for text in rest):
+        options = parser.parse_args(arguments)
+    else:
+        options.overrides += rest
     try:
         options.verb(options)
     except UserError as error:
@@ -113,13 +119,14 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     _add_scoring(score)
 
+    usual = LabelSettings()
     label = verb("label", _label, "Pseudo-labels of anybody's features.")
     label.add_argument("features", metavar="FEATURES.npy")
-    label.add_argument("--out", required=True, metavar="LABELS.npz")
-    label.add_argument("--p", type=float, default=1.6e-3, help="proportion of all pairs that gives eps (default: %(default)s)")
-    label.add_argument("--min-samples", type=int, default=4)
-    label.add_argument("--k1", type=int, default=30)
-    label.add_argument("--k2", type=int, default=6)
+    label.add_argument("--out", required=True, metavar="LABELS.npz|.csv|.parquet")
+    label.add_argument("--p", type=float, default=usual.p, help="proportion of all pairs that gives eps (default: %(default)s)")
+    label.add_argument("--min-samples", type=int, default=usual.min_samples)
+    label.add_argument("--k1", type=int, default=usual.k1)
+    label.add_argument("--k2", type=int, default=usual.k2)
     label.add_argument("--eps", type=float, help="fixed eps in place of --p")
     label.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     label.add_argument(
@@ -189,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("what", choices=["labels", "score", "train", "round"])
     bench.add_argument("--n", type=int, default=12_936, help="labels, round: features; score: gallery images")
     bench.add_argument("--dim", type=int, default=2048)
-    bench.add_argument("--p", type=float, default=1.6e-3, help="labels: see `distreid label` (default: %(default)s)")
+    bench.add_argument("--p", type=float, default=usual.p, help="labels: see `distreid label` (default: %(default)s)")
     bench.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="labels: the engine (default: %(default)s)")
     bench.add_argument("--neighbours", default="exact", choices=["exact", "ivf", "hnsw"], help="labels: see `distreid label`")
     bench.add_argument("--images-per-identity", type=int, default=20, help="labels: of the drawn features (default: %(default)s)")
@@ -303,21 +310,20 @@ def _print_metrics(metrics: dict[str, Any], as_json: bool) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    from distreid.labels import load_camids, load_features, make_pseudo_labels, save_labels
+    from distreid.label import check_out, write_labels
+    from distreid.labels import load_camids, load_features, make_pseudo_labels
     from distreid.terminal import labels_text
 
+    settings = label_settings(**{name: getattr(options, name) for name in ("k1", "k2", "p", "min_samples", "neighbours")})
+    check_out(Path(options.out))
     labels = make_pseudo_labels(
         load_features(options.features),
-        camids_N=load_camids(options.camids) if options.camids else None,
-        neighbours=options.neighbours,
-        k1=options.k1,
-        k2=options.k2,
-        p=options.p,
-        min_samples=options.min_samples,
+        settings,
+        camids=load_camids(options.camids) if options.camids else None,
         eps=options.eps,
         device=options.device,
     )
-    save_labels(options.out, labels)
+    write_labels(Path(options.out), labels, Path(options.features))
     print(labels_text(labels))
     print(f"labels: {options.out}")
 
@@ -424,6 +430,6 @@ def _bench(options: argparse.Namespace) -> None:
 
     if options.images_per_identity < 1:
         raise UserError(f"--images-per-identity {options.images_per_identity} must be greater than 0")
-    named = ("p", "device", "neighbours", "oracle", "images_per_identity")
-    how = {name: getattr(options, name) for name in named}
+    settings = label_settings(p=options.p, device=options.device, neighbours=options.neighbours)
+    how = {"settings": settings, "oracle": options.oracle, "images_per_identity": options.images_per_identity}
     print(bench(options.what, n=options.n, dim=options.dim, as_json=options.json, labels=how))

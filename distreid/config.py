@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
+from pydantic import ValidationError
 
 from distreid.config_edaan import EDAANConfig, check_edaan
-from distreid.errors import UserError
+from distreid.errors import UserError, explain
+from distreid.files import expand
+from distreid.labels.settings import LabelSettings
 
 
 @dataclass
@@ -92,27 +95,6 @@ class PretrainConfig:
 
 
 @dataclass
-class LabelsConfig:
-    """Lines 3-4 of Algorithm 1: from features to pseudo-labels."""
-
-    k1: int = 30  # k-reciprocal encoding (Zhong et al. 2017) as used for clustering
-    k2: int = 6
-    p: float = 1.6e-3  # decided: UDAP's value; the paper studies it in Figure 5
-    min_samples: int = 4  # paper's M, default of Figure 6
-    eps: Literal["proportion", "first_round", "fixed"] = "proportion"  # decided: recomputed every round
-    eps_value: float = 0.6  # used by eps: fixed
-    features: Literal["l2", "raw"] = "l2"  # decided: Eq. 4's f and C_k are L2-normalised
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    neighbours: Literal["exact", "ivf", "hnsw"] = "exact"  # approximate ones need the extra `approximate`; for very large sets
-    tasks: int = 1  # Ray tasks that share the exact neighbour search, each with runtime.label_gpus; more than 1 for many nodes
-    camera_aware: bool = False  # CA-Jaccard (Chen et al. 2024) in place of k1 and k2; the target's cameras must be known
-    k1_intra: int = 5  # camera-aware: reciprocal neighbours in the own camera; its paper's value, as the next three
-    k1_inter: int = 20  # and in all others
-    k2_intra: int = 2  # query expansion in the own camera
-    k2_inter: int = 4  # and in all others
-
-
-@dataclass
 class LossConfig:
     target: Literal["soft", "hard", "lsr"] = "soft"  # Eq. 5; hard and lsr are Table 4's rows
     epsilon: float = 0.9  # Eq. 4
@@ -135,6 +117,8 @@ class AdaptConfig:
 
 @dataclass
 class EvaluateConfig:
+    target: bool = True  # false: accuracy on the target's test set is not measured, if it has one
+    source: bool = True  # the same of the source's
     every_round: bool = True
     flip: bool = False  # average the features of an image and its mirror image
     batch_size: int = 128  # images per forward pass, per worker
@@ -171,7 +155,7 @@ class Config:
     input: InputConfig = field(default_factory=InputConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
-    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    labels: LabelSettings = field(default_factory=LabelSettings)  # each key with its source: distreid/labels/settings.py
     loss: LossConfig = field(default_factory=LossConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     edaan: EDAANConfig = field(default_factory=EDAANConfig)  # for method: edaan, which uses none of the five groups above
@@ -201,8 +185,22 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
     for override in overrides or []:
         _apply_override(tree, override)
     config = _build(Config, tree, "", where)
+    _expand_places(config)
     check(config)
     return config
+
+
+def canonical(key: str, value: Any) -> Any:
+    """The value of a dotted key as a configuration holds it (1e-3, 0.001 and "1e-3" are one), or as it is where it is not valid."""
+    kind: Any = Config
+    for part in key.split("."):
+        kind = get_type_hints(kind).get(part) if dataclasses.is_dataclass(kind) else None
+    if kind is None or dataclasses.is_dataclass(kind):
+        return value
+    try:
+        return _convert(value, kind, key, "")
+    except UserError:
+        return value
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -221,9 +219,7 @@ def check(config: Config) -> None:
             raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
     positive = (
         "input.height", "input.width", "model.batchnorm_group", "pretrain.batch_size", "pretrain.instances",
-        "adapt.instances", "labels.k1",
-        "labels.k2", "labels.min_samples", "labels.p", "labels.tasks", "labels.k1_intra", "labels.k1_inter", "labels.k2_intra",
-        "labels.k2_inter", "adapt.epochs", "adapt.batch_size",
+        "adapt.instances", "adapt.epochs", "adapt.batch_size",
         "adapt.optimizer.step_epochs", "pretrain.optimizer.step_epochs", "evaluate.batch_size", "runtime.accumulate",
     )  # fmt: skip
     for name in positive:
@@ -284,14 +280,6 @@ def _check_strategy(config: Config) -> None:
 
 def _check_labels(config: Config) -> None:
     how = config.labels
-    if not 0 < how.eps_value < 1:
-        raise UserError(f"labels.eps_value={how.eps_value} is a Jaccard distance and must lie between 0 and 1")
-    if not how.p <= 1:
-        raise UserError(f"labels.p={how.p} is a proportion of all pairs and must not be above 1")
-    for end in ("", "_intra", "_inter"):
-        k1, k2 = getattr(how, f"k1{end}"), getattr(how, f"k2{end}")
-        if k2 > k1:
-            raise UserError(f"labels.k2{end}={k2} must not be above labels.k1{end}={k1}")
     if how.neighbours != "exact" and (how.camera_aware or how.tasks > 1):
         raise UserError(f"labels.neighbours={how.neighbours} goes with neither labels.camera_aware nor labels.tasks: use exact")
     if how.tasks > 1 and config.runtime.workers == 0:
@@ -329,6 +317,15 @@ def _check_batches(config: Config) -> None:
             raise UserError(f"{name}.instances={instances} does not divide the {images} images of a domain in {name}.batch_size")
 
 
+def _expand_places(config: Config) -> None:
+    """``~`` and ``$NAME`` in what is a path."""
+    for domain, name in ((config.source, "source"), (config.target, "target")):
+        domain.data, domain.extra = expand(domain.data, f"{name}.data"), expand(domain.extra, f"{name}.extra")
+    config.output = expand(config.output, "output")
+    config.model.weights = expand(config.model.weights, "model.weights")
+    config.pretrain.checkpoint = expand(config.pretrain.checkpoint, "pretrain.checkpoint")
+
+
 def _get(config: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         config = getattr(config, part)
@@ -349,9 +346,11 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"{key}={text}: the value is not valid YAML") from None
     *parents, leaf = key.split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
+        if tree.get(parent) is None:
+            tree[parent] = {}
+        tree = tree[parent]
         if not isinstance(tree, dict):
-            raise UserError(f"{key}: '{parent}' is a value, not a group of keys")
+            raise UserError(f"{key}: '{parent}' is a group of keys, found {tree!r}")
     tree[leaf] = value
 
 
@@ -364,17 +363,23 @@ def _build(cls: type, tree: Any, prefix: str, where: str) -> Any:
 
 
 def _update(instance: Any, tree: dict[Any, Any], hints: dict[str, Any], prefix: str, where: str) -> Any:
+    changes: dict[str, Any] = {}
     for key, value in tree.items():
         if key not in hints:
             raise UserError(f"{where}: unknown key '{prefix}{key}'{_nearest(f'{prefix}{key}', prefix, list(hints))}")
         kind = hints[key]
         if dataclasses.is_dataclass(kind):
+            if value is None:  # `adapt:` with nothing below it: its defaults
+                continue
             if not isinstance(value, dict):
                 raise UserError(f"{where}: {prefix}{key} is a group of keys ({', '.join(get_type_hints(kind))}), found {value!r}")
-            _update(getattr(instance, key), value, get_type_hints(kind), f"{prefix}{key}.", where)
+            changes[key] = _update(getattr(instance, key), value, get_type_hints(kind), f"{prefix}{key}.", where)
         else:
-            setattr(instance, key, _convert(value, kind, f"{prefix}{key}", where))
-    return instance
+            changes[key] = _convert(value, kind, f"{prefix}{key}", where)
+    try:
+        return dataclasses.replace(instance, **changes)
+    except ValidationError as error:  # of a group that checks its own bounds
+        raise UserError(explain(error, list(hints), prefix)) from None
 
 
 def _nearest(full: str, prefix: str, siblings: list[str]) -> str:

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from distreid.errors import UserError
+
+
+def expand(place: str, key: str) -> str:
+    """A path with its ``~`` and ``$NAME`` replaced. key: the setting that names it. `UserError` for a variable that is not set."""
+    expanded = os.path.expanduser(os.path.expandvars(place))  # noqa: PTH111 - a Path would spoil a URI
+    unset = re.search(r"\$(\w+|\{\w+\})", expanded)
+    if unset:
+        raise UserError(f"{key}={place}: the environment variable {unset[1].strip('{}')} is not set")
+    return expanded
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from typing import Any
 
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
+from distreid.data.readers.files import walk_files
 from distreid.errors import UserError
 from distreid.labels.settings import check_cameras
-from distreid.methods.domains import Network, open_network
+from distreid.methods.domains import Network, open_pair
 from distreid.methods.pictures import take_pictures
 from distreid.progress import Progress
 from distreid.remote import cache_folder, is_uri
@@ -27,16 +28,14 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     """Run a configuration to its end and print its table. Returns what result.json holds."""
     config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
-    networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+    networks = open_pair(config)
     if config.method == "daam" and config.adapt.rounds and len(networks[1].train) <= config.labels.k1:
-        raise UserError(
-            f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
-        )
+        raise UserError(f"{networks[1].given}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}")
     if config.labels.camera_aware:
         try:
             check_cameras(networks[1].camids, len(networks[1].train))
         except UserError as error:
-            raise UserError(f"{config.target.data}: {error} (labels.camera_aware=false)") from None
+            raise UserError(f"{networks[1].given}: {error} (labels.camera_aware=false)") from None
     run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
     run.create(to_yaml(config), resume=resume)
     with contextlib.closing(run):
@@ -112,10 +111,26 @@ def packed(domain: DomainConfig) -> DomainConfig:
         domain = dataclasses.replace(domain, extra=_absolute(domain.extra))
     if is_uri(domain.data) or not folder.is_dir():
         return dataclasses.replace(domain, data=_absolute(domain.data))
-    files = sorted((str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in folder.rglob("*"))
-    name = hashlib.sha256(repr((str(folder.resolve()), domain.format, files)).encode()).hexdigest()[:16]
+    name = hashlib.sha256(repr((str(folder.resolve()), domain.format, _contents(folder))).encode()).hexdigest()[:16]
     file = cache_folder() / f"{folder.resolve().name}-{name}.arrow"
     if not file.exists():
         with bar(f"packing {folder.name}") as progress:
-            pack(folder, file, format=domain.format, progress=progress)
+            pack(folder, file, format=domain.format, progress=progress, given=domain.data)
     return dataclasses.replace(domain, data=str(file))
+
+
+def _contents(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
+    """What a reader would see, with whatever changes when it does: links are followed as readers do, one that leads nowhere is
+    known by its name. The time of change counts too, because copying tools set back that of modification."""
+    try:
+        return sorted((str(file.relative_to(folder)), _stamp(file)) for file in walk_files(folder))
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror}); check its permissions") from None
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return ()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino

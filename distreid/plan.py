@@ -10,39 +10,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distreid.config import Config
-from distreid.errors import UserError
+import numpy as np
 
-# torchvision's published multiply-adds (1e9) and parameters (1e6) at 224x224; activations (1e6) of Radosavovic et al., CVPR 2020.
-BACKBONES = {
-    "resnet18": (1.82, 11.7, 2.5, 512),
-    "resnet34": (3.68, 21.8, 3.7, 512),
-    "resnet50": (4.12, 25.6, 11.1, 2048),
-    "resnet101": (7.85, 44.5, 16.2, 2048),
-    "resnet152": (11.58, 60.2, 22.6, 2048),
-}
-FORWARD = 3.0  # a forward pass is this much faster than a training step (forward, and backward twice as long)
+from distreid.config import Config, ModelConfig, RuntimeConfig
+from distreid.data.records import Protocol
+from distreid.errors import UserError
+from distreid.evaluation.protocols import SHOTS
+from distreid.methods.cost import Cost, Stage, cost_of
+
 NETWORK = 1.25e9  # bytes a second between nodes: 10 Gbit/s
 INSIDE = 1.0e10  # bytes a second between the GPUs of a node, and in its memory
+PRECISIONS = {"fp32": "fp32", "bf16": "bf16", "fp16": "bf16"}  # what stands for each in a benchmark's figures
 ASSUMPTIONS = (
-    "each GPU trains as fast as the one measured, scaled by the backbone's multiply-adds and the input's pixels",
-    f"a forward pass takes 1/{FORWARD:.0f} of a training step",
-    "neighbours grow with N x N x D, all else in labelling with N; ranking with queries x gallery x D",
+    "each GPU computes as many FLOPs a second as the one measured, whatever the network; FLOPs are counted, of both networks",
     f"links: {NETWORK * 8 / 1e9:.0f} Gbit/s between nodes, {INSIDE / 1e9:.0f} GB/s inside one",
     "gradients travel after each step, not during it",
-    "every target image is clustered, so an epoch sees twice the target's images",
     "images are decoded as fast as they are trained on; the first step of each stage is not counted",
-    "memory: weights, gradients, optimiser, and two values for each activation; what the libraries hold comes on top",
+    "memory: weights, gradients, optimiser, and what the backward pass needs; what the libraries hold comes on top",
+)
+OF_A_ROUND = (
+    "neighbours grow with N x N x D, all else in labelling with N; ranking with queries x gallery x D",
+    "every target image is clustered, so an epoch sees twice the target's images",
 )
 
 
 @dataclass(frozen=True)
 class Size:
-    """What is to be run: target images, test images, and the machines."""
+    """What is to be run: training images (DAAM: the target's; EDAAN: the source's), the test, and the machines.
+
+    Attributes:
+        tested: test images whose features are needed.
+        compared: query-gallery pairs that are ranked, over all splits and directions of the test's protocol.
+    """
 
     images: int
-    queries: int
-    gallery: int
+    tested: int
+    compared: int
     nodes: int
     gpus: int  # a node
 
@@ -61,7 +64,7 @@ class Figures:
 
 
 def size_of(config: Config, nodes: int, gpus: int, images: int | None, queries: int | None, gallery: int | None) -> Size:
-    """The sizes given, else those of the packed target.
+    """The sizes given, else those of the packed sets.
 
     Raises:
         UserError: neither is there, or a number is not positive.
@@ -69,16 +72,35 @@ def size_of(config: Config, nodes: int, gpus: int, images: int | None, queries: 
     for name, value in (("--images", images), ("--nodes", nodes), ("--gpus", gpus)):
         if value is not None and value < 1:
             raise UserError(f"{name} {value} must be at least 1")
+    tested, compared = (queries or 0) + (gallery or 0), (queries or 0) * (gallery or 0)
     if images is None:
-        if not Path(config.target.data).is_file():
-            raise UserError(f"{config.target.data}: no such packed file to count; give --images (and --queries, --gallery)")
+        trained = config.source if config.method == "edaan" else config.target
+        for domain in dict.fromkeys((trained.data, config.target.data)):
+            if not Path(domain).is_file():
+                raise UserError(f"{domain}: no such packed file to count; give --images (and --queries, --gallery)")
         from distreid.methods.domains import open_network
 
-        target = open_network(config.target, labelled=False)
-        images = len(target.train)
-        if target.test is not None and queries is None and gallery is None:
-            queries, gallery = target.test.queries, len(target.test.images) - target.test.queries
-    return Size(images, queries or 0, gallery or 0, nodes, gpus)
+        images = len(open_network(trained, labelled=False).train)
+        test = open_network(config.target, labelled=False).test
+        if test is not None and queries is None and gallery is None:
+            tested, compared = len(test.images), _compared(test.pids, test.sides, test.protocol)
+    return Size(images, tested, compared, nodes, gpus)
+
+
+def _compared(pids: np.ndarray, sides: tuple[slice, slice], protocol: Protocol) -> int:
+    """Query-gallery pairs that a test ranks."""
+    if protocol.name == "single_query":
+        query, gallery = (side.stop - side.start for side in sides)
+        return query * gallery
+    queries, galleries = (pids[side] for side in sides)
+    total = 0
+    for tested in protocol.test_pids:
+        asked = int(np.isin(queries, tested).sum())
+        if protocol.name == "single_shot":
+            total += SHOTS * asked * len(tested)
+        else:  # both ways
+            total += asked * len(galleries) + int(np.isin(galleries, tested).sum()) * len(queries)
+    return total
 
 
 def read_figures(files: list[Path]) -> Figures:
@@ -107,152 +129,146 @@ def plan(config: Config, size: Size, figures: Figures) -> str:
     """The table and its assumptions.
 
     Raises:
-        UserError: the backbone is not a ResNet of the table.
+        UserError: the backbone cannot be built.
     """
-    seconds = {
-        "extract": _extract(config, size, figures.train),
-        "move": _move(config, size),
-        "label": _label(config, size, figures.labels),
-        "train": _train(config, size, figures.train),
-        "evaluate": _evaluate(config, size, figures),
-    }
-    dim = _backbone(config)[3]
-    what = f"{config.model.backbone} at {config.input.height}x{config.input.width}, {config.runtime.precision}"
-    head = (
-        f"{size.images:,} target images with {dim:,} features each; {what}\n"
-        f"{_count(size.workers, 'worker')}: {_count(size.nodes, 'node')} with {_count(size.gpus, 'GPU')} each"
-    )
-    rows = [f"  {name:<30}{_duration(took):>21}" for name, took in _named(config, size, seconds)]
-    known = [took for took in seconds.values() if took is not None]
-    atleast = "" if len(known) == len(seconds) else "at least "
-    rounds = max(1, config.adapt.rounds)
-    total = sum(known)
-    rule = "  " + "─" * 51
-    rows += [
-        rule,
-        f"  {'a round':<30}{atleast + _duration(total):>21}",
-        f"  {f'{rounds} rounds':<30}{atleast + _duration(rounds * total):>21}",
-        "",
-        *(f"  {name:<30}{_bytes(size_):>21}" for name, size_ in _memory(config, size, figures.labels)),
-    ]
-    missing = [
-        f"distreid bench {name} --json > {name}.json" for name in ("train", "labels", "score") if getattr(figures, name) is None
-    ]
-    lines = [head, "", *rows, "", "Assumed:", *(f"  - {text}" for text in ASSUMPTIONS)]
+    cost = cost_of(config)
+    speed = _flops_a_second(config.runtime, figures.train)
+    rounds = config.method == "daam"
+    rows = _round(config, size, figures, cost, speed) if rounds else _stages(config, size, figures, cost, speed)
+    known = [took for name, took in rows if took is not None and not name.startswith(" ")]
+    atleast = "at least " if any(took is None for _, took in rows) else ""
+    lines = [_head(config, size, cost), "", *(f"  {name:<30}{_duration(took):>21}" for name, took in rows), "  " + "─" * 51]
+    lines.append(f"  {'a round' if rounds else 'all':<30}{atleast + _duration(sum(known)):>21}")
+    if rounds:
+        count = max(1, config.adapt.rounds)
+        lines.append(f"  {_count(count, 'round'):<30}{atleast + _duration(count * sum(known)):>21}")
+    lines += ["", *(f"  {name:<30}{_bytes(size_):>21}" for name, size_ in _memory(config, size, figures, cost))]
+    lines += ["", "Assumed:", *(f"  - {text}" for text in ASSUMPTIONS + (OF_A_ROUND if rounds else ()))]
     if figures.train is not None:
         how = figures.train
         lines.append(f"  - measured: {how['backbone']} at {how['input']}, batch {how['batch']}, on {how['device']}")
+    needed = ("train", "labels", "score") if rounds else ("train", "score")
+    missing = [name for name in needed if getattr(figures, name) is None]
     if missing:
-        lines += [
-            "",
-            "Not measured (–). On a machine like yours run, and give the file with --bench:",
-            *(f"  {line}" for line in missing),
-        ]
+        lines += ["", "Not measured (–). On a machine like yours run, and give the file with --bench:"]
+        lines += [f"  distreid bench {name} --json > {name}.json" for name in missing]
     return "\n".join(lines)
+
+
+Rows = list[tuple[str, float | None]]
+
+
+def _head(config: Config, size: Size, cost: Cost) -> str:
+    network = config.model.backbone if config.method == "daam" else f"EDAAN ({config.edaan.variant})"
+    what = "target images with {:,} features each" if config.method == "daam" else "source images"
+    return (
+        f"{size.images:,} {what.format(cost.channels)}; {network} at {config.input.height}x{config.input.width}, "
+        f"{config.runtime.precision}\n"
+        f"{_count(size.workers, 'worker')}: {_count(size.nodes, 'node')} with {_count(size.gpus, 'GPU')} each"
+    )
+
+
+def _round(config: Config, size: Size, figures: Figures, cost: Cost, speed: float | None) -> Rows:
+    """Seconds of a round of DAAM; a name that begins with a space is part of the row above."""
+    return [
+        ("extract", None if speed is None else size.images * cost.forward / (speed * size.workers)),
+        ("move features and labels", _move(config, size, cost)),
+        ("label", _label(size, figures.labels, cost)),
+        *_train(cost.stages[0], size, cost, speed),
+        ("evaluate", _evaluate(config, size, figures, cost, speed)),
+    ]
+
+
+def _stages(config: Config, size: Size, figures: Figures, cost: Cost, speed: float | None) -> Rows:
+    """Seconds of the stages of EDAAN, which makes no labels."""
+    rows = [row for stage in cost.stages for row in _train(stage, size, cost, speed)]
+    return [*rows, ("evaluate", _evaluate(config, size, figures, cost, speed))]
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number > 1 else ''}"
 
 
-def _named(config: Config, size: Size, seconds: dict[str, float | None]) -> list[tuple[str, float | None]]:
-    names = {"move": "move features and labels", "train": f"train, {_count(config.adapt.epochs, 'epoch')}"}
-    rows = [(names.get(name, name), took) for name, took in seconds.items()]
-    if size.workers > 1:
-        rows.insert(4, ("  of it, gradients on the way", _all_reduce(config, size)))
-    return rows
-
-
-def _backbone(config: Config) -> tuple[float, float, float, int]:
-    try:
-        return BACKBONES[config.model.backbone]
-    except KeyError:
-        raise UserError(f"model.backbone={config.model.backbone}: plan knows {', '.join(BACKBONES)}") from None
-
-
-def _rate(config: Config, train: dict[str, Any] | None) -> float | None:
-    """Images a second that one GPU trains on, for the configured network, input and precision."""
+def _flops_a_second(how: RuntimeConfig, train: dict[str, Any] | None) -> float | None:
+    """What one GPU computes in the configured precision, from images a second of the network that was measured."""
     if train is None:
         return None
-    key = "fp32" if config.runtime.precision == "fp32" else "bf16_channels_last" if config.runtime.channels_last else "bf16"
+    number = PRECISIONS.get(how.precision)
+    names = ["fp32", "bf16", "bf16_channels_last"] if number is None else [number]  # auto takes the fastest
+    if number == "bf16" and how.channels_last:
+        names = ["bf16_channels_last"]
     height, width = map(int, str(train["input"]).split("x"))
-    stride = 1.0 if config.model.last_stride == 2 else 1.6  # the last stage then sees four times the pixels
-    ours = _backbone(config)[0] * config.input.height * config.input.width * stride
-    theirs = BACKBONES[train["backbone"]][0] * height * width
-    return float(train[f"{key}_images_per_second"]) * theirs / ours
+    measured = Config(
+        method=train.get("method", "daam"),
+        model=ModelConfig(backbone=train["backbone"], last_stride=train.get("last_stride", 1)),  # files of 0.1.0 lack both
+    )
+    measured.input.height, measured.input.width = height, width
+    stage = cost_of(measured).stages[0]
+    return max(float(train[f"{name}_images_per_second"]) for name in names) * stage.flops / stage.batch
 
 
-def _extract(config: Config, size: Size, train: dict[str, Any] | None) -> float | None:
-    rate = _rate(config, train)
-    return None if rate is None else size.images / (FORWARD * rate * size.workers)
+def _feature_bytes(config: Config, size: Size, cost: Cost) -> float:
+    return (2.0 if config.runtime.feature_dtype == "float16" else 4.0) * size.images * cost.channels
 
 
-def _feature_bytes(config: Config, images: int) -> float:
-    return (2.0 if config.runtime.feature_dtype == "float16" else 4.0) * images * _backbone(config)[3]
-
-
-def _move(config: Config, size: Size) -> float:
+def _move(config: Config, size: Size, cost: Cost) -> float:
     """All shards to the labelling actor, the answer back to every other node, one after another through its link."""
     link = NETWORK if size.nodes > 1 else INSIDE
-    return _feature_bytes(config, size.images) * max(1, 2 * (size.nodes - 1)) / link
+    return _feature_bytes(config, size, cost) * max(1, 2 * (size.nodes - 1)) / link
 
 
-def _label(config: Config, size: Size, labels: dict[str, Any] | None) -> float | None:
+def _label(size: Size, labels: dict[str, Any] | None, cost: Cost) -> float | None:
     if labels is None:
         return None
     growth = size.images / labels["n"]
-    square = growth**2 * _backbone(config)[3] / labels["dim"]
+    square = growth**2 * cost.channels / labels["dim"]
     return sum(took * (square if name == "neighbours" else growth) for name, took in labels["seconds"].items())
 
 
-def _train(config: Config, size: Size, train: dict[str, Any] | None) -> float | None:
-    rate = _rate(config, train)
-    if rate is None:
-        return None
-    return _steps(config, size) * config.adapt.batch_size / (rate * size.workers) + _all_reduce(config, size)
+def _train(stage: Stage, size: Size, cost: Cost, speed: float | None) -> Rows:
+    """A stage's epochs and, of several workers, what of it the gradients take."""
+    name, steps = f"{stage.name}, {_count(stage.epochs, 'epoch')}", stage.steps(size.images)
+    gradients = steps * _all_reduce(size, cost)
+    took = None if speed is None else steps * stage.flops / (speed * size.workers) + gradients
+    return [(name, took), *([("  of it, gradients on the way", gradients)] if size.workers > 1 else [])]
 
 
-def _steps(config: Config, size: Size) -> int:
-    return max(1, 2 * size.images // config.adapt.batch_size) * config.adapt.epochs
-
-
-def _all_reduce(config: Config, size: Size) -> float:
-    """Seconds of a round's ring all-reduces of float32 gradients: 2 (W - 1) / W times their size through the slowest link."""
+def _all_reduce(size: Size, cost: Cost) -> float:
+    """Seconds of a ring all-reduce of float32 gradients: 2 (W - 1) / W times their size through the slowest link."""
     link = NETWORK if size.nodes > 1 else INSIDE
-    return _steps(config, size) * 2 * (size.workers - 1) / size.workers * 4e6 * _backbone(config)[1] / link
+    return 2 * (size.workers - 1) / size.workers * 4 * cost.parameters / link
 
 
-def _evaluate(config: Config, size: Size, figures: Figures) -> float | None:
-    rate = _rate(config, figures.train)
-    if not size.gallery:
+def _evaluate(config: Config, size: Size, figures: Figures, cost: Cost, speed: float | None) -> float | None:
+    if not size.tested:
         return 0.0
-    if rate is None or figures.score is None:
+    if speed is None or figures.score is None:
         return None
     score = figures.score
-    ranking = score["rank_seconds"] * size.queries * size.gallery / (score["queries"] * score["gallery"])
-    test = size.queries + size.gallery
+    ranking = score["rank_seconds"] * size.compared / (score["queries"] * score["gallery"]) * cost.channels / score["dim"]
     passes = 2 if config.evaluate.flip else 1
-    return passes * test / (FORWARD * rate * size.workers) + ranking * _backbone(config)[3] / score["dim"]
+    return passes * size.tested * cost.forward / (speed * size.workers) + ranking
 
 
-def _memory(config: Config, size: Size, labels: dict[str, Any] | None) -> list[tuple[str, float | None]]:
-    _, weights, activations, _ = _backbone(config)
-    how = config.runtime
-    states = 2 if config.adapt.optimizer.name == "adamw" else 1
-    stage = how.zero_stage if how.strategy == "deepspeed" else 0
-    whole, gradients, optimizer = (1 / size.workers if stage >= needed else 1.0 for needed in (3, 2, 1))
+def _memory(config: Config, size: Size, figures: Figures, cost: Cost) -> Rows:
+    how, rounds = config.runtime, config.method == "daam"
+    states = 2 if not rounds or config.adapt.optimizer.name == "adamw" else 1
+    zero = how.zero_stage if how.strategy == "deepspeed" else 0
+    whole, gradients, optimizer = (1 / size.workers if zero >= needed else 1.0 for needed in (3, 2, 1))
     copies = 1 if how.strategy == "deepspeed" else 0  # DeepSpeed trains a copy of the model
-    model = 4e6 * weights * (copies + whole + gradients + states * optimizer)
-    slice_ = config.adapt.batch_size / size.workers / how.accumulate
-    pixels = config.input.height * config.input.width / 224**2
-    values = 2e6 * activations * pixels * slice_ * (4 if how.precision == "fp32" else 2)
-    features = _feature_bytes(config, size.images)
+    model = 4.0 * cost.parameters * (copies + whole + gradients + states * optimizer)
+    bytes_each = 4 if how.precision == "fp32" else 2
+    kept = max(stage.kept * stage.batch for stage in cost.stages) / size.workers / how.accumulate
+    rows: Rows = [("GPU memory of a worker", model + bytes_each * kept)]
+    if not rounds:
+        return rows
+    features, labels = _feature_bytes(config, size, cost), figures.labels
     engine = None
     if labels is not None:
         work = labels["peak_bytes"] - labels["peak_bytes_before"]
-        engine = 4.0 * size.images * _backbone(config)[3] + work * size.images / labels["n"]
+        engine = 4.0 * size.images * cost.channels + work * size.images / labels["n"]
     return [
-        ("GPU memory of a worker", model + values),
+        *rows,
         ("memory of the labelling", engine),
         ("object store, its node", 2 * features),
         ("object store, other nodes", features),

@@ -175,7 +175,7 @@ def _trials(row: Row, what: dict[str, Any], column: Column, seeds: Sequence[int]
         common = column.of(row).trials[0].settings
         tree = to_dict(column.of(row).config(Trial(common | {"seed": seed})))
         settings = {key: value for key, value in (what.get("set", {}) | row.settings).items() if _value(tree, key) != value}
-        trials.append(Trial(common | settings | {"seed": seed}))
+        trials.append(column.of(row).found(Trial(common | settings | {"seed": seed})))
     return trials
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
+from pyarrow import parquet
+from pyarrow.csv import read_csv
 
 from distreid.cli import main
+from distreid.config import DomainConfig
 from distreid.data import ImageStore
+from distreid.launch import packed
 from tests.conftest import small_settings
+from tests.labels.test_engine import draw_features
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -78,6 +85,80 @@ def test_train_reads_folders_and_packs_them_once(
     assert files == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache" / "distreid").iterdir()}
 
 
+def test_a_folder_with_faults(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that leads nowhere is no matter; messages name the folder that was given and an option that helps."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "night"
+    shutil.copytree(packed_pair[1].with_suffix(""), folder)
+    (folder / "notes").symlink_to(tmp_path / "gone")
+    config = write(tmp_path, small_settings((packed_pair[0], folder), tmp_path / "run"))
+    main(["train", config, "pretrain.epochs=0", "adapt.rounds=0"])
+    main(["evaluate", str(tmp_path / "run"), "--data", str(folder)])
+    for change in ("target.cameras=[9]", "target.identities=[0, 99]", "target.split=1", "target.holdout=2", "labels.k1=5000"):
+        line = fails(capsys, "train", config, change, f"output={tmp_path}/other")
+        assert f"distreid: {folder}: " in line and "cache" not in line
+    victim = sorted((folder / "bounding_box_train").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:300])
+    line = fails(capsys, "train", config, f"output={tmp_path}/other")
+    assert f"distreid pack {folder} OUT.arrow --format market1501 --skip-bad" in line
+
+
+def test_a_cache_notices_every_change(packed_pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = sorted((packed_pair[1].with_suffix("") / "bounding_box_train").iterdir())
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "linked").mkdir()
+    shutil.copy(files[0], tmp_path / "linked" / "a.jpg")
+    shutil.copy(files[1], tmp_path / "crops" / "b.jpg")
+    (tmp_path / "crops" / "more").symlink_to(tmp_path / "linked")
+
+    def content() -> str:
+        return ImageStore.open(packed(DomainConfig(str(tmp_path / "crops"), "folder")).data).content_hash
+
+    found = [content()]
+    assert content() == found[0]
+    shutil.copy(files[2], tmp_path / "linked" / "c.jpg")  # in a folder behind a link
+    found.append(content())
+    victim = tmp_path / "crops" / "b.jpg"
+    before, pixels = victim.stat(), Image.open(victim).convert("RGB")
+    pixels.putpixel((0, 0), (255, 0, 255))
+    pixels.save(victim, format="BMP")  # as many bytes and the same time of modification, as copying tools leave it
+    os.truncate(victim, max(before.st_size, victim.stat().st_size))
+    os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    found.append(content())
+    assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_test_set_of_one_camera_is_known_before_training(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], side: str
+) -> None:
+    config = write(tmp_path, small_settings(packed_pair, tmp_path / "run"))
+    main(["train", config, f"{side}.cameras=[1]", "pretrain.epochs=1", "adapt.rounds=0"])
+    told = capsys.readouterr()
+    assert "under another camera; accuracy is not measured" in told.err
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    measured = {"source": "in_domain", "target": "direct_transfer"}
+    assert measured[side] not in result and measured[{"source": "target", "target": "source"}[side]] in result
+    if side == "target":
+        assert "under another camera" in fails(capsys, "evaluate", str(tmp_path / "run"))
+    main(["train", config, "pretrain.epochs=0", "adapt.rounds=0", f"evaluate.{side}=false", f"output={tmp_path}/off"])
+    assert "test: turned off" in capsys.readouterr().err
+    assert measured[side] not in json.loads((tmp_path / "off" / "result.json").read_text())
+
+
+def test_settings_may_stand_behind_options(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(tmp_path, small_settings(packed_pair, tmp_path / "run"))
+    main(["train", config, "pretrain.epochs=0", "adapt.rounds=0"])
+    main(["train", config, "pretrain.epochs=0", "--resume", "adapt.rounds=0"])
+    assert "unrecognized arguments: --nosuch" in fails(capsys, "train", config, "--nosuch=1", "adapt.rounds=0")
+    assert "unrecognized arguments: adapt" in fails(capsys, "train", config, "--resume", "adapt")
+
+
 def test_mistakes_before_anything_starts(
     packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,8 +214,30 @@ def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     if not torch.cuda.is_available():
         assert "no CUDA device" in fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--device", "cuda")
     assert "no such file" in fails(capsys, "label", str(tmp_path / "g.npy"), "--out", str(tmp_path / "l.npz")).lower()
+    line = fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--k1", "10", "--p", "1")
+    advised = line.split("use p ≤ ")[1].split(",")[0]
+    main(["label", str(tmp_path / "f.npy"), *out, "--k1", "10", "--p", advised])
+    assert ".npz, .csv or .parquet" in fails(capsys, "label", str(tmp_path / "f.npy"), "--out", str(tmp_path / "l.txt"))
     camids = np.tile([1, 2], 60)
     for name, part in (("q", slice(0, None, 6)), ("g", slice(None))):
         np.savez(tmp_path / f"{name}.npz", features=features[part], pids=pids[part], camids=camids[part])
     main(["score", str(tmp_path / "q.npz"), str(tmp_path / "g.npz"), "--json"])
     assert json.loads(capsys.readouterr().out)["mAP"] == pytest.approx(1.0)
+    np.savez(tmp_path / "few.npz", features=features[:3], pids=pids[:3], camids=camids[:3])
+    line = fails(capsys, "score", str(tmp_path / "few.npz"), str(tmp_path / "few.npz"), "--rerank")
+    assert "query and gallery together are 6: too few" in line and "k1" not in line
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_labels_as_a_table(tmp_path: Path, suffix: str) -> None:
+    features, names = draw_features("clustered", 120, 12, 1), [f"a, {number}\u00e9.jpg" for number in range(120)]
+    np.save(tmp_path / "f.npy", features)
+    np.savez(tmp_path / "f.npz", features=features, paths=np.array(names))
+    for given, columns in (("f.npy", ["index", "label"]), ("f.npz", ["index", "path", "label"])):
+        for out in ("l.npz", f"l.{suffix}"):
+            main(["label", str(tmp_path / given), "--out", str(tmp_path / out), "--k1", "10", "--p", "0.02"])
+        made = tmp_path / f"l.{suffix}"
+        table = parquet.read_table(made) if suffix == "parquet" else read_csv(made)
+        with np.load(tmp_path / "l.npz") as arrays:
+            assert table.column_names == columns and table["label"].to_pylist() == arrays["labels"].tolist()
+        assert table["index"].to_pylist() == list(range(120)) and ("path" not in columns or table["path"].to_pylist() == names)

@@ -113,3 +113,34 @@ def test_the_machine_decides_unless_a_file_does(text: str, value: bool | str) ->
     usual = config_from_dict(BASE).runtime
     assert (usual.precision, usual.channels_last) == ("auto", "auto")
     assert config_from_dict(BASE, [f"runtime.channels_last={text}"]).runtime.channels_last is value
+
+
+@pytest.mark.parametrize("text", ["", "adapt:\n", "adapt:\n  optimizer:\n", "source: {cameras: }\n", "# nothing\n---\n"])
+def test_an_empty_group_is_its_defaults(tmp_path, text: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    keys = ["output=runs/x", "source.data=a.arrow", "target.data=b.arrow"]
+    assert load_config(file, keys) == config_from_dict(BASE)
+    assert load_config(file, [*keys, "adapt.optimizer.momentum=0.5"]).adapt.optimizer.momentum == 0.5
+
+
+def test_a_list_where_a_group_belongs(tmp_path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("adapt: [3]\n")
+    with pytest.raises(UserError, match=r"c.yaml: adapt is a group of keys \(rounds, epochs.*found \[3\]"):
+        load_config(file)
+    with pytest.raises(UserError, match=r"adapt.rounds: 'adapt' is a group of keys, found \[3\]"):
+        load_config(file, ["adapt.rounds=3"])
+
+
+def test_home_and_variables_in_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("SETS", "/sets")
+    monkeypatch.delenv("GONE", raising=False)
+    tree = {"output": "~/runs/x", "source": {"data": "$SETS/a.arrow", "extra": "${SETS}/b"}, "target": {"data": "$HOME/t"}}
+    config = config_from_dict(tree, ["model.weights=~/w.pt", "pretrain.checkpoint=$SETS/run"])
+    assert (config.output, config.target.data) == ("/home/me/runs/x", "/home/me/t")
+    assert (config.source.data, config.source.extra) == ("/sets/a.arrow", "/sets/b")
+    assert (config.model.weights, config.pretrain.checkpoint) == ("/home/me/w.pt", "/sets/run")
+    with pytest.raises(UserError, match=r"output=.GONE/x: the environment variable GONE is not set"):
+        config_from_dict(tree, ["output=$GONE/x"])

@@ -9,10 +9,10 @@ import ray
 
 from distreid.cluster.desk import DeskActor, RemoteDesk
 from distreid.cluster.train import start_ray
-from distreid.config import LabelsConfig
 from distreid.data.sampling import shard
+from distreid.labels import LabelSettings
 from distreid.labels.bench import IMAGES_PER_IDENTITY, clustered_features
-from distreid.labels.threads import peak_memory_bytes
+from distreid.retrieval.blocks import peak_memory_bytes
 
 TRAINING = 600.0  # seconds of a round's training that the share is given for
 
@@ -45,7 +45,7 @@ def bench_round(n: int, dim: int, workers: int = 2) -> dict[str, Any]:
     peak memory of a worker (which draws its features itself).
     """
     start_ray(workers)
-    desk = DeskActor.remote(LabelsConfig(), None, 0.0, "bench")
+    desk = DeskActor.remote(LabelSettings(), None, 0.0, "bench")
     team = [_Worker.remote(desk, rank, workers, n, dim) for rank in range(workers)]
     ray.get([worker.ready.remote() for worker in team])
     found = ray.get([worker.hand_in.remote() for worker in team])

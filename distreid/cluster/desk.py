@@ -14,8 +14,9 @@ import ray
 
 from distreid.cluster.metrics import DeskMetrics
 from distreid.cluster.search import SpreadSearch
-from distreid.config import DomainConfig, LabelsConfig
+from distreid.config import DomainConfig
 from distreid.errors import UserError
+from distreid.labels import LabelSettings
 from distreid.methods.desk import LocalDesk
 from distreid.methods.domains import TestSet, open_network
 from distreid.methods.local import test_sets
@@ -41,7 +42,7 @@ class DeskActor:
         gpus: what each task of the neighbour search reserves.
     """
 
-    def __init__(self, labels: LabelsConfig, domains: tuple[DomainConfig, DomainConfig] | None, gpus: float, run: str) -> None:
+    def __init__(self, labels: LabelSettings, domains: tuple[DomainConfig, DomainConfig] | None, gpus: float, run: str) -> None:
         import torch
 
         # Opened here: arguments this large could be lost with a node, and a restart then fails.

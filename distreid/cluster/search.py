@@ -12,14 +12,14 @@ import ray
 from distreid.errors import UserError
 
 if TYPE_CHECKING:  # these bring numba, which only the tasks need
-    from distreid.labels.lists import Neighbours
-    from distreid.labels.prepare import Prepared
+    from distreid.retrieval.lists import Neighbours
+    from distreid.retrieval.prepare import Prepared
 
 FEWEST_ROWS = 512  # a task: fewer are searched sooner than they travel
 
 
 class SpreadSearch:
-    """A :class:`distreid.labels.lists.Search` with the same bits as the search of one machine.
+    """A :class:`distreid.retrieval.lists.Search` with the same bits as the search of one machine.
 
     Features travel through the object store, once to each node; every task holds its rows' candidates only. A task searches
     whole rows, while one machine alone uses that the distances are symmetric: two CPU tasks cost as much time as none, four half.
@@ -55,14 +55,14 @@ def _search_part(whole: Any, k: int, groups: tuple[int, int], threads: int, on_g
 
     prepared, apart_U = whole
     if on_gpu:
-        from distreid.labels.device import neighbours as on_device
-        from distreid.labels.device.tensors import Features
-        from distreid.labels.engine import check_device
+        from distreid.labels.api import label_device
+        from distreid.labels.gpu import neighbours as on_device
+        from distreid.labels.gpu.tensors import Features
 
-        check_device("cuda")
+        label_device("cuda")
         features = Features.of(prepared, torch.device("cuda"))
         return on_device.nearest(prepared, features, k, apart_U=apart_U, queries_Q=np.arange(*groups))
-    from distreid.labels.neighbours import nearest
+    from distreid.retrieval.neighbours import nearest
 
     threads = min(threads, os.cpu_count() or 1)
     torch.set_num_threads(threads)  # Ray gives a task one thread

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import Stopped, UserError
-from distreid.methods.domains import open_network
+from distreid.methods.domains import open_pair
 from distreid.methods.local import METHODS
 from distreid.progress import Progress
 from distreid.runtime import RunDirectory, Team
@@ -120,12 +121,37 @@ def start_ray(workers: int) -> None:
     if not verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
     if cluster_is_given():
-        ray.init(**quiet)
+        check_address(os.environ.get("RAY_ADDRESS", ""))
+        try:
+            ray.init(**quiet)
+        except ConnectionError:
+            raise UserError(f"RAY_ADDRESS={os.environ.get('RAY_ADDRESS', 'auto')}: no Ray answers; {_ADVICE}") from None
     else:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that waits for this machine to be taken away
         # Ray's workers have a niceness of 15 unless told otherwise, and would starve beside the user's other programs.
         own = {"worker_niceness": 0}
         ray.init("local", num_cpus=max(workers, usable_cores()), include_dashboard=False, _system_config=own, **quiet)
+
+
+_ADVICE = "start one there (ray start --head), or unset RAY_ADDRESS to train on a Ray of this run's own"
+
+
+def check_address(address: str) -> None:
+    """UserError for a RAY_ADDRESS that Ray would try for minutes, or that names another service of it."""
+    scheme, separator, _ = address.partition("://")
+    if separator:
+        what = {"ray": "Ray Client, which training does not run through", "http": "the dashboard", "https": "the dashboard"}
+        raise UserError(
+            f"RAY_ADDRESS={address}: this is the address of {what.get(scheme, 'no Ray head')}; give the head's (HOST:6379) on one "
+            "of its nodes, submit from elsewhere (ray job submit), or unset RAY_ADDRESS to train on a Ray of this run's own"
+        )
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdigit():
+        return  # auto, local: Ray answers at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(f"RAY_ADDRESS={address}: no Ray head is there ({error.strerror or error}); {_ADVICE}") from None
 
 
 def _resources(cpus: int, use_gpu: bool) -> dict[str, float]:
@@ -148,7 +174,7 @@ def _worker(setup: dict[str, Any]) -> None:
     team = Team(rank, world, get_device())
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
-        source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+        source, target = open_pair(config)
         method = METHODS[config.method](
             config,
             team,

@@ -68,12 +68,14 @@ def pack(
     overwrite: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    given: str = "",
 ) -> PackSummary:
     """Packs the data set in folder ``src`` into the file ``out``, which `ImageStore.open` reads.
 
     Every image is fully decoded, in ``workers`` threads (default: one a core). The file appears whole or not at all; after an
-    interruption, call again to go on. Raises `UserError` for what the reader finds wrong, for images that cannot be decoded (unless
-    ``skip_bad``), for an ``out`` that holds something else (unless ``overwrite``) and when the disk is full.
+    interruption, call again to go on. ``given`` is how messages are to name the file (default: by its path). Raises `UserError` for
+    what the reader finds wrong, for images that cannot be decoded (unless ``skip_bad``), for an ``out`` that holds something else
+    (unless ``overwrite``) and when the disk is full.
     """
     out = Path(out)
     dataset = read_dataset(src, format)
@@ -82,7 +84,7 @@ def pack(
     _sweep(out)
     verified = Verified(out)
     with atomic_write(out) as file:
-        summary, bad = _write(file, dataset, verified, skip_bad, workers or os.cpu_count() or 1, progress)
+        summary, bad = _write(file, dataset, verified, skip_bad, workers or os.cpu_count() or 1, progress, given)
         if out.is_file() and not overwrite and _existing_hash(out) != summary.content_hash:
             raise UserError(f"{out}: already holds another data set; choose another name or remove the file first")
     verified.forget()
@@ -141,6 +143,7 @@ def _write(
     skip_bad: bool,
     workers: int,
     progress: Callable[[int, int], None] | None,
+    given: str,
 ) -> tuple[StoreSummary, tuple[str, ...]]:
     """Writes all good images and, last, the summary. After the first bad one it goes on only to find the others."""
     content, copies = hashlib.sha256(), _Copies()
@@ -169,7 +172,7 @@ def _write(
         content.update(repr(dataset.protocol.test_pids).encode())
     left_out = (f"{plural(len(bad), 'bad image')} left out: {sample(bad)}",) if bad else ()
     notes = dataset.notes + left_out + copies.notes()
-    summary = StoreSummary(dataset.name, dataset.format, content.hexdigest(), __version__, notes, dataset.protocol)
+    summary = StoreSummary(dataset.name, dataset.format, content.hexdigest(), __version__, notes, dataset.protocol, given)
     writer.write_batch(_to_arrow([]), {SUMMARY_KEY: summary.to_json()})
     writer.close()
     return summary, tuple(bad)
@@ -180,7 +183,7 @@ def _judge(bad: list[str], dataset: Dataset, skip_bad: bool) -> None:
     if bad and not skip_bad:
         raise UserError(
             f"{dataset.root}: {len(bad):,} of {plural(total, 'image')} cannot be decoded: {sample(bad)}; "
-            "replace them, or leave them out with --skip-bad"
+            f"replace them, or leave them out with: distreid pack {dataset.root} OUT.arrow --format {dataset.format} --skip-bad"
         )
     if len(bad) == total:
         raise UserError(f"{dataset.root}: not one of {plural(total, 'image')} can be decoded: {sample(bad)}")

@@ -66,7 +66,7 @@ def select(
         everywhere = protocol.name != "cross_camera"
         kept &= np.isin(store.camids, _known_cameras(store, cameras)) | ~(train | everywhere)
     if train.any() and not (train & kept).any():
-        raise UserError(f"{store.path}: no training image of these identities in cameras {_listed(cameras or ())}; choose others")
+        raise UserError(f"{store.shown}: no training image of these identities in cameras {_listed(cameras or ())}; choose others")
     domain = Domain(_split(store, kept & train), _split(store, kept & query), _split(store, kept & gallery), protocol)
     if protocol.test_pids and len(np.unique(np.concatenate([domain.query.camids, domain.gallery.camids]))) < 2:
         nobody = _split(store, np.zeros(len(store), dtype=bool))
@@ -79,11 +79,11 @@ def _roles(store: ImageStore, split: int | None) -> tuple[Mask, Mask, Mask, Prot
     protocol = store.protocol
     if not protocol.test_pids:
         if split is not None:
-            raise UserError(f"{store.path}: its test set is fixed, there are no random splits to choose from; remove 'split'")
+            raise UserError(f"{store.shown}: its test set is fixed, there are no random splits to choose from; remove 'split'")
         train, query, gallery = (store.splits == name for name in ("train", "query", "gallery"))
         return train, query, gallery, protocol
     if split is not None and not 0 <= split < len(protocol.test_pids):
-        raise UserError(f"{store.path}: no split {split}; it has splits 0 to {len(protocol.test_pids) - 1}")
+        raise UserError(f"{store.shown}: no split {split}; it has splits 0 to {len(protocol.test_pids) - 1}")
     chosen = protocol.test_pids if split is None else (protocol.test_pids[split],)
     protocol = Protocol(protocol.name, chosen)
     tested = np.isin(store.pids, np.unique(np.concatenate(chosen)))
@@ -114,22 +114,22 @@ def _listed(values: Sequence[int] | Integers) -> str:
 def _known_cameras(store: ImageStore, cameras: Sequence[int]) -> Sequence[int]:
     present = np.unique(store.camids)
     if UNKNOWN in present:
-        raise UserError(f"{store.path}: its cameras are unknown, so none can be selected; remove 'cameras'")
+        raise UserError(f"{store.shown}: its cameras are unknown, so none can be selected; remove 'cameras'")
     missing = sorted(set(cameras) - set(present.tolist()))
     if missing or not cameras:
         what = f"no camera {_listed(missing)}" if missing else "an empty list of cameras"
-        raise UserError(f"{store.path}: {what}; it has cameras {_listed(present)}")
+        raise UserError(f"{store.shown}: {what}; it has cameras {_listed(present)}")
     return cameras
 
 
 def _identity_range(store: ImageStore, trained: Integers, identities: tuple[int, int]) -> Integers:
     known = np.unique(trained)
     if UNKNOWN in known:
-        raise UserError(f"{store.path}: its identities are unknown, so none can be selected; remove 'identities'")
+        raise UserError(f"{store.shown}: its identities are unknown, so none can be selected; remove 'identities'")
     start, stop = identities
     if not 0 <= start < stop <= len(known):
         raise UserError(
-            f"{store.path}: identities {start} to {stop} do not lie in its {plural(len(known), 'training identity')} "
+            f"{store.shown}: identities {start} to {stop} do not lie in its {plural(len(known), 'training identity')} "
             f"(0 to {len(known)}, start below stop)"
         )
     return known[start:stop]
@@ -142,14 +142,14 @@ def _hold_out(store: ImageStore, domain: Domain, count: int) -> Domain:
     gallery. A camera's only image of a person stays in the gallery, so that every query finds its identity there at least once.
     """
     if len(domain.query) or len(domain.gallery):
-        raise UserError(f"{store.path}: has a query and a gallery of its own; remove 'holdout'")
+        raise UserError(f"{store.shown}: has a query and a gallery of its own; remove 'holdout'")
     train = domain.train
     known = np.unique(train.pids)
     if UNKNOWN in known:
-        raise UserError(f"{store.path}: its identities are unknown, so none can be held out; remove 'holdout'")
+        raise UserError(f"{store.shown}: its identities are unknown, so none can be held out; remove 'holdout'")
     if not 0 < count < len(known):
         raise UserError(
-            f"{store.path}: holdout {count} must leave some of the {plural(len(known), 'selected identity')} for training"
+            f"{store.shown}: holdout {count} must leave some of the {plural(len(known), 'selected identity')} for training"
         )
     tested = np.isin(train.pids, known[-count:])
     queries = np.zeros(len(train), dtype=bool)
@@ -159,7 +159,7 @@ def _hold_out(store: ImageStore, domain: Domain, count: int) -> Domain:
         if len(by_camera) > 1:
             queries[[seen[0] for seen in by_camera if len(seen) > 1]] = True
     if not queries.any():
-        raise UserError(f"{store.path}: none of the {count} held-out identities was seen by two selected cameras; hold out more")
+        raise UserError(f"{store.shown}: none of the {count} held-out identities was seen by two selected cameras; hold out more")
     left, query, gallery = (
         Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in (~tested, queries, tested & ~queries)
     )

@@ -57,6 +57,8 @@ class StoreSummary:
     version: str
     notes: tuple[str, ...]
     protocol: Protocol = SINGLE_QUERY
+    given: str = ""
+    """The folder that a user named, where the file is a copy of it in the cache."""
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -124,6 +126,11 @@ class ImageStore:
         return self.summary.name
 
     @property
+    def shown(self) -> str:
+        """What the user named, for messages."""
+        return self.summary.given or str(self.path)
+
+    @property
     def format(self) -> str:
         return self.summary.format
 
@@ -140,7 +147,7 @@ class ImageStore:
         try:
             return upright(Image.open(io.BytesIO(self._images[int(row)].as_buffer())))
         except OSError as error:
-            raise UserError(f"{self.path}: image {self.paths[row]} is damaged ({error}); pack the data set again") from None
+            raise UserError(f"{self.shown}: image {self.paths[row]} is damaged ({error}); pack the data set again") from None
 
     def read(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]], height: int, width: int) -> Tensor:
         """Decodes rows and resizes them to a uint8 RGB tensor [B, 3, height, width].

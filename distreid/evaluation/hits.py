@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.evaluation.blocks import Progress, as_tensor, block_rows, full_float32, run_slices
 from distreid.evaluation.features import Features
 from distreid.evaluation.metrics import AP, Hits, Metrics, summarise
 from distreid.evaluation.pairs import Pairs, find_pairs, places, ranked_gallery
+from distreid.retrieval.blocks import Progress, run_slices
+from distreid.retrieval.products import as_tensor, block_rows, full_float32
 
 _UNIT = 2.0**-24  # float32's unit roundoff
 _TINY, _HUGE = 1e-12, 1e12  # norms outside cannot be trusted in a float32 product
@@ -151,7 +152,7 @@ def _count_compiled(task: _Task, scores_BG: torch.Tensor, start: int, before_T: 
             task.offsets, task.index, task.exact, task.below, task.above, before_T,
         )  # fmt: skip
 
-    run_slices(part, len(scores_BG))
+    run_slices(part, len(scores_BG), torch.get_num_threads())
 
 
 def _count_searched(task: _Task, scores_BG: torch.Tensor, start: int, before_T: NDArray[np.int64]) -> None:

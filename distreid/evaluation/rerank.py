@@ -1,17 +1,26 @@
-"""k-reciprocal re-ranking (Zhong et al., CVPR 2017), with sparse rows instead of N × N arrays."""
+"""k-reciprocal re-ranking (Zhong et al., CVPR 2017), with sparse rows instead of N × N arrays.
+
+The sets R*, the query expansion and the overlaps are those of labels (`distreid.retrieval`). Two steps are re-ranking's own: the
+neighbours are ordered by the cosine that ranks (zero vectors have one too, and the same product gives each row's largest
+distance), and the weights are the paper's, of d² over the row's largest.
+"""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from distreid.errors import UserError
-from distreid.evaluation.blocks import Progress, as_tensor, block_rows, full_float32, run_slices
 from distreid.evaluation.features import Features
 from distreid.evaluation.metrics import Hits
 from distreid.evaluation.pairs import Pairs, find_pairs, ranked_gallery
+from distreid.retrieval.blocks import Progress, run_slices
+from distreid.retrieval.products import as_tensor, block_rows, full_float32
+
+if TYPE_CHECKING:
+    from distreid.retrieval.reciprocal import Csr  # brings numba
 
 _SPARE = 8  # neighbours fetched beyond need, so that float32 rounding does not decide which are kept
 
@@ -42,6 +51,11 @@ def reranked_hits(
     gallery, junk = ranked_gallery(query, gallery)
     images = len(query) + len(gallery)
     if not (1 <= k1 < images and 1 <= k2 <= k1 + 1):
+        if images <= k1:
+            raise UserError(
+                f"re-ranking looks at the {k1} nearest images of each, and query and gallery together are {images}: "
+                "too few, leave re-ranking (--rerank) out"
+            )
         raise UserError(f"re-ranking {images} images needs 1 <= k1 < {images} and 1 <= k2 <= k1 + 1, not {k1=}, {k2=}")
     if not 0 <= lambda_value <= 1:
         raise UserError(f"re-ranking's lambda weighs two distances and must lie in [0, 1], not {lambda_value}")
@@ -85,27 +99,25 @@ def _neighbours(
     return np.column_stack([np.arange(images), others_NK[:, :k1]]), farthest_N
 
 
-def _encode(
-    unit_ND: NDArray[np.float32], near_NK: NDArray[np.int64], farthest_N: NDArray[np.float64], half: int, k2: int
-) -> sparse.csr_matrix:
+def _encode(unit_ND: NDArray[np.float32], near_NK: NDArray[np.int64], farthest_N: NDArray[np.float64], half: int, k2: int) -> "Csr":
     """V [N, N], rows summing to 1 (Eq. 7), averaged over the k2 nearest (Eq. 11)."""
-    from distreid.evaluation import kernels, rerank_kernels
+    from distreid.evaluation import kernels
+    from distreid.retrieval.reciprocal import Csr, expand_queries, reciprocal_sets
 
-    images = len(unit_ND)
-    offsets, members = rerank_kernels.expanded_sets(near_NK, half)
-    cosines_T = kernels.order_by_score(unit_ND, unit_ND, np.ones(images), np.zeros(images), offsets, members)
-    weights_T = np.exp(-(2 - 2 * cosines_T) / np.repeat(farthest_N, np.diff(offsets)))
-    weights_T /= np.repeat(np.add.reduceat(weights_T, offsets[:-1]), np.diff(offsets))
-    weights = sparse.csr_matrix((weights_T, members, offsets), shape=(images, images))
-    mean = sparse.csr_matrix(
-        (np.full(images * k2, 1 / k2), near_NK[:, :k2].reshape(-1), np.arange(images + 1) * k2), shape=weights.shape
-    )
-    return mean @ weights
+    images, threads = len(unit_ND), torch.get_num_threads()
+    neighbours_NK = near_NK.astype(np.int32)
+    offsets, found_T = reciprocal_sets(neighbours_NK, np.arange(images, dtype=np.int32), half, threads)
+    owner_T = np.repeat(np.arange(images), np.diff(offsets))
+    members_T = found_T[np.lexsort((found_T, owner_T))].astype(np.int64)
+    cosines_T = kernels.order_by_score(unit_ND, unit_ND, np.ones(images), np.zeros(images), offsets, members_T)
+    weights_T = np.exp(-(2 - 2 * cosines_T) / farthest_N[owner_T])
+    weights_T /= np.add.reduceat(weights_T, offsets[:-1])[owner_T]
+    return expand_queries(Csr(offsets, members_T.astype(np.int32), weights_T), neighbours_NK[:, :k2], threads)
 
 
 def _rank(
     units: torch.Tensor,
-    weights: sparse.csr_matrix,
+    weights: "Csr",
     farthest_N: NDArray[np.float64],
     lambda_value: float,
     pairs: Pairs,
@@ -113,9 +125,10 @@ def _rank(
     tick: Callable[[int], None],
 ) -> Hits:
     from distreid.evaluation import rerank_kernels
+    from distreid.retrieval.jaccard import by_row_and_column
 
     images, queries = len(units), len(pairs.offsets) - 1
-    rows, columns = weights[:queries].tocsr(), weights[queries:].tocsc()
+    v = by_row_and_column(weights.rows(np.arange(queries)), weights.rows(np.arange(queries, images)), images)
     ranks = np.empty(len(pairs.positives), np.int64)
     block = block_rows(images - queries)
     for start in range(0, queries, block):
@@ -124,11 +137,10 @@ def _rank(
 
         def part(begin: int, end: int, start: int = start, cosines_BG: NDArray[np.float32] = cosines_BG) -> None:
             rerank_kernels.rank_jaccard(
-                cosines_BG, start, begin, end, lambda_value, farthest_N,
-                rows.indptr, rows.indices, rows.data, columns.indptr, columns.indices, columns.data,
+                cosines_BG, start, begin, end, lambda_value, farthest_N, v,
                 pairs.same_offsets, pairs.same, pairs.offsets, pairs.positives, ranks,
             )  # fmt: skip
 
-        run_slices(part, stop - start)
+        run_slices(part, stop - start, torch.get_num_threads())
         tick(images + stop)
     return Hits(ranks, pairs.offsets, gallery=images - queries, junk=junk)

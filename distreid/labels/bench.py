@@ -1,7 +1,6 @@
 """Measures the label engine on this machine, beside one plain float32 product of the same size."""
 
 import time
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
-from distreid.labels.dense import dense_dbscan, dense_jaccard
-from distreid.labels.engine import eps_from_proportion, jaccard_graph, make_pseudo_labels
-from distreid.labels.settings import K1, K2, MIN_SAMPLES, NeighbourKind, P
-from distreid.labels.threads import blocks, peak_memory_bytes
+from distreid.labels import reference
+from distreid.labels.api import eps_from_proportion, jaccard_graph, label_device, make_pseudo_labels
+from distreid.labels.settings import LabelSettings
+from distreid.retrieval.blocks import blocks, peak_memory_bytes
 
 IMAGES_PER_IDENTITY = 20
 LARGEST_DENSE = 4000
@@ -46,31 +45,28 @@ def product_seconds(features_ND: NDArray[np.float32]) -> float:
 def bench_labels(
     n: int,
     dim: int,
-    k1: int = K1,
-    k2: int = K2,
-    p: float = P,
-    min_samples: int = MIN_SAMPLES,
+    settings: LabelSettings | None = None,
+    *,
     seed: int = 0,
     oracle: bool = False,
-    device: str = "cpu",
-    neighbours: NeighbourKind = "exact",
     images_per_identity: int = IMAGES_PER_IDENTITY,
 ) -> dict[str, Any]:
     """Labels n clustered random features of `dim` dimensions: seconds per stage (without compiling), peak memory of the process,
     and the time of one full float32 product of the same size in the same run. With `oracle` (n ≤ 4,000) the dense form beside it.
     """
+    settings = settings or LabelSettings()
     if oracle and n > LARGEST_DENSE:
         raise UserError(f"n = {n}: the dense comparison takes at most {LARGEST_DENSE} features")
-    label = partial(make_pseudo_labels, k1=k1, k2=k2, min_samples=min_samples, device=device, neighbours=neighbours)
-    label(clustered_features(max(k1 + 1, 200), dim, seed), p=1e-2)
+    make_pseudo_labels(clustered_features(max(settings.k1 + 1, 200), dim, seed), settings, p=1e-2)
     features_ND = clustered_features(n, dim, seed, images_per_identity=images_per_identity)
     before = peak_memory_bytes()
-    labels = label(features_ND, p=p)
+    labels = make_pseudo_labels(features_ND, settings)
     peak = peak_memory_bytes()
     product = product_seconds(features_ND)
     seconds = {name.removeprefix("seconds_"): took for name, took in labels.stats.items() if name.startswith("seconds_")}
-    result: dict[str, Any] = {"n": n, "dim": dim, "k1": k1, "k2": k2, "p": p, "min_samples": min_samples, "seed": seed}
-    result |= {"threads": torch.get_num_threads(), "device": device, "neighbours": neighbours}
+    result: dict[str, Any] = {"n": n, "dim": dim}
+    result |= {name: getattr(settings, name) for name in ("k1", "k2", "p", "min_samples")} | {"seed": seed}
+    result |= {"threads": torch.get_num_threads(), "device": label_device(settings.device), "neighbours": settings.neighbours}
     if "recall" in labels.stats:
         result["recall"] = labels.stats["recall"]
     after = sum(took for name, took in seconds.items() if name not in ("check", "neighbours"))
@@ -80,26 +76,23 @@ def bench_labels(
     result |= {"features_bytes": features_ND.nbytes, "peak_bytes_before": before, "peak_bytes": peak}
     result |= {"eps": labels.eps, "pairs": labels.stats["pairs"], "pairs_per_point": labels.stats["pairs"] / n, **labels.quality}
     if oracle:
-        result["dense"] = _beside_dense(features_ND, k1, k2, p, min_samples, labels.labels)
+        result["dense"] = _beside_dense(features_ND, settings, labels.labels)
     return result
 
 
-def _beside_dense(
-    features_ND: NDArray[np.float32], k1: int, k2: int, p: float, min_samples: int, labels_N: NDArray[np.int64]
-) -> dict[str, Any]:
+def _beside_dense(features_ND: NDArray[np.float32], settings: LabelSettings, labels_N: NDArray[np.int64]) -> dict[str, Any]:
     begin = time.perf_counter()
-    dense_NN = dense_jaccard(features_ND, k1, k2)
-    pairs = np.sort(dense_NN[np.triu_indices(len(dense_NN), 1)])
-    eps = float(pairs[: round(p * len(pairs))].mean())
-    dense_labels_N = dense_dbscan(dense_NN, eps, min_samples)
+    dense_NN = reference.jaccard(features_ND, settings.k1, settings.k2)
+    eps = reference.eps(dense_NN, settings.p)
+    dense_labels_N = reference.dbscan(dense_NN, eps, settings.min_samples)
     seconds = time.perf_counter() - begin
-    graph = jaccard_graph(features_ND, k1, k2)
+    graph = jaccard_graph(features_ND, settings=settings)
     stored = graph.tocoo()
     difference_NN = dense_NN - 1
     difference_NN[stored.row, stored.col] = dense_NN[stored.row, stored.col] - stored.data
     return {
         "seconds": seconds,
         "largest_difference": float(np.abs(difference_NN).max()),
-        "eps_difference": abs(eps - eps_from_proportion(graph, p, len(dense_NN))),
+        "eps_difference": abs(eps - eps_from_proportion(graph, settings.p, len(dense_NN))),
         "labels_equal": bool(np.array_equal(dense_labels_N, labels_N)),
     }

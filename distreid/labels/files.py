@@ -2,12 +2,16 @@
 
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distreid.errors import UserError
 from distreid.files import atomic_write
+
+if TYPE_CHECKING:
+    from distreid.labels.api import PseudoLabels
 
 
 def load_features(path: str | Path) -> NDArray[np.floating]:
@@ -51,7 +55,7 @@ def _load(path: Path, name: str) -> NDArray:
         ) from error
 
 
-def write_npz(path: Path, **arrays: NDArray[np.generic] | np.generic) -> None:
-    """Write an .npz, whole or not at all."""
-    with atomic_write(path) as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+def save_labels(path: str | Path, labels: "PseudoLabels") -> None:
+    """Write `labels`, `centers` and `eps` as an .npz, atomically. UserError when it cannot be written."""
+    with atomic_write(Path(path)) as stream:
+        np.savez(stream, labels=labels.labels, centers=labels.centers, eps=np.float64(labels.eps))

@@ -1,13 +1,12 @@
 """Figures of a labelling that need no target label: to watch a run, to choose p and min_samples without seeing the answers."""
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.labels import pair_kernels as kernels
-from distreid.labels.pairs import Weights
-from distreid.labels.threads import run_blocks
+if TYPE_CHECKING:
+    from distreid.labels.stages import Stages
 
 # Points on which the silhouette is measured, at most.
 SAMPLES = 2048
@@ -34,28 +33,11 @@ def overall(silhouette: float, outliers: float, count: int) -> float:
     return silhouette * (1 - outliers / count)
 
 
-def silhouette(weights: Weights, labels_U: NDArray[np.int64], threads: int) -> float:
-    """See `silhouette_of`."""
-
-    def values(chosen_S: NDArray[np.int64], sizes_K: NDArray[np.int64]) -> NDArray[np.float64]:
-        values_S = np.empty(len(chosen_S))
-        fixed = (chosen_S, labels_U, weights.sizes_U, sizes_K, weights.v, values_S)
-        run_blocks(lambda start, stop: kernels.silhouettes(start, stop, *fixed), len(chosen_S), 256, threads)
-        return values_S
-
-    return silhouette_of(values, labels_U, weights.sizes_U)
-
-
-def silhouette_of(
-    values: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]],
-    labels_U: NDArray[np.int64],
-    sizes_U: NDArray[np.int64],
-) -> float:
+def silhouette(stages: "Stages", weights: Any, labels_U: NDArray[np.int64], sizes_U: NDArray[np.int64]) -> float:
     """Mean silhouette in Jaccard distance of the clustered points: (b − a) / max(a, b), a the mean distance to the rest of the own
     cluster, b the least mean distance to another cluster (1 where none shares a neighbour).
 
-    Exact up to 2,048 points, beyond that on as many evenly spaced ones. 0 with fewer than two clusters. `values`: an engine's
-    function from chosen groups [S] and the points of each cluster [K] to their silhouettes [S].
+    Exact up to 2,048 groups of copies, beyond that on as many evenly spaced ones. 0 with fewer than two clusters.
     """
     clusters = int(labels_U.max(initial=-1)) + 1
     if clusters < 2:
@@ -64,7 +46,7 @@ def silhouette_of(
     wanted = min(len(clustered), SAMPLES)
     chosen_S = clustered[np.arange(wanted) * len(clustered) // wanted]
     sizes_K = np.bincount(labels_U[clustered], weights=sizes_U[clustered]).astype(np.int64)
-    return float(np.average(values(chosen_S, sizes_K), weights=sizes_U[chosen_S]))
+    return float(np.average(stages.silhouettes(weights, chosen_S, labels_U, sizes_K), weights=sizes_U[chosen_S]))
 
 
 def agreement(labels_N: NDArray[np.int64], previous_N: NDArray[np.int64]) -> dict[str, float]:

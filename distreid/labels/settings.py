@@ -1,45 +1,75 @@
-"""The settings of a labelling, and which of them no features could satisfy."""
+"""The settings of a labelling. `LabelSettings` is the configuration's group `labels`; everything that labels takes it as it is.
 
-from dataclasses import dataclass
-from typing import Literal
+Needs neither torch nor numba, so that a configuration can be read without them.
+"""
+
+import dataclasses
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
-from distreid.errors import UserError
+from distreid.errors import UserError, explain
 
-K1, K2, P, MIN_SAMPLES = 30, 6, 1.6e-3, 4
 NeighbourKind = Literal["exact", "ivf", "hnsw"]
 
 
-@dataclass(frozen=True)
-class CameraLists:
-    """Sizes of the camera-aware lists; the defaults are those of the authors' code."""
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class LabelSettings:
+    """Lines 3-4 of Algorithm 1 (DAAM, Huang et al., AAAI 2020): from features to pseudo-labels.
 
-    k1_intra: int = 5
-    k1_inter: int = 20
-    k2_intra: int = 2
-    k2_inter: int = 4
+    A value out of bounds raises pydantic's ValidationError, a ValueError; `label_settings` makes one line of it.
+    """
+
+    k1: int = Field(default=30, gt=0, description="k-reciprocal encoding (Zhong et al. 2017) as used for clustering")
+    k2: int = Field(default=6, gt=0, description="query expansion: mean over the k2 nearest, the point included")
+    p: float = Field(default=1.6e-3, gt=0, le=1, description="decided: UDAP's value; the paper studies it in Figure 5")
+    min_samples: int = Field(
+        default=4, gt=0, description="paper's M, default of Figure 6: DBSCAN's min_samples, the point included"
+    )
+    eps: Literal["proportion", "first_round", "fixed"] = Field(default="proportion", description="decided: recomputed every round")
+    eps_value: float = Field(default=0.6, ge=0, lt=1, description="used by eps: fixed; a Jaccard distance, 0 joins copies only")
+    features: Literal["l2", "raw"] = Field(default="l2", description="decided: Eq. 4's f and C_k are L2-normalised")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU where there is one, same labels")
+    neighbours: NeighbourKind = Field(
+        default="exact", description="approximate ones need the extra `approximate`; for very large sets"
+    )
+    tasks: int = Field(
+        default=1,
+        gt=0,
+        description="Ray tasks that share the exact search, each with runtime.label_gpus; more than 1 for many nodes",
+    )
+    camera_aware: bool = Field(
+        default=False, description="CA-Jaccard (Chen et al. 2024) in place of k1 and k2; the target's cameras must be known"
+    )
+    k1_intra: int = Field(default=5, gt=0, description="camera-aware: reciprocal neighbours in the own camera; its paper's value")
+    k1_inter: int = Field(default=20, gt=0, description="and in all others")
+    k2_intra: int = Field(default=2, gt=0, description="query expansion in the own camera")
+    k2_inter: int = Field(default=4, gt=0, description="and in all others")
 
     def __post_init__(self) -> None:
-        for one, two in (("k1_intra", "k2_intra"), ("k1_inter", "k2_inter")):
-            k1, k2 = getattr(self, one), getattr(self, two)
-            if k1 < 1 or not 1 <= k2 <= k1:
-                raise UserError(f"{one} = {k1} and {two} = {k2}: both are 1 or more, and {two} is at most {one}")
+        for end in ("", "_intra", "_inter"):
+            k1, k2 = getattr(self, f"k1{end}"), getattr(self, f"k2{end}")
+            if k2 > k1:
+                raise ValueError(f"k2{end}={k2} must not be above k1{end}={k1}")
 
 
-def check_settings(k1: int, k2: int, p: float | None, min_samples: int, eps: float | None) -> None:
-    """UserError for settings that no features could satisfy."""
-    if k1 < 1:
-        raise UserError(f"k1 = {k1}: use 1 or more neighbours (30 is usual)")
-    if not 1 <= k2 <= k1:
-        raise UserError(f"k2 = {k2}: the query expansion averages over 1 to k1 = {k1} neighbours (6 is usual)")
-    if min_samples < 1:
-        raise UserError(f"min_samples = {min_samples}: a cluster needs at least 1 sample (4 is usual)")
-    if eps is not None and not 0 <= eps < 1:
-        raise UserError(f"eps = {eps}: a Jaccard distance below which points are joined lies in 0 ≤ eps < 1")
-    if eps is None and (p is None or not 0 < p <= 1):
-        raise UserError(f"p = {p}: the proportion of nearest pairs lies in 0 < p ≤ 1 (1.6e-3 is usual)")
+def label_settings(settings: LabelSettings | None = None, **changes: Any) -> LabelSettings:
+    """`settings` (the defaults) with some keys changed. UserError, one line that names the key, for what cannot be."""
+    try:
+        return dataclasses.replace(settings or LabelSettings(), **changes)
+    except ValidationError as error:
+        raise UserError(explain(error, [field.name for field in dataclasses.fields(LabelSettings)])) from None
+
+
+def check_eps(eps: float) -> float:
+    """eps as a float; UserError where no Jaccard distance could be below it, by the bounds of `LabelSettings.eps_value`."""
+    try:
+        return LabelSettings(eps_value=eps).eps_value
+    except ValidationError as error:
+        raise UserError(explain(error, []).replace("eps_value", "eps")) from None
 
 
 def check_cameras(camids_N: NDArray[np.integer], count: int) -> NDArray[np.int64]:

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from distreid.config import LabelsConfig
 from distreid.evaluation import Features, Measured, hit_ranks, measure
 from distreid.evaluation.protocols import Ranker
-from distreid.labels import CameraLists, make_pseudo_labels
-from distreid.labels.engine import check_device
+from distreid.labels import LabelSettings, make_pseudo_labels
+from distreid.labels.api import label_device
 from distreid.methods.domains import TestSet
 from distreid.methods.protocols import Answer, RoundLabels
 
 if TYPE_CHECKING:
-    from distreid.labels.lists import Search  # brings numba
+    from distreid.retrieval.lists import Search  # brings numba
 
 
 class LocalDesk:
@@ -35,7 +34,7 @@ class LocalDesk:
 
     def __init__(
         self,
-        labels: LabelsConfig,
+        labels: LabelSettings,
         tests: dict[str, TestSet],
         device: torch.device,
         *,
@@ -44,23 +43,15 @@ class LocalDesk:
     ) -> None:
         self._labels = labels
         self._tests = tests
-        self._device = device.type if labels.device == "auto" else labels.device
-        check_device(self._device)
+        self._device = label_device(device.type if labels.device == "auto" else labels.device)
         self._camids, self._search = camids if labels.camera_aware else None, search
 
     def label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
-        how = self._labels
         pseudo = make_pseudo_labels(
             features_ND.astype(np.float32, copy=False),
-            k1=how.k1,
-            k2=how.k2,
-            p=how.p,
-            min_samples=how.min_samples,
+            self._labels,
+            camids=self._camids,
             eps=eps,
-            camids_N=self._camids,
-            cameras=CameraLists(how.k1_intra, how.k1_inter, how.k2_intra, how.k2_inter),
-            normalize_centers=how.features == "l2",
-            neighbours=how.neighbours,
             search=self._search,
             device=self._device,
         )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from distreid.config import DomainConfig
+from distreid.config import Config, DomainConfig
 from distreid.data import Domain, ImageStore, relabel, select
 from distreid.data.loader import Stacked, View
-from distreid.data.records import SINGLE_QUERY, Protocol
+from distreid.data.records import SINGLE_QUERY, UNKNOWN, Protocol
 from distreid.data.selection import Split
 from distreid.errors import UserError
 
@@ -54,21 +54,31 @@ class Network:
     camids: np.ndarray
     identities: int
     test: TestSet | None
+    given: str  # the file or folder that the user named
     content: str  # the packed file's hash and the selection; all workers must see the same
+    untested: str = ""  # why there is no test set although the data have one
 
     def __str__(self) -> str:
         """What it holds, in a line."""
         identities = f" of {self.identities:,} identities" if self.labels is not None else ", unlabelled"
-        return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or 'none'}"
+        return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or self.untested or 'none'}"
 
 
-def open_network(config: DomainConfig, *, labelled: bool, training: bool = True) -> Network:
+def open_pair(config: Config) -> tuple[Network, Network]:
+    """Source and target of a run, with the test sets that it is to be measured on."""
+    how = config.evaluate
+    source = open_network(config.source, labelled=True, tested=how.source)
+    return source, open_network(config.target, labelled=False, tested=how.target)
+
+
+def open_network(config: DomainConfig, *, labelled: bool, training: bool = True, tested: bool = True) -> Network:
     """Open a packed data set and select cameras and identities.
 
     Args:
         labelled: whether training may see the identities: the source's, never the target's.
         training: whether training images are needed. Where a set has random splits, training takes the first unless told another,
             testing takes all.
+        tested: whether accuracy is to be measured.
     """
     store = ImageStore.open(config.data, threads=min(MAX_DECODERS, torch.get_num_threads()))
     identities = (config.identities[0], config.identities[1]) if config.identities is not None else None
@@ -77,19 +87,34 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True)
         split = 0
     domain = select(store, cameras=config.cameras, identities=identities, holdout=config.holdout, split=split)
     if training and not len(domain.train.rows):
-        raise UserError(f"{config.data}: no training image is left after the selection of cameras and identities")
+        raise UserError(f"{store.shown}: no training image is left after the selection of cameras and identities")
     labels, count = None, 0
     if labelled:
         if (domain.train.pids < 0).any():
-            raise UserError(f"{config.data}: a source needs identities, and this set has none (format folder)")
+            raise UserError(f"{store.shown}: a source needs identities, and this set has none (format folder)")
         labels, count = relabel(domain.train.pids)
         if count < 2:
-            raise UserError(f"{config.data}: a source with {count} identity cannot be trained on; at least 2 are needed")
+            raise UserError(f"{store.shown}: a source with {count} identity cannot be trained on; at least 2 are needed")
     selection = f"{config.cameras} {config.identities} {config.holdout}" + ("" if split is None else f" {split}")
     train, camids, content = View(store, domain.train.rows), domain.train.camids, store.content_hash
     if labelled and labels is not None and config.extra:
         train, labels, camids, content = _with_extra(config, train, domain.train, labels, content)
-    return Network(store.name, train, labels, camids, count, _test_set(store, domain), f"{content} {selection}")
+    test = _test_set(store, domain)
+    untested = "turned off" if test and not tested else ""
+    if test and tested and not _has_positive(test):
+        untested = "none, its queries have no gallery image of their person under another camera; accuracy is not measured"
+    content = f"{content} {selection}"
+    return Network(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested)
+
+
+def _has_positive(test: TestSet) -> bool:
+    """Whether any query's person is in the gallery under another camera; an unknown camera (-1) is another one."""
+    query, gallery = test.sides
+    seen: dict[int, set[int]] = {}
+    for pid, camid in zip(test.pids[gallery].tolist(), test.camids[gallery].tolist(), strict=True):
+        seen.setdefault(pid, set()).add(camid)
+    asked = zip(test.pids[query].tolist(), test.camids[query].tolist(), strict=True)
+    return any(seen.get(pid, set()) - ({camid} - {UNKNOWN}) for pid, camid in asked)
 
 
 def _test_set(store: ImageStore, domain: Domain) -> TestSet | None:

@@ -47,7 +47,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     """
     model, config, file = load_network(path)
     number, run = round_number(file.name) or 0, RunDirectory(path)
-    target = open_network(config.target, labelled=False)
+    target = open_network(config.target, labelled=False, tested=config.evaluate.target)
     if load_checkpoint(file)["content"][1] != target.content:
         raise UserError(f"{config.target.data}: not the data that {path} was trained on")
     notes = []

@@ -45,7 +45,7 @@ def translate(
         raise UserError("this checkpoint holds no translator: it was trained with edaan.variant=direct")
     rows = np.flatnonzero(np.isin(store.splits, splits))
     if not len(rows):
-        raise UserError(f"{store.path}: holds no image of {' or '.join(splits)} to translate")
+        raise UserError(f"{store.shown}: holds no image of {' or '.join(splits)} to translate")
     how = config.input
     precision = Precision.to_use(config.runtime.precision, torch.device(device), channels_last=config.runtime.channels_last)
     precision.place(model.eval())

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.config import load_config
-from distreid.data import ImageStore, select
-from distreid.data.loader import View
 from distreid.errors import UserError
-from distreid.labels import load_features
-from distreid.labels.engine import K1, K2, P
+from distreid.labels import LabelSettings, load_features
 from distreid.labels.grid import label_grid
+from distreid.labels.settings import label_settings
 from distreid.launch import packed, train
+from distreid.methods.crops import store_of
+from distreid.methods.domains import open_network
 from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
@@ -34,15 +34,15 @@ class Given:
     """Features to label and what is known about them.
 
     pids_N: int64, true identities (−1 unknown), for the oracle only; None where there are none. out: folder for the results.
+    camids_N: int64, the cameras where distances are to be camera-aware; None where they are not.
     """
 
     name: str
     features_ND: NDArray[np.floating]
     pids_N: NDArray[np.int64] | None
-    k1: int
-    k2: int
-    p: float
+    settings: LabelSettings
     out: Path
+    camids_N: NDArray[np.int64] | None = None
 
 
 def sweep_labels(
@@ -64,14 +64,16 @@ def sweep_labels(
         ps: by default 16 values from an eighth to eight times the configuration's p.
     """
     given = _given(source, overrides, device)
-    ps = sorted(ps) if ps else [float(f"{p:.3g}") for p in np.geomspace(given.p / 8, given.p * 8, 16)]
+    ps = sorted(ps) if ps else [float(f"{p:.3g}") for p in np.geomspace(given.settings.p / 8, given.settings.p * 8, 16)]
     least = sorted(min_samples or MIN_SAMPLES)
-    settings = {"k1": k1 or given.k1, "k2": k2 or given.k2}
+    settings = label_settings(given.settings, **{name: k for name, k in (("k1", k1), ("k2", k2)) if k is not None})
     out = out or given.out
     with bar("neighbours") as progress:
-        cells = label_grid(given.features_ND, ps, least, pids_N=given.pids_N, device=device, progress=progress, **settings)
+        cells = label_grid(
+            given.features_ND, ps, least, settings, pids=given.pids_N, camids=given.camids_N, device=device, progress=progress
+        )
         rows = list(cells)
-    write_rows(out / "grid.parquet", rows, {"features": given.name} | {name: str(value) for name, value in settings.items()})
+    write_rows(out / "grid.parquet", rows, {"features": given.name, "k1": str(settings.k1), "k2": str(settings.k2)})
     advice = _advice(rows)
     _write_page(out / "grid.html", given, rows, ps, least, advice)
     head = f"{given.name}: {len(given.features_ND):,} features, {len(rows)} cells; quality × 100 (outliers count 0):"
@@ -82,14 +84,15 @@ def sweep_labels(
 
 def _given(source: Path, overrides: Sequence[str], device: str) -> Given:
     if source.suffix in (".npy", ".npz"):
-        return Given(
-            str(source), load_features(source), _identities(source), K1, K2, P, source.with_name(f"{source.stem}-labels-sweep")
-        )
+        out = source.with_name(f"{source.stem}-labels-sweep")
+        return Given(str(source), load_features(source), _identities(source), LabelSettings(), out)
     if source.is_dir():
         if overrides:
             raise UserError(f"{overrides[0]}: a run keeps its settings; --p, --min-samples, --k1 and --k2 change the grid")
         return _of_checkpoint(source, source / "labels-sweep", device)
     config = load_config(source, list(overrides))
+    if config.method != "daam":
+        raise UserError(f"{source}: method={config.method} makes no pseudo-labels; --labels-only needs method=daam")
     pretrained = RunDirectory(config.output).round_checkpoint(0)
     if not pretrained.exists():
         first = dataclasses.replace(config, adapt=dataclasses.replace(config.adapt, rounds=0))
@@ -108,26 +111,30 @@ def _identities(source: Path) -> NDArray[np.int64] | None:
 def _of_checkpoint(checkpoint: Path, out: Path, device: str) -> Given:
     """Features of the training images of a checkpoint's target."""
     model, config, file = load_network(checkpoint)
-    target = packed(config.target)
-    store = ImageStore.open(target.data)
-    identities = (target.identities[0], target.identities[1]) if target.identities is not None else None
-    split = select(store, cameras=target.cameras, identities=identities, holdout=target.holdout).train
+    target = open_network(packed(config.target), labelled=False)
+    store, count = store_of(target.train), len(target.train)
     where = training_device("auto" if device == "cuda" else "no")
     precision = Precision.to_use(config.runtime.precision, where, channels_last=config.runtime.channels_last)
     with bar("features of the target") as progress:
         features_ND = extract(
             precision.place(model),  # type: ignore[arg-type]
-            View(store, split.rows),
-            slice(0, len(split)),
+            target.train,
+            slice(0, count),
             height=config.input.height,
             width=config.input.width,
             batch=config.evaluate.batch_size,
             precision=precision,
-            progress=lambda done: progress(done, len(split)),
+            progress=lambda done: progress(done, count),
         )
-    how = config.labels
-    pids_N = split.pids if (split.pids >= 0).any() else None
-    return Given(f"{store.name} by {file.parent.parent.name}/{file.stem}", features_ND, pids_N, how.k1, how.k2, how.p, out)
+    pids_N = store.pids[target.train.rows]
+    return Given(
+        f"{target.name} by {file.parent.parent.name}/{file.stem}",
+        features_ND,
+        pids_N if (pids_N >= 0).any() else None,
+        config.labels,
+        out,
+        target.camids if config.labels.camera_aware else None,
+    )
 
 
 def _advice(rows: Sequence[Row]) -> list[str]:

@@ -31,8 +31,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from distreid.config import Config, config_from_dict, to_dict
+from distreid.config import Config, canonical, config_from_dict, to_dict
 from distreid.errors import UserError
+from distreid.files import expand
 
 KINDS = ("grid", "choice", "uniform", "loguniform")
 LOGGERS = ("tensorboard", "mlflow", "wandb")
@@ -43,14 +44,19 @@ Base = Callable[[int], dict[str, Any]]  # seed -> nested settings
 
 @dataclass(frozen=True)
 class Trial:
-    """settings: dotted keys of the configuration. name: unique among all settings, fit for a folder."""
+    """settings: dotted keys of the configuration. folder: where the trial lies, if not under the name of its settings."""
 
     settings: dict[str, Any]
+    folder: str = ""
 
     @property
     def name(self) -> str:
-        text = json.dumps(self.settings, sort_keys=True)
-        words = "_".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in self.settings.items())
+        """Fit for a folder; the same for equal settings, however they are ordered and spelled, and for no others."""
+        if self.folder:
+            return self.folder
+        settings = {key: canonical(key, self.settings[key]) for key in sorted(self.settings)}
+        text = json.dumps(settings)
+        words = "_".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in settings.items())
         readable = "".join(letter if letter.isalnum() or letter in "=._-" else "-" for letter in words)[:60]
         return f"{readable}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -70,6 +76,15 @@ class Plan:
     search_algorithm: str = "random"
     loggers: tuple[str, ...] = ()
     drawn: bool = False  # the base is the drawn pair
+
+    def found(self, trial: Trial) -> Trial:
+        """The trial where the sweep's folder has it already: 0.1.0 named it by the order and the spelling of its settings."""
+        folder = self.output / "trials"
+        if not (folder / f"{trial.name}.json").exists():
+            for file in sorted(folder.glob("*.json")):
+                if Trial(json.loads(file.read_text(encoding="utf-8"))).name == trial.name:
+                    return Trial(trial.settings, file.stem)
+        return trial
 
     def config(self, trial: Trial) -> Config:
         """The whole configuration of a trial; its run lies in the sweep's folder."""
@@ -111,7 +126,7 @@ def read_plan(file: Path, drawn: Base, overrides: Sequence[str] = ()) -> Plan:
     if optuna and any("grid" in how for how in search.values()):
         raise UserError(f"{file}: search_algorithm=optuna draws every key: write choice, uniform or loguniform in place of grid")
     plan = Plan(
-        output=Path(tree["output"]).resolve(),
+        output=Path(expand(str(tree["output"]), "output")).resolve(),
         base=_changed(_base(file, tree.get("base"), drawn), changes),
         trials=[] if optuna else [Trial(settings) for settings in points(search, samples, seed)],
         search=search,
@@ -123,6 +138,7 @@ def read_plan(file: Path, drawn: Base, overrides: Sequence[str] = ()) -> Plan:
         loggers=loggers,
         drawn=tree.get("base") == "drawn",
     )
+    plan.trials = [plan.found(trial) for trial in plan.trials]
     for trial in plan.trials or [Trial(settings) for settings in points(search, 1, seed)]:
         plan.config(trial)
     return plan
@@ -189,7 +205,7 @@ def _check_search(file: Path, search: dict[str, Any]) -> None:
         kinds = list(how) if isinstance(how, dict) else []
         if len(kinds) != 1 or kinds[0] not in KINDS or not isinstance(how[kinds[0]], list) or not how[kinds[0]]:
             raise UserError(f"{file}: search.{key} must be one of {', '.join(KINDS)} with a list, for example {{grid: [1, 2]}}")
-        values = how[kinds[0]] = [_read_number(value) for value in how[kinds[0]]]
+        values = how[kinds[0]] = [_read_number(canonical(key, value)) for value in how[kinds[0]]]
         if kinds[0] in ("uniform", "loguniform"):
             bounds = [value if isinstance(value, (int, float)) else float("nan") for value in values]
             if len(bounds) != 2 or not bounds[0] < bounds[1] or (kinds[0] == "loguniform" and bounds[0] <= 0):
@@ -225,7 +241,7 @@ def _base(file: Path, name: Any, drawn: Base) -> Base:
         return drawn
     if not isinstance(name, str):
         raise UserError(f"{file}: base must be a configuration file, or drawn")
-    path = file.parent / name
+    path = file.parent / expand(name, "base")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

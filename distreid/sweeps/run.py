@@ -142,7 +142,7 @@ def _run_optuna(plan: Plan, reporter: TerminalReporter) -> None:
             raise UserError(f"pre-training failed: {_reason(plan, source.path.name)}")
 
     def make(settings: dict[str, Any]) -> tuple[str, Config]:
-        trial = Trial(settings)
+        trial = plan.found(Trial(settings))
         config = plan.config(trial)
         return trial.name, config if source is None else _from_source(config, source)
 

@@ -16,9 +16,9 @@ import ray
 from distreid.cluster import search
 from distreid.cluster.search import SpreadSearch
 from distreid.labels import make_pseudo_labels
-from distreid.labels.neighbours import nearest
-from distreid.labels.prepare import prepare
-from tests.labels.test_engine import draw_features
+from distreid.retrieval.neighbours import nearest
+from distreid.retrieval.prepare import prepare
+from tests.features import draw_features
 
 search.FEWEST_ROWS = 100
 ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -30,7 +30,7 @@ spread = SpreadSearch(2)
 prepared = prepare(features_ND, 30, 1)
 for ours, expected in zip(spread(prepared, 30), nearest(prepared, 30), strict=True):
     assert ours.tobytes() == expected.tobytes()
-for how in ({}, {"camids_N": camids_N}):
+for how in ({}, {"camids": camids_N}):
     ours, expected = (make_pseudo_labels(features_ND, p=0.005, search=find, **how) for find in (spread, None))
     assert ours.labels.tobytes() == expected.labels.tobytes() and ours.eps == expected.eps and ours.num_clusters > 10
 print("equal")

@@ -83,7 +83,7 @@ def test_files_left_by_systems_are_ignored_silently_and_others_are_counted(tmp_p
     (root / "query" / "readme.txt").write_text("x")
     assert read_dataset(root, "market1501").notes == (
         *before.notes[:2],
-        "query: 1 other file ignored",
+        "query: 1 other file (1 .txt) ignored",
         *before.notes[2:],
     )
 

@@ -24,7 +24,7 @@ def test_folder_takes_every_image_below_in_path_order(tmp_path: Path) -> None:
     assert {(record.pid, record.camid, record.split) for record in dataset.records} == {(UNKNOWN, UNKNOWN, "train")}
     assert dataset.notes == ("train: 5 images, identities and cameras unknown",)
     (tmp_path / "labels.csv").touch()
-    assert read_dataset(tmp_path, "folder").notes[-1] == "1 other file ignored"
+    assert read_dataset(tmp_path, "folder").notes[-1] == "1 other file (1 .csv) ignored"
 
 
 def test_folder_follows_links_once(tmp_path: Path) -> None:
@@ -77,6 +77,25 @@ def test_msmt17(tmp_path: Path, train: str, test: str) -> None:
         (f"{test}/0000/0000_001_15_0113morning_0002_0.jpg", 0, 15, "gallery"),
     ]
     assert dataset.notes[0] == "train: 3 images of 2 identities (MSMT17 as published: 32,621 of 1,041)"
+
+
+@pytest.mark.parametrize(("encoding", "prefix"), [("utf-8-sig", ""), ("utf-16", ""), ("utf-8", "train/"), ("utf-16", "train/")])
+def test_msmt17_lists_of_other_hands(tmp_path: Path, encoding: str, prefix: str) -> None:
+    expected = read_dataset(msmt(tmp_path), "msmt17")
+    for name in MSMT_LISTS:
+        own = prefix.replace("train", "test") if name in ("list_query.txt", "list_gallery.txt") else prefix
+        text = "".join(f"{own}{line}\r\n" for line in MSMT_LISTS[name])
+        (tmp_path / name).write_bytes(text.encode(encoding))
+    assert read_dataset(tmp_path, "msmt17") == expected
+
+
+def test_one_folder_for_each_identity_is_told_from_an_unfinished_download(tmp_path: Path) -> None:
+    noise(tmp_path / "own" / "bounding_box_train" / "0001" / "a.jpg")
+    refused(tmp_path / "own", "lie in folders of their own (0001/a.jpg)", "--format folder", format="market1501")
+    (tmp_path / "odd" / "bounding_box_train").mkdir(parents=True)
+    (tmp_path / "odd" / "bounding_box_train" / "a.jp2").write_bytes(b"x")
+    refused(tmp_path / "odd", "no image but 1 other file (1 .jp2)", format="market1501")
+    refused(tmp_path / "odd", "no image in it or below it", "but 1 other file (1 .jp2)", format="folder")
 
 
 def test_msmt17_unlisted_images_and_absent_lists_are_noted(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from distreid.errors import UserError
 from distreid.evaluation import Features, Metrics, hit_ranks, hits, per_query, rank, summarise
-from distreid.evaluation.blocks import full_float32
+from distreid.retrieval.products import full_float32
 from tests.evaluation import oracle
 from tests.evaluation.sets import draw
 

@@ -5,7 +5,7 @@ import pytest
 
 from distreid.errors import UserError
 from distreid.labels import PseudoLabels, load_features, make_pseudo_labels, save_labels
-from tests.labels.test_engine import draw_features
+from tests.features import draw_features
 
 
 def broken(change) -> np.ndarray:
@@ -45,19 +45,23 @@ def test_features(change, message) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k1": 0}, "k1 = 0"),
-        ({"k1": 10, "k2": 11}, "k2 = 11"),
-        ({"k2": 0}, "k2 = 0"),
-        ({"min_samples": 0}, "min_samples = 0"),
-        ({"p": 0.0}, "p = 0.0"),
-        ({"p": 1.5}, "p = 1.5"),
-        ({"p": float("nan")}, "p = nan"),
+        ({"k1": 0}, "k1=0 must be greater than 0"),
+        ({"k1": 10, "k2": 11}, "k2=11 must not be above k1=10"),
+        ({"k2": 0}, "k2=0 must"),
+        ({"min_samples": 0}, "min_samples=0 must"),
+        ({"p": 0.0}, "p=0.0 must be greater than 0"),
+        ({"p": 1.5}, "p=1.5 must not be above 1"),
+        ({"p": float("nan")}, "p=nan must not"),
         ({"p": 1e-5}, "asks for none of the 4,950 pairs.*p ≥ 2.0e-04"),
         ({"p": 0.9, "k1": 5, "k2": 2}, "p asks for the 4,455 nearest pairs but only"),
-        ({"eps": 1.0}, "eps = 1.0"),
-        ({"eps": float("nan")}, "eps = nan"),
+        ({"eps": 1.0}, "eps=1.0 must be below 1"),
+        ({"eps": float("nan")}, "eps=nan must"),
         ({"device": "tpu"}, "device = tpu"),
-        ({"previous_labels_N": np.zeros(3, np.int64)}, "3 previous labels for 100 features"),
+        ({"k1": 2.5}, "k1=2.5 must be a whole number"),
+        ({"neighbours": "hsnw"}, "neighbours='hsnw' must be 'exact', 'ivf' or 'hnsw'"),
+        ({"min_sample": 3}, r"unknown key 'min_sample' \(did you mean 'min_samples'\?\)"),
+        ({"camera_aware": True}, "camera_aware=true needs the features' cameras"),
+        ({"previous_labels": np.zeros(3, np.int64)}, "3 previous labels for 100 features"),
     ],
 )
 def test_settings(settings, message) -> None:
@@ -130,5 +134,6 @@ def test_labels_are_written_whole(tmp_path) -> None:
         assert sorted(written) == ["centers", "eps", "labels"]
         assert written["labels"].dtype == np.int64 and written["centers"].dtype == np.float32 and float(written["eps"]) == 0.5
     assert [path.name for path in tmp_path.iterdir()] == ["labels.npz"]
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        save_labels(tmp_path / "no" / "labels.npz", result)
+        save_labels(tmp_path / "file" / "labels.npz", result)

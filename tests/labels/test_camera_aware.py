@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
 from distreid.errors import UserError
-from distreid.labels import CameraLists, jaccard_graph, make_pseudo_labels
-from tests.labels import oracle
-from tests.labels.test_engine import KINDS, draw_features, to_dense
+from distreid.labels import LabelSettings, jaccard_graph, make_pseudo_labels, reference
+from tests.features import KINDS, draw_features, to_dense
 
 
 @settings(max_examples=40, deadline=None)
@@ -28,17 +27,22 @@ def test_equals_the_dense_form(kind, count, dim, cameras, uneven, sizes, seed) -
     camids_N = random.integers(0, cameras, count) ** (2 if uneven else 1) + 3
     camids_N[:2] = [3, 4]
     k1_intra, k1_inter = sizes[:2]
-    how = CameraLists(k1_intra, k1_inter, max(1, round(sizes[2] * k1_intra)), max(1, round(sizes[3] * k1_inter)))
-    expected_NN = oracle.camera_aware_jaccard(features_ND, camids_N, how.k1_intra, how.k1_inter, how.k2_intra, how.k2_inter)
-    graph = jaccard_graph(features_ND, camids_N=camids_N, cameras=how)
+    how = LabelSettings(
+        k1_intra=k1_intra,
+        k1_inter=k1_inter,
+        k2_intra=max(1, round(sizes[2] * k1_intra)),
+        k2_inter=max(1, round(sizes[3] * k1_inter)),
+    )
+    expected_NN = reference.camera_aware_jaccard(features_ND, camids_N, how.k1_intra, how.k1_inter, how.k2_intra, how.k2_inter)
+    graph = jaccard_graph(features_ND, settings=how, camids=camids_N)
     assert np.abs(to_dense(graph, count) - expected_NN).max() < 1e-6
     try:
-        result = make_pseudo_labels(features_ND, p=0.02, camids_N=camids_N, cameras=how)
+        result = make_pseudo_labels(features_ND, how, p=0.02, camids=camids_N)
     except UserError as error:
         assert "p asks for" in str(error)
         return
-    assert result.eps == pytest.approx(oracle.eps(expected_NN, 0.02), abs=1e-9)
-    fixed = make_pseudo_labels(features_ND, eps=0.37, min_samples=3, camids_N=camids_N, cameras=how)
+    assert result.eps == pytest.approx(reference.eps(expected_NN, 0.02), abs=1e-9)
+    fixed = make_pseudo_labels(features_ND, how, eps=0.37, min_samples=3, camids=camids_N)
     expected_N = DBSCAN(eps=0.37, min_samples=3, metric="precomputed").fit_predict(expected_NN)
     np.testing.assert_array_equal(fixed.labels, expected_N)
 
@@ -57,7 +61,7 @@ def test_it_joins_what_cameras_keep_apart() -> None:
         return float((joined_NN & same_NN).sum() / same_NN.sum())
 
     plain = make_pseudo_labels(features_ND, p=0.02)
-    aware = make_pseudo_labels(features_ND, p=0.02, camids_N=camids_N)
+    aware = make_pseudo_labels(features_ND, p=0.02, camids=camids_N)
     assert accuracy(aware.labels) > accuracy(plain.labels) + 0.2
 
 
@@ -72,11 +76,12 @@ def test_it_joins_what_cameras_keep_apart() -> None:
 )
 def test_cameras_that_will_not_do(camids_N, message) -> None:
     with pytest.raises(UserError, match=message):
-        make_pseudo_labels(draw_features("random", 60, 4, 0), camids_N=camids_N)
+        make_pseudo_labels(draw_features("random", 60, 4, 0), camids=camids_N)
 
 
 def test_list_sizes_that_will_not_do() -> None:
-    with pytest.raises(UserError, match="k2_intra = 6"):
-        CameraLists(k2_intra=6)
-    with pytest.raises(UserError, match="k1_inter = 0"):
-        CameraLists(k1_inter=0)
+    features_ND = draw_features("random", 60, 4, 0)
+    with pytest.raises(UserError, match="k2_intra=6 must not be above k1_intra=5"):
+        make_pseudo_labels(features_ND, k2_intra=6)
+    with pytest.raises(UserError, match="k1_inter=0 must be greater than 0"):
+        make_pseudo_labels(features_ND, k1_inter=0)

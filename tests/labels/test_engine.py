@@ -1,40 +1,16 @@
 """The sparse engine against the dense oracle and scikit-learn, on random, clustered and duplicated features."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
 
 from distreid.errors import UserError
-from distreid.labels import dbscan, eps_from_proportion, jaccard_graph, make_pseudo_labels
-from tests.labels import oracle
-
-KINDS = ["random", "clustered", "half_copies", "few_values", "one_crowd"]
-
-
-def draw_features(kind: str, count: int, dim: int, seed: int) -> NDArray[np.float32]:
-    random = np.random.default_rng(seed)
-    features_ND = random.standard_normal((count, dim), dtype=np.float32)
-    if kind == "random":
-        return features_ND
-    centers_KD = 2 * random.standard_normal((max(count // 12, 1), dim), dtype=np.float32)
-    if kind == "few_values":  # ten distinct rows, each many times: ties everywhere
-        return features_ND[random.integers(0, 10, count)]
-    features_ND += centers_KD[random.integers(0, len(centers_KD), count)]
-    if kind == "half_copies":  # every copy scaled by a power of two: the same once normalised
-        features_ND[count // 2 :] = 4 * features_ND[: count - count // 2]
-    if kind == "one_crowd":  # more copies of one row than k1
-        features_ND[random.permutation(count)[: count // 2]] = features_ND[0]
-    return features_ND
-
-
-def to_dense(graph, count: int) -> NDArray[np.float64]:
-    entries = graph.tocoo()
-    distances_NN = np.ones((count, count))
-    distances_NN[entries.row, entries.col] = entries.data
-    return distances_NN
+from distreid.labels import dbscan, eps_from_proportion, jaccard_graph, make_pseudo_labels, reference
+from tests.features import KINDS, draw_features, to_dense
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,12 +28,12 @@ def to_dense(graph, count: int) -> NDArray[np.float64]:
 def test_equals_the_dense_oracle(kind, count, dim, k1, k2_share, p, min_samples, seed) -> None:
     k2 = max(1, round(k2_share * k1))
     features_ND = draw_features(kind, count, dim, seed)
-    expected_NN = oracle.jaccard(features_ND, k1, k2)
+    expected_NN = reference.jaccard(features_ND, k1, k2)
     graph = jaccard_graph(features_ND, k1, k2)
     assert np.abs(to_dense(graph, count) - expected_NN).max() < 1e-6
     if round(p * count * (count - 1) / 2) < 1:
         return
-    eps = oracle.eps(expected_NN, p)
+    eps = reference.eps(expected_NN, p)
     assert eps_from_proportion(graph, p, count) == pytest.approx(eps, abs=1e-9)
     # scikit-learn knows no eps = 0, and where a single pair is asked for, eps is its distance: rounding must not put it beyond.
     within = eps + 1e-9
@@ -74,16 +50,16 @@ def test_equals_the_dense_oracle(kind, count, dim, k1, k2_share, p, min_samples,
 
 def test_paper_settings_on_clusters() -> None:
     features_ND = draw_features("clustered", 700, 64, 3)
-    expected_NN = oracle.jaccard(features_ND, 30, 6)
+    expected_NN = reference.jaccard(features_ND, 30, 6)
     result = make_pseudo_labels(features_ND)
-    eps = oracle.eps(expected_NN, 1.6e-3)
+    eps = reference.eps(expected_NN, 1.6e-3)
     labels_N = DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(expected_NN)
     assert labels_N.max() >= 5 and (labels_N == -1).any()
     np.testing.assert_array_equal(result.labels, labels_N)
     unit_ND = features_ND / np.linalg.norm(features_ND, axis=1, keepdims=True)
     for k in range(result.num_clusters):
         np.testing.assert_allclose(result.centers[k], unit_ND[labels_N == k].mean(0), atol=1e-6)
-    raw = make_pseudo_labels(features_ND, normalize_centers=False)
+    raw = make_pseudo_labels(features_ND, features="raw")
     np.testing.assert_allclose(raw.centers[0], features_ND[labels_N == 0].mean(0), atol=1e-5)
     fixed = make_pseudo_labels(features_ND, eps=eps)
     np.testing.assert_array_equal(fixed.labels, labels_N)
@@ -100,7 +76,7 @@ def test_the_graph_is_symmetric_sorted_and_keeps_zeros() -> None:
 @pytest.mark.parametrize("kind", ["clustered", "half_copies", "one_crowd"])
 def test_pairs_are_counted_with_their_copies(kind) -> None:
     features_ND = draw_features(kind, 120, 16, 0)
-    expected = int((oracle.jaccard(features_ND, 10, 3)[np.triu_indices(120, 1)] < 1).sum())
+    expected = int((reference.jaccard(features_ND, 10, 3)[np.triu_indices(120, 1)] < 1).sum())
     all_pairs = 120 * 119 / 2
     stats = make_pseudo_labels(features_ND, k1=10, k2=3, p=(expected - 1) / all_pairs).stats
     assert stats["pairs"] == expected
@@ -144,3 +120,19 @@ def test_progress_reaches_the_end() -> None:
     seen: list[tuple[int, int]] = []
     make_pseudo_labels(draw_features("clustered", 100, 8, 0), p=0.01, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "p", "digest", "eps"),
+    [
+        ("random", 1.6e-3, "3e9d4b60991e1c65", 0.7304063663020591),
+        ("clustered", 1.6e-3, "4d1445d385ba54ea", 0.06438582740905377),
+        ("half_copies", 1.6e-3, "c5c3e0cb1855e667", 0.008055407463802613),
+        ("few_values", 2e-2, "89b734d8d72bce4f", 0.0),
+        ("one_crowd", 1.6e-3, "12763a10a52cefed", 0.0),
+    ],
+)
+def test_labels_are_those_of_0_1_0(kind, p, digest, eps) -> None:
+    result = make_pseudo_labels(draw_features(kind, 1500, 64, 11), p=p)
+    assert hashlib.sha256(result.labels.astype("<i8").tobytes()).hexdigest()[:16] == digest
+    assert result.eps == pytest.approx(eps, rel=1e-12)

@@ -9,11 +9,10 @@ import torch
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
 
 from distreid.errors import UserError
-from distreid.labels import PseudoLabels, make_pseudo_labels, soft_weights
+from distreid.labels import LabelSettings, PseudoLabels, make_pseudo_labels, reference, soft_weights
 from distreid.labels.bench import bench_labels, clustered_features
 from distreid.labels.quality import agreement
-from tests.labels import oracle
-from tests.labels.test_engine import draw_features
+from tests.features import draw_features
 
 
 def random_result(clusters: int, dim: int, normalized: bool) -> PseudoLabels:
@@ -55,7 +54,7 @@ def test_soft_weights_carry_no_gradient_and_refuse_outliers() -> None:
 def test_silhouette_equals_the_dense_one(kind) -> None:
     features_ND = draw_features(kind, 300, 12, 4)
     result = make_pseudo_labels(features_ND, k1=10, k2=3, p=0.01)
-    distances_NN = oracle.jaccard(features_ND, 10, 3)
+    distances_NN = reference.jaccard(features_ND, 10, 3)
     np.fill_diagonal(distances_NN, 0)
     inside = result.labels >= 0
     assert result.num_clusters > 3 and not inside.all()
@@ -76,18 +75,30 @@ def test_agreement_equals_scikit_learn() -> None:
     assert agreement(now_N, np.full(300, -1)) == {"adjusted_rand": 0.0, "clustered_in_both": 0.0}
     features_ND = draw_features("clustered", 150, 12, 4)
     first = make_pseudo_labels(features_ND, p=0.01)
-    again = make_pseudo_labels(features_ND, p=0.01, previous_labels_N=first.labels)
+    again = make_pseudo_labels(features_ND, p=0.01, previous_labels=first.labels)
     assert again.quality["adjusted_rand"] == 1
 
 
 def test_bench_stands_beside_the_dense_form() -> None:
-    figures = bench_labels(300, 16, k1=15, k2=4, p=0.01, oracle=True)
+    figures = bench_labels(300, 16, LabelSettings(k1=15, k2=4, p=0.01), oracle=True)
     assert figures["dense"]["labels_equal"] and figures["dense"]["largest_difference"] < 1e-6
     assert figures["clusters"] > 3 and figures["peak_bytes"] > 0 and set(figures["seconds"]) >= {"neighbours", "dbscan"}
     assert figures["pairs_per_point"] * 300 == figures["pairs"] and figures["microseconds_per_point_after_neighbours"] > 0
     assert len(np.unique(clustered_features(400, 16, 0, spread=0.0, images_per_identity=40), axis=0)) == 10
     with pytest.raises(UserError, match="at most 4000"):
         bench_labels(5000, 16, oracle=True)
+
+
+def test_settings_need_neither_torch_nor_a_compiler() -> None:
+    program = """
+import sys
+for name in ("torch", "numba", "scipy", "sklearn", "ray"):
+    sys.modules[name] = None
+import distreid.config
+from distreid.labels import LabelSettings
+assert distreid.config.Config().labels == LabelSettings()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_import_needs_no_compiler_and_a_missing_one_is_named() -> None:

@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from distreid.cli import main
+from distreid.labels import make_pseudo_labels
 from tests.conftest import small_settings
+from tests.data.layouts import cuhk03_mat, prid
 from tests.labels.test_engine import draw_features
+from tests.test_cli import fails
 
 
 def test_features_with_identities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +56,39 @@ def test_a_configuration_and_the_run_it_makes(
     )
     assert pq.read_table(tmp_path / "again" / "grid.parquet").to_pylist() == rows, "the run's source model gives the same features"
     assert "night by run/round-00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layout", ["cuhk03", "prid2011"])
+def test_targets_with_random_splits(packed_pair: tuple[Path, Path], tmp_path: Path, layout: str) -> None:
+    """0.1.0 selected without a split, which leaves nobody to train on."""
+    if layout == "cuhk03":
+        cuhk03_mat(tmp_path / "d" / "cuhk-03.mat", people=(30, 20), testsets=3, tested=16)
+    else:
+        prid(tmp_path / "d", shared=60, only_a=3, only_b=5)
+    main(["pack", str(tmp_path / "d"), str(tmp_path / "d.arrow"), "--format", layout])
+    settings = small_settings(packed_pair, tmp_path / "run") | {"target": {"data": str(tmp_path / "d.arrow"), "split": 1}}
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    main(["sweep", str(file), "pretrain.epochs=0", "--labels-only", "--p", "0.05", "--min-samples", "2"])
+    (row,) = pq.read_table(tmp_path / "run" / "labels-sweep" / "grid.parquet").to_pylist()
+    assert 0 <= row["oracle_f"] <= 1
+
+
+def test_camera_aware_labels_of_a_configuration(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a round of training would label with: 0.1.0 made plain distances."""
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(small_settings(packed_pair, tmp_path / "run")))
+    own = ["pretrain.epochs=0", "labels.camera_aware=true", "labels.k1_intra=3", "labels.k1_inter=9"]
+    main(["sweep", str(file), *own, "--labels-only", "--p", "0.03", "--min-samples", "3"])
+    (row,) = pq.read_table(tmp_path / "run" / "labels-sweep" / "grid.parquet").to_pylist()
+    main(["embed", str(tmp_path / "run"), "--data", str(packed_pair[1]), "--split", "train", "--out", str(tmp_path / "f.npz")])
+    with np.load(tmp_path / "f.npz") as embedded:
+        lists = {"k1_intra": 3, "k1_inter": 9}
+        alone = make_pseudo_labels(embedded["features"], p=0.03, min_samples=3, camids=embedded["camids"], **lists)
+        plain = make_pseudo_labels(embedded["features"], k1=8, k2=3, p=0.03, min_samples=3)
+    assert (row["eps"], row["clusters"]) == (pytest.approx(alone.eps, abs=1e-9), alone.num_clusters) and alone.eps != plain.eps
+    assert "makes no pseudo-labels" in fails(
+        capsys, "sweep", str(file), "--labels-only", "method=edaan", "edaan.instances=2", "input.erase=0", "input.pad=0"
+    )

@@ -44,6 +44,30 @@ def test_a_trial_is_the_base_and_its_settings(tmp_path: Path) -> None:
     assert plan_of(tmp_path, search).trials == plan.trials, "names do not depend on what else is set"
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"seed": [0], "labels.p": [1, 0.001], "runtime.gpu": ["no"], "model.neck": [True]},
+        {"model.neck": [True], "runtime.gpu": [False], "labels.p": [1.0, "1e-3"], "seed": [0]},
+    ],
+)
+def test_equal_settings_are_one_trial(tmp_path: Path, others: dict[str, Any]) -> None:
+    """In any order and spelling; also where 0.1.0, which told them apart, has left them."""
+    usual = {"labels.p": [1.0, 1e-3], "model.neck": [True], "runtime.gpu": ["no"], "seed": [0]}
+    search, other = ({key: {"grid": values} for key, values in keys.items()} for keys in (usual, others))
+    first = plan_of(tmp_path, search)
+    names = {trial.name for trial in first.trials}
+    assert {trial.name for trial in plan_of(tmp_path, other).trials} == names and len(names) == 2
+    twice = plan_of(tmp_path, {"labels.p": {"grid": [1, 1.0, "1e0"]}, "runtime.gpu": {"grid": ["no", False]}})
+    assert len(twice.trials) == 1
+    (tmp_path / "out" / "trials").mkdir(parents=True)
+    old = tmp_path / "out" / "trials" / "p=1_seed=0_gpu=no_neck=True_01234567.json"
+    old.write_text('{"labels.p": 1, "seed": 0, "runtime.gpu": "no", "model.neck": true}')
+    found = plan_of(tmp_path, other)
+    assert sorted(trial.name == old.stem for trial in found.trials) == [False, True]
+    assert sorted(Path(found.config(trial).output).name == old.stem for trial in found.trials) == [False, True]
+
+
 def test_who_shares_a_source_model(tmp_path: Path) -> None:
     search = {"labels.p": {"grid": [0.02, 0.03]}, "model.attention": {"grid": ["none", "shared"]}, "seed": {"grid": [0, 1]}}
     plan = plan_of(tmp_path, search)

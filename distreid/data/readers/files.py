@@ -1,6 +1,7 @@
 """What all readers share: listing images in a fixed order, and one-line errors about folders and file names."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -65,13 +66,27 @@ def by_path(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: path.as_posix())
 
 
-def flat_images(folder: Path) -> tuple[list[Path], int]:
-    """The images directly in ``folder``, sorted, and the number of other files there. Raises `UserError` if there are none."""
+def flat_images(folder: Path) -> tuple[list[Path], list[str]]:
+    """The images directly in ``folder``, sorted, and the names of other files there. Raises `UserError` if there are none."""
     names = sorted(path.name for path in folder.iterdir() if not is_junk(path.name))
     images = [folder / name for name in names if is_image(name)]
-    if not images:
-        raise UserError(f"{folder}: holds no image; finish the download or remove the folder")
-    return images, sum((folder / name).is_file() for name in names if not is_image(name))
+    if images:
+        return images, [name for name in names if not is_image(name) and (folder / name).is_file()]
+    nested = next((path for path in walk_files(folder) if is_image(path.name)), None)
+    if nested is not None:
+        raise UserError(
+            f"{folder}: its images lie in folders of their own ({nested.relative_to(folder)}); put them into {folder.name} itself, "
+            "with the identity and the camera in each name, or read them without identities: --format folder"
+        )
+    others = f" but {others_note(names)}" if names else ""
+    raise UserError(f"{folder}: holds no image{others}; finish the download or remove the folder")
+
+
+def others_note(names: Iterable[str]) -> str:
+    """``3 other files (2 .jp2, 1 .txt)``: files that no reader takes for images, by their endings."""
+    endings = Counter(Path(name).suffix.lower() or "without ending" for name in names)
+    listed = [f"{count:,} {ending}" for ending, count in sorted(endings.items())]
+    return f"{plural(sum(endings.values()), 'other file')} ({sample(listed, 6)})"
 
 
 def find_root(root: Path, expected: Sequence[str], title: str) -> None:
@@ -89,4 +104,7 @@ def find_root(root: Path, expected: Sequence[str], title: str) -> None:
     below = [child for child in by_path(root.iterdir()) if any((child / name).exists() for name in expected)]
     if below:
         raise UserError(f"{root}: {wanted}, and none is here; did you mean {below[0]}?")
-    raise UserError(f"{root}: does not look like {title}: expected {', '.join(expected)} in it; check the path or the format")
+    raise UserError(
+        f"{root}: does not look like {title}: expected {', '.join(expected)} in it; check the path or the format"
+        " (folder reads any images, without identities)"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from distreid.data.readers.files import find_root, flat_images, plural, sample
+from distreid.data.readers.files import find_root, flat_images, others_note, plural, sample
 from distreid.data.readers.published import Published, camera_note, compare, is_nearly, lonely_queries
 from distreid.data.records import DISTRACTOR, UNKNOWN, Dataset, Record
 from distreid.errors import UserError
@@ -54,7 +54,7 @@ def read_flat(root: Path, layout: FlatLayout) -> Dataset:
             raise UserError(f"{folder}: only junk and distractors, nobody to {'train on' if split == 'train' else 'look for'}")
         notes += [f"{split}: {line}" for line in dropped]
         if others:
-            notes.append(f"{split}: {plural(others, 'other file')} ignored")
+            notes.append(f"{split}: {others_note(others)} ignored")
         records += kept
     _check_duplicates(records, root)
     _check_overlap(records, root)

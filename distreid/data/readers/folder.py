@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distreid.data.readers.files import by_path, check_folder, is_image, plural, walk_files
+from distreid.data.readers.files import by_path, check_folder, is_image, others_note, plural, walk_files
 from distreid.data.records import UNKNOWN, Dataset, Record
 from distreid.errors import UserError
 
@@ -13,9 +13,11 @@ def read(root: Path) -> Dataset:
     files = list(walk_files(root))
     images = by_path(path for path in files if is_image(path.name))
     if not images:
-        raise UserError(f"{root}: no image in it or below it (.jpg, .png, .bmp, .gif, .tif, .webp, .ppm); check the path")
+        found = f", but {others_note(path.name for path in files)}" if files else ""
+        raise UserError(f"{root}: no image in it or below it (.jpg, .png, .bmp, .gif, .tif, .webp, .ppm){found}; check the path")
     notes = [f"train: {plural(len(images), 'image')}, identities and cameras unknown"]
-    if len(files) > len(images):
-        notes.append(f"{plural(len(files) - len(images), 'other file')} ignored")
+    others = [path.name for path in files if not is_image(path.name)]
+    if others:
+        notes.append(f"{others_note(others)} ignored")
     records = tuple(Record(path, UNKNOWN, UNKNOWN, "train") for path in images)
     return Dataset(root.resolve().name, "folder", root, records, tuple(notes))

@@ -4,6 +4,7 @@ Four text files list the images of the training, validation, query and gallery s
 as is usual when the set is adapted to or from.
 """
 
+import codecs
 import re
 from collections import Counter
 from pathlib import Path
@@ -58,7 +59,7 @@ def _folders(root: Path) -> dict[str, str]:
 
 
 def _read_list(path: Path, folder: Path, split: str) -> list[Record]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="backslashreplace").splitlines()]
+    lines = [line.strip() for line in _text(path).splitlines()]
     matches = [(number, line, LINE.fullmatch(line)) for number, line in enumerate(lines, start=1) if line]
     bad = [f"line {number} '{line[:60]}'" for number, line, match in matches if match is None]
     if bad:
@@ -67,7 +68,22 @@ def _read_list(path: Path, folder: Path, split: str) -> list[Record]:
         )
     if not matches:
         raise UserError(f"{path}: the list is empty; finish the download or remove the file")
-    return [Record(folder / match["path"], int(match["pid"]), int(match["camid"]), split) for _, _, match in matches if match]
+    return [
+        Record(_place(folder, match["path"]), int(match["pid"]), int(match["camid"]), split) for _, _, match in matches if match
+    ]
+
+
+def _text(path: Path) -> str:
+    """As Windows' editors write it, too: UTF-16 or UTF-8 with a byte order mark."""
+    data = path.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig", errors="backslashreplace")
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a list's image lies: some lists name the folder itself first (``train/0000/…``)."""
+    inside = name.removeprefix(f"{folder.name}/")
+    return folder / (name if inside == name or (folder / name).exists() else inside)
 
 
 def _check_files(records: list[Record], root: Path, folders: list[Path], notes: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""The engine of CPUs: compiled loops (numba) on a few threads."""

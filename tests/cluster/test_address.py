@@ -1,0 +1,36 @@
+"""A RAY_ADDRESS that leads nowhere is one line within seconds, not minutes of silence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import small_settings
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "no Ray head is there (Connection refused)"),
+        ("auto", "no Ray answers"),
+        ("ray://127.0.0.1:10001", "Ray Client"),
+        ("http://127.0.0.1:8265", "the dashboard"),
+    ],
+)
+def test_nobody_there(packed_pair: tuple[Path, Path], tmp_path: Path, address: str, said: str) -> None:
+    settings = small_settings(packed_pair, tmp_path / "run")
+    settings["runtime"]["workers"] = 1
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
+    done = subprocess.run(
+        [sys.executable, "-m", "distreid", "train", str(tmp_path / "c.yaml")],
+        env=os.environ | {"RAY_ADDRESS": address, "RAY_TMPDIR": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("distreid: ")]
+    assert f"RAY_ADDRESS={address}" in line and said in line and "unset RAY_ADDRESS" in line
