@@ -112,7 +112,7 @@ def test_files_that_are_not_configurations(tmp_path) -> None:
 def test_the_machine_decides_unless_a_file_does(text: str, value: bool | str) -> None:
     usual = config_from_dict(BASE).runtime
     assert (usual.precision, usual.channels_last) == ("auto", "auto")
-    assert config_from_dict(BASE, [f"runtime.channels_last={text}"]).runtime.channels_last is value
+    assert config_from_dict(BASE, [f"runtime.channels_last={text}"]).runtime.channels_last == value
 
 
 @pytest.mark.parametrize("text", ["", "adapt:\n", "adapt:\n  optimizer:\n", "source: {cameras: }\n", "# nothing\n---\n"])
