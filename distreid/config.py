@@ -17,8 +17,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from distreid.config_edaan import EDAANConfig, check_edaan
 from distreid.errors import UserError
+from distreid.methods.edaan.config import EDAANConfig, check_edaan
 
 
 @dataclass

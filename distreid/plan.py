@@ -72,7 +72,7 @@ def size_of(config: Config, nodes: int, gpus: int, images: int | None, queries: 
     if images is None:
         if not Path(config.target.data).is_file():
             raise UserError(f"{config.target.data}: no such packed file to count; give --images (and --queries, --gallery)")
-        from distreid.methods.domains import open_network
+        from distreid.training.domains import open_network
 
         target = open_network(config.target, labelled=False)
         images = len(target.train)

@@ -23,7 +23,7 @@ SILENCE = 120.0  # seconds without a heartbeat after which a run on another mach
 
 
 class Progress:
-    """Implements :class:`distreid.methods.protocols.Reporter`: shows each call on a terminal and keeps progress.json.
+    """Implements :class:`distreid.training.protocols.Reporter`: shows each call on a terminal and keeps progress.json.
 
     A context manager: a thread writes while the block runs; how the block ends is what the file says in the end. The first SIGTERM
     is a notice (:meth:`stopping`), the second one ends the process.

@@ -15,7 +15,7 @@ from distreid.demo import drawn_settings
 from distreid.sweeps.plan import read_plan
 
 ROOT = Path(__file__).parent.parent
-COLUMNS = {"data", "labels", "models", "runtime", "report", "evaluation", "losses"}
+COLUMNS = {"data", "labels", "models", "report", "evaluation", "losses"}
 
 
 def imports_of(file: Path) -> set[str]:
@@ -54,7 +54,7 @@ class Absent:
         if name.split('.')[0] in {'ray', 'faiss', 'cupy', 'cuml', 'numba', 'timm', 'deepspeed'}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-import distreid.labels, distreid.models, distreid.methods, distreid.methods.daam, distreid.evaluation
+import distreid.labels, distreid.models, distreid.methods, distreid.methods.daam.algorithm, distreid.evaluation
 """
 
 

@@ -14,8 +14,8 @@ from distreid.config import Config
 from distreid.errors import UserError
 from distreid.launch import train
 from distreid.remote import Mirror, cache_folder, local_copy
-from distreid.runtime import RunDirectory
-from tests.methods.test_daam import Silent, run
+from distreid.training import RunDirectory
+from tests.methods.daam.test_algorithm import Silent, run
 
 Machine = Callable[[str], None]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from distreid.methods.crops import crops, spread, store_of
-from distreid.methods.domains import Network
 from distreid.report import Cluster
-from distreid.runtime import RunDirectory
+from distreid.training import RunDirectory
+from distreid.training.domains import Network
 
 SHOWN, IMAGES = 4, 12  # of the best and of the worst clusters; of each
 

@@ -10,7 +10,7 @@ from distreid.config import Config, config_from_dict
 from distreid.data.transforms import MEAN, STD
 from distreid.errors import UserError
 from distreid.models import EDAAN, DAAMNet, Sizes, build_backbone, group_batchnorm
-from distreid.runtime import RunDirectory, load_tensors
+from distreid.training import RunDirectory, load_tensors
 
 
 def build_model(config: Config, identities: int, *, weights: bool = True) -> DAAMNet | EDAAN:

@@ -20,13 +20,13 @@ from distreid.errors import UserError
 from distreid.evaluation import Features, hit_ranks, per_query
 from distreid.methods.clusters import judge
 from distreid.methods.crops import crops, spread, store_of
-from distreid.methods.domains import Network, TestSet, open_network
-from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.models import EDAAN, DAAMNet
 from distreid.report import Attended, Cloud, Grid, Pictures, RankList
-from distreid.runtime import Precision, RunDirectory, load_tensors
+from distreid.training import Precision, RunDirectory, load_tensors
+from distreid.training.domains import Network, TestSet, open_network
+from distreid.training.features import extract
 
 Progress = Callable[[int, int], None]
 QUERIES, RANKED = 3, 10  # of each kind; images of a ranking

@@ -77,7 +77,7 @@ class Cluster:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """EDAAN's translations after an epoch: uint8 RGB [H, W, 3], what `distreid.methods.grids` drew."""
+    """EDAAN's translations after an epoch: uint8 RGB [H, W, 3], what `distreid.methods.edaan.grids` drew."""
 
     epoch: int
     pixels_HW3: NDArray[np.uint8]

@@ -10,7 +10,7 @@ import torch
 
 from distreid.errors import UserError
 from distreid.files import atomic_write
-from distreid.runtime import RunDirectory, load_tensors, save_tensors
+from distreid.training import RunDirectory, load_tensors, save_tensors
 
 CONFIG = "seed: 0\nadapt:\n  rounds: 3\n  epochs: 2\nruntime:\n  workers: 1\n"
 
@@ -94,7 +94,7 @@ FULL_DISK = """
 import resource, signal, sys, torch
 from pathlib import Path
 from distreid.errors import UserError
-from distreid.runtime import save_tensors
+from distreid.training import save_tensors
 file = Path(sys.argv[1])
 save_tensors(file, {"x": torch.zeros(10)})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

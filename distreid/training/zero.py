@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO (Rajbhandari et al., SC 2020) behind :class:`distreid.runtime.strategy.Strategy`."""
+"""DeepSpeed's ZeRO (Rajbhandari et al., SC 2020) behind :class:`distreid.training.strategy.Strategy`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from distreid.errors import UserError
-from distreid.runtime.strategy import Groups, MakeOptimizer
-from distreid.runtime.team import Team
+from distreid.training.strategy import Groups, MakeOptimizer
+from distreid.training.team import Team
 
 
 class ZeroStrategy:

@@ -14,13 +14,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from distreid.config import config_from_dict, to_dict, to_yaml
-from distreid.methods.daam import DAAM
-from distreid.methods.desk import LocalDesk
-from distreid.methods.domains import open_network
-from distreid.methods.protocols import Answer, RoundLabels
-from distreid.runtime import RunDirectory, Team
+from distreid.methods.daam.algorithm import DAAM
+from distreid.training import RunDirectory, Team
+from distreid.training.desk import LocalDesk
+from distreid.training.domains import open_network
+from distreid.training.protocols import Answer, RoundLabels
 from tests.conftest import small_settings
-from tests.methods.test_daam import Silent, metrics
+from tests.methods.daam.test_algorithm import Silent, metrics
 from tests.processes import on_ranks
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from distreid.data.sampling import shard
-from distreid.runtime import Team
+from distreid.training import Team
 
 
 class Replay:

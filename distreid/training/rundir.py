@@ -13,9 +13,9 @@ import yaml
 from distreid.errors import UserError
 from distreid.files import atomic_write, writing
 from distreid.remote import Mirror, is_uri
-from distreid.runtime.environment import environment
-from distreid.runtime.files import load_tensors, save_tensors, write_json
-from distreid.runtime.tensorboard import Board
+from distreid.training.environment import environment
+from distreid.training.files import load_tensors, save_tensors, write_json
+from distreid.training.tensorboard import Board
 
 
 class RunDirectory:

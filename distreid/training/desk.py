@@ -13,15 +13,15 @@ from distreid.evaluation import Features, Measured, hit_ranks, measure
 from distreid.evaluation.protocols import Ranker
 from distreid.labels import CameraLists, make_pseudo_labels
 from distreid.labels.engine import check_device
-from distreid.methods.domains import TestSet
-from distreid.methods.protocols import Answer, RoundLabels
+from distreid.training.domains import TestSet
+from distreid.training.protocols import Answer, RoundLabels
 
 if TYPE_CHECKING:
     from distreid.labels.lists import Search  # brings numba
 
 
 class LocalDesk:
-    """Implements :class:`distreid.methods.protocols.Desk` for features that are whole.
+    """Implements :class:`distreid.training.protocols.Desk` for features that are whole.
 
     Args:
         tests: by name.

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from distreid.config import config_from_dict, to_yaml
-from distreid.methods.desk import LocalDesk
-from distreid.methods.domains import open_network
-from distreid.methods.edaan import EDAANMethod
-from distreid.runtime import RunDirectory, Team, load_tensors
-from tests.methods.test_daam import Silent, metrics
-from tests.methods.test_edaan import settings
+from distreid.methods.edaan.algorithm import EDAANMethod
+from distreid.training import RunDirectory, Team, load_tensors
+from distreid.training.desk import LocalDesk
+from distreid.training.domains import open_network
+from tests.methods.daam.test_algorithm import Silent, metrics
+from tests.methods.edaan.test_algorithm import settings
 from tests.processes import on_ranks
 
 

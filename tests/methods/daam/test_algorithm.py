@@ -13,10 +13,10 @@ import torch
 
 from distreid.config import Config, to_yaml
 from distreid.errors import Stopped, UserError
-from distreid.methods.domains import open_network
 from distreid.methods.local import train
 from distreid.methods.networks import load_network
-from distreid.runtime import RunDirectory, load_tensors
+from distreid.training import RunDirectory, load_tensors
+from distreid.training.domains import open_network
 
 Make = Callable[..., Config]
 
@@ -134,7 +134,7 @@ def test_a_run_given_notice_stops_within_an_epoch_and_continues_to_the_same_bits
 ) -> None:
     reference, result, _ = undisturbed
     config = small_config()
-    monkeypatch.setattr("distreid.methods.method.CHECK_EVERY", 1)
+    monkeypatch.setattr("distreid.training.loop.CHECK_EVERY", 1)
     with pytest.raises(Stopped, match=r"stopped as asked, after step \d+ of epoch \d"):
         run(config, Silent(notice_after=after))
     saved = load_tensors(RunDirectory(config.output).last)
@@ -148,7 +148,7 @@ def test_a_run_whose_node_is_about_to_go_saves_within_the_epoch_and_goes_on(
     undisturbed: tuple[Config, dict[str, Any], int], small_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference, result, calls = undisturbed
-    monkeypatch.setattr("distreid.methods.method.CHECK_EVERY", 2)
+    monkeypatch.setattr("distreid.training.loop.CHECK_EVERY", 2)
 
     class Leaving(Silent):
         def leaving(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from distreid.errors import UserError
-from distreid.runtime import RunDirectory
+from distreid.training import RunDirectory
 
 LINES: list[dict[str, Any]] = [
     {"event": "epoch", "round": 0, "epoch": 1, "loss": {"source": 3.0}, "lr": 0.1, "images_per_second": 9.0, "seconds": 1.0},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from distreid.methods.replay import Replay
-from distreid.runtime import Team
+from distreid.methods.edaan.replay import Replay
+from distreid.training import Team
 from tests.processes import on_ranks
 
 PLACES, DEPTH, STEPS = 6, 2, 40

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from distreid.config_edaan import EDAANConfig
 from distreid.data.loader import Batch
 from distreid.data.sampling import BatchPlan, PKStream, PlainStream, plan_one, plan_unpaired, shard
 from distreid.errors import UserError
-from distreid.methods.edaan_sides import DiscriminatorSide, GeneratorSide, Labelled, ReIDSide
-from distreid.methods.grids import save_pictures
-from distreid.methods.method import LossTerms, Method, State, accuracy_text
-from distreid.methods.replay import Replay
+from distreid.methods.edaan.config import EDAANConfig
+from distreid.methods.edaan.grids import save_pictures
+from distreid.methods.edaan.objectives import DiscriminatorSide, GeneratorSide, Labelled, ReIDSide
+from distreid.methods.edaan.replay import Replay
 from distreid.models.edaan import EDAAN, parameters_of
-from distreid.runtime import Engine, timed
+from distreid.training import Engine, timed
+from distreid.training.loop import LossTerms, Method, State, accuracy_text
 
 
 @dataclass(frozen=True)

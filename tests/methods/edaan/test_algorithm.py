@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from distreid.config import Config, config_from_dict
-from distreid.config_edaan import EDAANConfig
 from distreid.data.loader import Batch
 from distreid.data.sampling import PKStream, PlainStream, plan_unpaired
 from distreid.errors import UserError
@@ -25,15 +24,16 @@ from distreid.losses import (
     hard_label_loss,
     quartet_loss,
 )
-from distreid.methods.desk import LocalDesk
-from distreid.methods.domains import open_network
-from distreid.methods.edaan import EDAANMethod, Phase, frozen, linear_decay_factor, phases
-from distreid.methods.edaan_sides import GeneratorSide, Labelled, interleave
+from distreid.methods.edaan.algorithm import EDAANMethod, Phase, frozen, linear_decay_factor, phases
+from distreid.methods.edaan.config import EDAANConfig
+from distreid.methods.edaan.objectives import GeneratorSide, Labelled, interleave
 from distreid.methods.networks import load_network
 from distreid.models import EDAAN, Sizes
-from distreid.runtime import RunDirectory, Team, load_tensors
 from distreid.terminal import result_table
-from tests.methods.test_daam import Silent, accuracies, metrics, run
+from distreid.training import RunDirectory, Team, load_tensors
+from distreid.training.desk import LocalDesk
+from distreid.training.domains import open_network
+from tests.methods.daam.test_algorithm import Silent, accuracies, metrics, run
 
 TINY = {
     "width": 4, "encoder_blocks": 1, "decoder_blocks": 1, "attention_width": 4, "discriminator_width": 4, "discriminator_layers": 1,

@@ -14,9 +14,9 @@ from distreid.config import Config
 from distreid.data import ImageStore, rewrite
 from distreid.data.loader import View, plain_batches
 from distreid.errors import UserError
-from distreid.methods.grids import to_pixels
+from distreid.methods.edaan.grids import to_pixels
 from distreid.models import EDAAN
-from distreid.runtime import Precision
+from distreid.training import Precision
 
 
 def translate(

@@ -22,10 +22,10 @@ from distreid.data.sampling import BatchPlan, make_stream, plan_mixed, plan_one
 from distreid.errors import UserError
 from distreid.labels import PseudoLabels, soft_weights
 from distreid.losses import domain_loss, hard_label_loss, label_smoothing_loss, soft_label_loss
-from distreid.methods.method import LossTerms, Method, State, accuracy_text
 from distreid.methods.networks import load_weights
-from distreid.methods.protocols import Answer, RoundLabels
-from distreid.runtime import Engine, RunDirectory, learning_rate_factor, load_tensors, timed
+from distreid.training import Engine, RunDirectory, learning_rate_factor, load_tensors, timed
+from distreid.training.loop import LossTerms, Method, State, accuracy_text
+from distreid.training.protocols import Answer, RoundLabels
 
 
 @dataclass

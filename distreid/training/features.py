@@ -10,7 +10,7 @@ import torch
 from distreid.data.loader import Images, plain_batches
 from distreid.errors import UserError
 from distreid.models import EDAAN, DAAMNet
-from distreid.runtime import Precision
+from distreid.training import Precision
 
 
 def extract(

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from distreid.errors import UserError
-from distreid.runtime.strategy import DDPStrategy, Groups, Strategy
-from distreid.runtime.team import Team
-from distreid.runtime.zero import ZeroStrategy
+from distreid.training.strategy import DDPStrategy, Groups, Strategy
+from distreid.training.team import Team
+from distreid.training.zero import ZeroStrategy
 
 
 def learning_rate_factor(

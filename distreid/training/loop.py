@@ -20,11 +20,11 @@ from distreid.config import Config, to_dict
 from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, shard
 from distreid.errors import Stopped, UserError
-from distreid.methods.domains import Network, TestSet
-from distreid.methods.features import extract
 from distreid.methods.networks import build_model, load_weights
-from distreid.methods.protocols import Answer, Desk, Reporter
-from distreid.runtime import Engine, LossMeter, Precision, RunDirectory, Team, save_tensors
+from distreid.training import Engine, LossMeter, Precision, RunDirectory, Team, save_tensors
+from distreid.training.domains import Network, TestSet
+from distreid.training.features import extract
+from distreid.training.protocols import Answer, Desk, Reporter
 
 LossTerms = dict[str, Tensor]
 CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device and the other processes

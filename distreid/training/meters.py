@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from distreid.runtime.team import Team
+from distreid.training.team import Team
 
 
 class LossMeter:

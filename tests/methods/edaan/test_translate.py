@@ -13,14 +13,14 @@ from distreid.config import Config, config_from_dict
 from distreid.data import ImageStore, rewrite
 from distreid.data.loader import Stacked
 from distreid.errors import UserError
-from distreid.methods.domains import open_network
-from distreid.methods.foreground import measure
+from distreid.methods.edaan.foreground import measure
+from distreid.methods.edaan.translate import png
 from distreid.methods.networks import load_network
-from distreid.methods.translate import png
 from distreid.models import EDAAN
+from distreid.training.domains import open_network
 from distreid.translation import translate
-from tests.methods.test_daam import run
-from tests.methods.test_edaan import settings
+from tests.methods.daam.test_algorithm import run
+from tests.methods.edaan.test_algorithm import settings
 
 
 @pytest.fixture(scope="module")

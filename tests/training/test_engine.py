@@ -9,7 +9,7 @@ from torch import nn
 from distreid.data.sampling import shard
 from distreid.errors import UserError
 from distreid.models import group_batchnorm
-from distreid.runtime import Engine, Precision, Team, learning_rate_factor
+from distreid.training import Engine, Precision, Team, learning_rate_factor
 from tests.processes import on_ranks
 
 STEP = {"schedule": "step", "step_epochs": 60, "step_gamma": 0.1, "warmup_epochs": 0.0}

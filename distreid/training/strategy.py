@@ -1,4 +1,4 @@
-"""How gradients, optimiser and weights are shared among the processes: DDP here, DeepSpeed in :mod:`distreid.runtime.zero`."""
+"""How gradients, optimiser and weights are shared among the processes: DDP here, DeepSpeed in :mod:`distreid.training.zero`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distreid.runtime.team import Team
+from distreid.training.team import Team
 
 Groups = list[dict[str, Any]]
 MakeOptimizer = Callable[[Groups], torch.optim.Optimizer]

@@ -13,7 +13,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from distreid.config_edaan import EDAANConfig
 from distreid.losses import (
     adversarial_loss,
     area_loss,
@@ -24,6 +23,7 @@ from distreid.losses import (
     quartet_loss,
     triplet_loss,
 )
+from distreid.methods.edaan.config import EDAANConfig
 from distreid.models import EDAAN, Translation, attended
 from distreid.models.edaan import ReIDHead
 
