@@ -16,14 +16,14 @@ from distreid.data.loader import View
 from distreid.errors import UserError
 from distreid.evaluation import hit_ranks, load_npz, load_protocol, measure, reranked_hits, write_per_query
 from distreid.launch import packed
-from distreid.methods.desk import measure_test_set
-from distreid.methods.domains import open_network
-from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network, trained_on
 from distreid.models import EDAAN, DAAMNet
-from distreid.runtime import Precision
 from distreid.terminal import bar
+from distreid.training import Precision
+from distreid.training.desk import measure_test_set
+from distreid.training.domains import open_network
+from distreid.training.features import extract
 
 
 def evaluate(

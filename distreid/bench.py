@@ -15,8 +15,8 @@ from distreid.data.loader import Augmentation, Batch, training_batches
 from distreid.data.sampling import PlainStream, plan_one
 from distreid.losses import hard_label_loss
 from distreid.models import DAAMNet, build_backbone, group_batchnorm
-from distreid.runtime import Engine, Precision, Team
-from distreid.runtime.machine import choose, look
+from distreid.training import Engine, Precision, Team
+from distreid.training.machine import choose, look
 
 
 def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any]) -> str:

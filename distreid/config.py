@@ -18,10 +18,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 from pydantic import ValidationError
 
-from distreid.config_edaan import EDAANConfig, check_edaan
 from distreid.errors import UserError, explain
 from distreid.files import expand
 from distreid.labels.settings import LabelSettings
+from distreid.methods.edaan.config import EDAANConfig, check_edaan
 
 
 @dataclass

@@ -12,8 +12,8 @@ from distreid.config import config_from_dict
 from distreid.data import pack
 from distreid.data.drawn import draw_domain
 from distreid.launch import train
-from distreid.runtime import RunDirectory
 from distreid.terminal import bar, translation_text
+from distreid.training import RunDirectory
 from distreid.translation import translate
 
 SOURCE, TARGET = "day", "night"

@@ -15,13 +15,13 @@ from distreid.data import pack
 from distreid.data.readers.files import walk_files
 from distreid.errors import UserError
 from distreid.labels.settings import check_cameras
-from distreid.methods.domains import Network, open_pair
 from distreid.methods.pictures import take_pictures
 from distreid.progress import Progress
 from distreid.remote import cache_folder, is_uri
 from distreid.report import write_comparison, write_report
-from distreid.runtime import RunDirectory
 from distreid.terminal import TerminalReporter, bar, result_table
+from distreid.training import RunDirectory
+from distreid.training.domains import Network, open_pair
 
 
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def size_of(config: Config, nodes: int, gpus: int, images: int | None, queries: 
         for domain in dict.fromkeys((trained.data, config.target.data)):
             if not Path(domain).is_file():
                 raise UserError(f"{domain}: no such packed file to count; give --images (and --queries, --gallery)")
-        from distreid.methods.domains import open_network
+        from distreid.training.domains import open_network
 
         images = len(open_network(trained, labelled=False).train)
         test = open_network(config.target, labelled=False).test

@@ -18,7 +18,7 @@ EVERY = 1.0  # seconds between two looks at the terminal's clock
 
 
 class Progress:
-    """Implements :class:`distreid.methods.protocols.Reporter`: shows each call on a terminal and keeps progress.json.
+    """Implements :class:`distreid.training.protocols.Reporter`: shows each call on a terminal and keeps progress.json.
 
     A context manager: threads write while the block runs; how the block ends is what the file says in the end. The first SIGTERM
     is a notice (:meth:`stopping`), the second one ends the process. A run that another process has taken over is stopped likewise.

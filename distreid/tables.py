@@ -20,12 +20,12 @@ import yaml
 from distreid.config import to_dict
 from distreid.demo import SOURCE, TARGET, drawn_settings
 from distreid.errors import UserError
-from distreid.runtime import RunDirectory
 from distreid.sweeps.plan import Base, Plan, Trial
 from distreid.sweeps.results import failure_file
 from distreid.sweeps.rows import text_table
 from distreid.sweeps.run import drawn_folder, run_plan
 from distreid.text import protocol_of
+from distreid.training import RunDirectory
 
 FORMATS = ("text", "markdown", "csv", "latex")
 TITLES = {"mAP": "mAP", "rank1": "Rank-1", "rank10": "Rank-10"}

@@ -21,7 +21,7 @@ LINE_EVERY = 60.0  # seconds between lines about one step, where there is no ter
 
 
 class TerminalReporter:
-    """Shows what a :class:`distreid.methods.protocols.Reporter` is told, on standard error."""
+    """Shows what a :class:`distreid.training.protocols.Reporter` is told, on standard error."""
 
     def __init__(self) -> None:
         self._tty = sys.stderr.isatty()

@@ -9,10 +9,10 @@ from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from distreid.errors import UserError
 from distreid.launch import packed
-from distreid.methods.foreground import measure
+from distreid.methods.edaan.foreground import measure
+from distreid.methods.edaan.translate import translate as translate_store
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
-from distreid.methods.translate import translate as translate_store
 from distreid.models import EDAAN
 from distreid.terminal import bar
 
@@ -31,7 +31,7 @@ def translate(
     """A data set in another domain's style by a run's (or checkpoint's) EDAAN; ``data`` None takes the run's source (or target).
 
     Returns the packed images, the packed masks of a model with attention and, where ``truth`` names the folder of true foreground
-    masks, what was changed of foreground and background (see :func:`distreid.methods.foreground.measure`).
+    masks, what was changed of foreground and background (see :func:`distreid.methods.edaan.foreground.measure`).
     """
     model, config, file = load_network(checkpoint)
     if not isinstance(model, EDAAN):

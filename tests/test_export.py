@@ -14,9 +14,9 @@ from distreid.cli import main
 from distreid.config import config_from_dict, to_dict
 from distreid.data.transforms import normalize
 from distreid.methods.networks import build_model, load_network
-from distreid.runtime import save_tensors
+from distreid.training import save_tensors
 from tests.conftest import small_settings
-from tests.methods.test_edaan import settings as edaan_settings
+from tests.methods.edaan.test_algorithm import settings as edaan_settings
 from tests.test_cli import fails
 
 

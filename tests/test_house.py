@@ -57,7 +57,7 @@ class Absent:
         if name.split('.')[0] in {'ray', 'faiss', 'cupy', 'cuml', 'numba', 'timm', 'deepspeed'}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
-import distreid.labels, distreid.models, distreid.methods, distreid.methods.daam, distreid.evaluation
+import distreid.labels, distreid.models, distreid.methods, distreid.methods.daam.algorithm, distreid.evaluation
 """
 
 

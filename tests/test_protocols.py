@@ -16,7 +16,7 @@ from distreid.cli import main
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from distreid.evaluation import Features, measure
-from distreid.methods.domains import open_network
+from distreid.training.domains import open_network
 from tests.conftest import small_settings
 from tests.data.layouts import cuhk03_mat, prid
 from tests.test_cli import fails

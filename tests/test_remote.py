@@ -16,8 +16,8 @@ from distreid.launch import train
 from distreid.layout import run_files
 from distreid.mirror import Mirror
 from distreid.remote import cache_folder, local_copy
-from distreid.runtime import RunDirectory
-from tests.methods.test_daam import Silent, run
+from distreid.training import RunDirectory
+from tests.methods.daam.test_algorithm import Silent, run
 
 Machine = Callable[[str], None]
 

@@ -24,9 +24,9 @@ from distreid.layout import run_files
 from distreid.mirror import Mirror
 from distreid.progress import Progress
 from distreid.remote import Storage, local_copy
-from distreid.runtime import RunDirectory
 from distreid.status import status
 from distreid.terminal import TerminalReporter
+from distreid.training import RunDirectory
 from tests.storage import KEYS, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
 from tests.test_status import bare_run
 

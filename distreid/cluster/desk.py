@@ -17,10 +17,10 @@ from distreid.cluster.search import SpreadSearch
 from distreid.config import DomainConfig
 from distreid.errors import UserError
 from distreid.labels import LabelSettings
-from distreid.methods.desk import LocalDesk
-from distreid.methods.domains import TestSet, open_network
 from distreid.methods.local import test_sets
-from distreid.methods.protocols import Answer, RoundLabels
+from distreid.training.desk import LocalDesk
+from distreid.training.domains import TestSet, open_network
+from distreid.training.protocols import Answer, RoundLabels
 
 
 @dataclass
@@ -105,7 +105,7 @@ def _whole(references: list[Any], compute: Callable[[np.ndarray], Any]) -> Any:
 
 
 class RemoteDesk:
-    """Implements :class:`distreid.methods.protocols.Desk` for one worker.
+    """Implements :class:`distreid.training.protocols.Desk` for one worker.
 
     Args:
         attempt: names this start of the workers, so that nothing of an earlier, failed one is mixed in.

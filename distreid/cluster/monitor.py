@@ -15,7 +15,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster.metrics import WorkerMetrics
-from distreid.methods.protocols import Reporter
+from distreid.training.protocols import Reporter
 
 INTERVAL = 0.3  # seconds between looks; a worker sends no more often than that
 HEARTBEAT = 1.0  # seconds

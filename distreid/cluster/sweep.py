@@ -28,8 +28,8 @@ from distreid.cluster.train import start_ray
 from distreid.config import Config, config_from_dict, to_dict
 from distreid.errors import UserError
 from distreid.files import atomic_write
-from distreid.methods.protocols import Reporter
-from distreid.runtime import RunDirectory
+from distreid.training import RunDirectory
+from distreid.training.protocols import Reporter
 
 Train = Callable[..., Any]  # train(config, resume=...)
 Rounds = Callable[[RunDirectory], list[dict[str, Any]]]

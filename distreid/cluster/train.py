@@ -26,11 +26,11 @@ from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import Stopped, UserError
-from distreid.methods.domains import open_pair
 from distreid.methods.local import METHODS
 from distreid.progress import Progress
-from distreid.runtime import RunDirectory, Team
-from distreid.runtime.machine import usable_cores
+from distreid.training import RunDirectory, Team
+from distreid.training.domains import open_pair
+from distreid.training.machine import usable_cores
 
 
 def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from distreid.layout import round_files, round_number
 from distreid.methods.crops import crops, spread, store_of
-from distreid.methods.domains import Network
 from distreid.methods.exhibits import Cluster
-from distreid.runtime import RunDirectory
+from distreid.training import RunDirectory
+from distreid.training.domains import Network
 
 SHOWN, IMAGES = 4, 12  # of the best and of the worst clusters; of each
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from distreid.config import Config
-from distreid.methods.protocols import Reporter
-from distreid.runtime import Compute, RunDirectory, Team
-from distreid.runtime.machine import bf16_in_hardware, bf16_speed, choose, common, look
+from distreid.training import Compute, RunDirectory, Team
+from distreid.training.machine import bf16_in_hardware, bf16_speed, choose, common, look
+from distreid.training.protocols import Reporter
 
 
 def settle(config: Config, team: Team, run: RunDirectory, reporter: Reporter) -> Config:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from distreid.config import Config
-from distreid.methods.edaan import frozen
-from distreid.methods.edaan_sides import DiscriminatorSide, GeneratorSide, Labelled, ReIDSide
+from distreid.methods.edaan.algorithm import frozen
+from distreid.methods.edaan.objectives import DiscriminatorSide, GeneratorSide, Labelled, ReIDSide
 from distreid.methods.networks import build_model
 from distreid.models import EDAAN, DAAMNet
 

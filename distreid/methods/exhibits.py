@@ -77,7 +77,7 @@ class Cluster:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """What a method drew after an epoch, such as `distreid.methods.grids`: uint8 RGB [H, W, 3]."""
+    """What a method drew after an epoch, such as `distreid.methods.edaan.grids`: uint8 RGB [H, W, 3]."""
 
     epoch: int
     pixels_HW3: NDArray[np.uint8]

@@ -8,14 +8,14 @@ import torch
 
 from distreid.config import Config
 from distreid.errors import UserError
-from distreid.methods.daam import DAAM
-from distreid.methods.desk import LocalDesk
-from distreid.methods.domains import Network, TestSet
-from distreid.methods.edaan import EDAANMethod
-from distreid.methods.method import Method
-from distreid.methods.protocols import Reporter
-from distreid.runtime import RunDirectory, Team
-from distreid.runtime.machine import usable_cores
+from distreid.methods.daam.algorithm import DAAM
+from distreid.methods.edaan.algorithm import EDAANMethod
+from distreid.training import RunDirectory, Team
+from distreid.training.desk import LocalDesk
+from distreid.training.domains import Network, TestSet
+from distreid.training.loop import Method
+from distreid.training.machine import usable_cores
+from distreid.training.protocols import Reporter
 
 METHODS: dict[str, type[Method]] = {"daam": DAAM, "edaan": EDAANMethod}
 

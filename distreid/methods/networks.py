@@ -12,7 +12,7 @@ from distreid.errors import UserError
 from distreid.layout import round_files
 from distreid.models import EDAAN, DAAMNet, Sizes, build_backbone, group_batchnorm
 from distreid.models.backbone import IMAGENET_MEAN, IMAGENET_STD
-from distreid.runtime import RunDirectory, load_checkpoint
+from distreid.training import RunDirectory, load_checkpoint
 
 
 def build_model(config: Config, identities: int, *, weights: bool = True) -> DAAMNet | EDAAN:

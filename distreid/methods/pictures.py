@@ -21,15 +21,15 @@ from distreid.evaluation import Features, hit_ranks, per_query
 from distreid.layout import round_number
 from distreid.methods.clusters import judge
 from distreid.methods.crops import crops, spread, store_of
-from distreid.methods.domains import Network, TestSet, open_network
 from distreid.methods.exhibits import Attended, Cloud, Grid, Pictures, RankList
-from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.methods.reports import report_spec
 from distreid.models import EDAAN, DAAMNet
-from distreid.runtime import Precision, RunDirectory, load_checkpoint
 from distreid.text import protocol_name
+from distreid.training import Precision, RunDirectory, load_checkpoint
+from distreid.training.domains import Network, TestSet, open_network
+from distreid.training.features import extract
 
 Progress = Callable[[int, int], None]
 QUERIES, RANKED = 3, 10  # of each kind; images of a ranking

@@ -31,7 +31,7 @@ class Run:
     epochs: one line an epoch, in order; `round` 0 is pre-training.
     pretrained: whether pre-training and its measurement have ended.
     cluster_sizes: int64 [K], images in each cluster of the latest labels; None where there are none.
-    environment: versions and machine that it started with (`distreid.runtime.environment`); empty in runs of before it was kept.
+    environment: versions and machine that it started with (`distreid.training.environment`); empty in runs of before it was kept.
     """
 
     name: str

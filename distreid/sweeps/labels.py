@@ -17,14 +17,14 @@ from distreid.labels.grid import label_grid
 from distreid.labels.settings import label_settings
 from distreid.launch import packed, train
 from distreid.methods.crops import store_of
-from distreid.methods.domains import open_network
-from distreid.methods.features import extract
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
 from distreid.report.sweep import HeatMap, write_sweep_page
-from distreid.runtime import Precision, RunDirectory
 from distreid.sweeps.rows import Row, text_table, write_rows
 from distreid.terminal import bar
+from distreid.training import Precision, RunDirectory
+from distreid.training.domains import open_network
+from distreid.training.features import extract
 
 MIN_SAMPLES = tuple(range(2, 20, 2))  # Figure 6 of the paper
 

@@ -10,8 +10,8 @@ from statistics import mean
 from typing import Any
 
 from distreid.labels.quality import overall
-from distreid.runtime import RunDirectory
 from distreid.sweeps.rows import Row, cell
+from distreid.training import RunDirectory
 
 
 def rounds_of(run: RunDirectory) -> list[Row]:

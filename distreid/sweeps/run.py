@@ -13,13 +13,13 @@ from distreid.demo import draw_pair, drawn_settings
 from distreid.errors import UserError
 from distreid.files import atomic_write
 from distreid.launch import train, with_absolute_paths
-from distreid.runtime import RunDirectory
 from distreid.sweeps.page import write_page
 from distreid.sweeps.plan import Plan, Trial, pretraining, read_plan, shared_pretraining
 from distreid.sweeps.results import advice, collect, failure_file, rounds_of, stop_file
 from distreid.sweeps.rows import Row, cell, text_table, write_rows
 from distreid.terminal import TerminalReporter
 from distreid.text import percent
+from distreid.training import RunDirectory
 
 
 def sweep(file: Path, overrides: Sequence[str] = (), *, resume: bool = False) -> list[Row]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from distreid.runtime import RunDirectory
+from distreid.training import RunDirectory
 from tests.conftest import small_settings
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from distreid.runtime import RunDirectory
+from distreid.training import RunDirectory
 from tests.cluster.runs import accuracies, finish, lines, processes_of, start, wait_for
 
 pytestmark = pytest.mark.ray

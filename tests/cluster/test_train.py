@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distreid.runtime import RunDirectory
+from distreid.training import RunDirectory
 from tests.cluster.runs import accuracies, finish, lines, processes_of, start, wait_for
 
 pytestmark = pytest.mark.ray

@@ -14,9 +14,9 @@ import torch
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.errors import UserError
 from distreid.methods.compute import settle
-from distreid.runtime import RunDirectory, Team, load_tensors
-from distreid.runtime.machine import bf16_in_hardware, look
-from tests.methods.test_daam import Silent, run
+from distreid.training import RunDirectory, Team, load_tensors
+from distreid.training.machine import bf16_in_hardware, look
+from tests.methods.daam.test_algorithm import Silent, run
 from tests.processes import on_ranks
 
 Make = Callable[..., Config]

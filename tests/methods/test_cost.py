@@ -11,9 +11,9 @@ from torchvision import models
 
 from distreid.config import Config, config_from_dict
 from distreid.methods.cost import cost_of
-from distreid.methods.domains import open_network
+from distreid.training.domains import open_network
 from tests.methods import test_edaan
-from tests.methods.test_daam import Silent, metrics, run
+from tests.methods.daam.test_algorithm import Silent, metrics, run
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101"])

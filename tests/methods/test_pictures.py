@@ -18,13 +18,13 @@ from distreid.errors import UserError
 from distreid.launch import report
 from distreid.methods.clusters import purities, silhouettes
 from distreid.methods.crops import spread
-from distreid.methods.domains import TestSet, open_network
 from distreid.methods.exhibits import Pictures
 from distreid.methods.pictures import sample, take_pictures
 from distreid.report import write_report
-from distreid.runtime import RunDirectory
+from distreid.training import RunDirectory
+from distreid.training.domains import TestSet, open_network
 from tests.conftest import small_settings
-from tests.methods.test_daam import run as train
+from tests.methods.daam.test_algorithm import run as train
 from tests.report.browser import CHROMIUM, MEASURE, Browser
 from tests.report.document import read
 from tests.report.test_report import check_page, titles

@@ -13,7 +13,7 @@ from distreid.errors import UserError
 from distreid.export import export
 from distreid.methods.networks import build_model, load_network
 from distreid.models import DAAMNet, build_backbone, group_batchnorm
-from distreid.runtime import save_tensors
+from distreid.training import save_tensors
 
 SIZE = (64, 32)
 IMAGENET = (0.485, 0.456, 0.406)

@@ -1,0 +1,73 @@
+"""The desk of one process: labels and scores the whole at once. The Ray actor of `cluster` wraps this one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from distreid.evaluation import Features, Measured, hit_ranks, measure
+from distreid.evaluation.protocols import Ranker
+from distreid.labels import LabelSettings, make_pseudo_labels
+from distreid.labels.api import label_device
+from distreid.training.domains import TestSet
+from distreid.training.protocols import Answer, RoundLabels
+
+if TYPE_CHECKING:
+    from distreid.retrieval.lists import Search  # brings numba
+
+
+class LocalDesk:
+    """Implements :class:`distreid.training.protocols.Desk` for features that are whole.
+
+    Args:
+        tests: by name.
+        device: where ``labels.device: auto`` works.
+        camids: the target's cameras, for ``labels.camera_aware``; int64 [N].
+        search: a neighbour search in place of the engine's own.
+
+    Raises:
+        UserError: ``labels.device`` is not on this machine.
+    """
+
+    def __init__(
+        self,
+        labels: LabelSettings,
+        tests: dict[str, TestSet],
+        device: torch.device,
+        *,
+        camids: np.ndarray | None = None,
+        search: Search | None = None,
+    ) -> None:
+        self._labels = labels
+        self._tests = tests
+        self._device = label_device(device.type if labels.device == "auto" else labels.device)
+        self._camids, self._search = camids if labels.camera_aware else None, search
+
+    def label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
+        pseudo = make_pseudo_labels(
+            features_ND.astype(np.float32, copy=False),
+            self._labels,
+            camids=self._camids,
+            eps=eps,
+            search=self._search,
+            device=self._device,
+        )
+        return RoundLabels(pseudo, features_ND, {"quality": pseudo.quality, "stats": pseudo.stats})
+
+    def warm_up(self) -> None:
+        """Label a few random points: numba compiles the engine (10 s on a fresh machine) while nobody waits for it."""
+        features_ND = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
+        make_pseudo_labels(features_ND, k1=10, k2=3, p=0.05, min_samples=2, device=self._device)
+
+    def score(self, key: str, test: str, features_nD: np.ndarray) -> Answer:
+        metrics = measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
+        return lambda: metrics
+
+
+def measure_test_set(test: TestSet, features_nD: np.ndarray, ranker: Ranker) -> Measured:
+    """Tests features of a test set's images by its own protocol."""
+    query, gallery = (Features(features_nD[side], test.pids[side], test.camids[side]) for side in test.sides)
+    return measure(query, gallery, test.protocol.name, test.protocol.test_pids, ranker=ranker)

@@ -1,0 +1,56 @@
+"""Features for clustering and matching: the model in evaluation mode, images without augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from distreid.data.loader import Images, plain_batches
+from distreid.errors import UserError
+from distreid.models import EDAAN, DAAMNet
+from distreid.training import Precision
+
+
+def extract(
+    model: DAAMNet | EDAAN,
+    images: Images,
+    part: slice,
+    *,
+    height: int,
+    width: int,
+    batch: int,
+    precision: Precision,
+    flip: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """What is matched (DAAM: f_sh) of images part.start .. part.stop-1, float32 [n, c], not normalised.
+
+    Args:
+        batch: images per forward pass.
+        flip: average the features of each image and its mirror image.
+        progress: called with the number of images done.
+
+    Raises:
+        UserError: a feature is not finite (the model has diverged).
+    """
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    done, parts = 0, []
+    with torch.inference_mode(), precision.autocast():
+        for x_BCHW in plain_batches(images, part, batch, height, width, mean=model.mean, std=model.std, device=device):
+            x_BCHW = precision.layout(x_BCHW)
+            f_Bc = model.features(x_BCHW)
+            if flip:
+                f_Bc = (f_Bc + model.features(precision.layout(x_BCHW.flip(3)))) / 2
+            parts.append(f_Bc.float().cpu())
+            done += len(f_Bc)
+            if progress is not None:
+                progress(done)
+    model.train(training)
+    features = torch.cat(parts).numpy() if parts else np.zeros((0, model.feature_channels), np.float32)
+    if not np.isfinite(features).all():
+        raise UserError("the model gives features that are not finite: it has diverged; lower the learning rate")
+    return features

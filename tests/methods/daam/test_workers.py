@@ -1,0 +1,78 @@
+"""DAAM on one, two and four Gloo processes: the same batches, so the same labels and losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from distreid.config import config_from_dict, to_dict, to_yaml
+from distreid.methods.daam.algorithm import DAAM
+from distreid.training import RunDirectory, Team
+from distreid.training.desk import LocalDesk
+from distreid.training.domains import open_network
+from distreid.training.protocols import Answer, RoundLabels
+from tests.conftest import small_settings
+from tests.methods.daam.test_algorithm import Silent, metrics
+from tests.processes import on_ranks
+
+
+@dataclass
+class Shared:
+    """A desk for processes without Ray: everybody labels the whole."""
+
+    whole: LocalDesk
+    world: int
+
+    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
+        shards: list[Any] = [None] * self.world
+        dist.all_gather_object(shards, shard_nD)
+        return self.whole.label(key, np.concatenate(shards), eps)
+
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
+        raise NotImplementedError("these runs have no test sets")
+
+
+def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
+    """One process's part of a run; the target images that it saw, batch by batch of the round."""
+    config = config_from_dict(options)
+    networks = (open_network(config.source, labelled=True), open_network(config.target, labelled=False))
+    source, target = (replace(network, test=None) for network in networks)
+    desk = Shared(LocalDesk(config.labels, {}, torch.device("cpu")), world)
+    seen: list[list[int]] = []
+
+    class Watched(DAAM):
+        def target_loss(self, logits_TK: Tensor, labels: RoundLabels, centers_KD: Tensor, index_T: np.ndarray) -> Tensor:
+            seen.append(index_T.tolist())
+            return super().target_loss(logits_TK, labels, centers_KD, index_T)
+
+    Watched(config, Team(rank, world), source, target, desk, RunDirectory(config.output), Silent()).run()
+    return seen
+
+
+def test_one_two_and_four_workers_train_the_same_round(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
+    def go(world: int, name: str, *overrides: str) -> tuple[list[dict[str, Any]], list[list[int]]]:
+        options = small_settings(packed_pair, tmp_path / name)
+        options["model"]["batchnorm_group"] = 4
+        config = config_from_dict(options, list(overrides))
+        RunDirectory(config.output).create(to_yaml(config), resume=False)
+        seen = on_ranks(world, train, to_dict(config))
+        return metrics(config), [list(chain.from_iterable(step)) for step in zip(*seen, strict=True)]
+
+    go(1, "source", "adapt.rounds=0")
+    same = [f"pretrain.checkpoint={tmp_path / 'source'}", "adapt.rounds=1", "adapt.epochs=1"]
+    one, batches = go(1, "one", *same)
+    assert [line["event"] for line in one] == ["round", "labels", "epoch", "round"] and len(batches) == 2
+    for world, name in ((2, "two"), (4, "four")):
+        more, alike = go(world, name, *same)
+        assert alike == batches, "every step has the same target images, in the same order"
+        assert [more[1][key] for key in ("clusters", "outliers")] == [one[1][key] for key in ("clusters", "outliers")]
+        assert more[1]["eps"] == pytest.approx(one[1]["eps"], rel=1e-4)
+        assert more[2]["loss"] == pytest.approx(one[2]["loss"], rel=2e-3)
