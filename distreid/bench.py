@@ -15,7 +15,7 @@ from distreid.data.loader import Augmentation, Batch, training_batches
 from distreid.data.sampling import PlainStream, plan_one
 from distreid.losses import hard_label_loss
 from distreid.models import DAAMNet, build_backbone, group_batchnorm
-from distreid.training import Engine, Precision, Team
+from distreid.training import Engine, Precision, ProcessGroup
 from distreid.training.machine import choose, look
 
 
@@ -97,7 +97,7 @@ def bench_train(
 def _step(model: DAAMNet, precision: Precision, device: torch.device) -> Callable[[Batch], None]:
     precision.place(model)
     parameters = [p for module in (model.backbone, model.attention, model.source_head) if module for p in module.parameters()]
-    engine = Engine(model, [{"params": parameters, "lr": 1e-3}], lambda _: 1.0, Team(device=device), precision)
+    engine = Engine(model, [{"params": parameters, "lr": 1e-3}], lambda _: 1.0, ProcessGroup(device=device), precision)
 
     def step(item: Batch) -> None:
         zeros = torch.zeros(len(item.images_BCHW), dtype=torch.int64, device=device)

@@ -21,7 +21,7 @@ from distreid.remote import cache_folder, is_uri
 from distreid.report import write_comparison, write_report
 from distreid.terminal import TerminalReporter, bar, result_table
 from distreid.training import RunDirectory
-from distreid.training.domains import Network, open_pair
+from distreid.training.domains import DomainData, open_pair
 
 
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def report(runs: list[Path], out: Path | None = None) -> Path:
     return write_report(runs[0], out=out, defaults=to_dict(Config()), pictures=pictures)
 
 
-def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory, reporter: Progress) -> dict[str, Any]:
+def _train(config: Config, networks: tuple[DomainData, DomainData], run: RunDirectory, reporter: Progress) -> dict[str, Any]:
     if config.runtime.workers == 0:
         from distreid.methods.local import train as train_locally
 

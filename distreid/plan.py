@@ -78,10 +78,10 @@ def size_of(config: Config, nodes: int, gpus: int, images: int | None, queries: 
         for domain in dict.fromkeys((trained.data, config.target.data)):
             if not Path(domain).is_file():
                 raise UserError(f"{domain}: no such packed file to count; give --images (and --queries, --gallery)")
-        from distreid.training.domains import open_network
+        from distreid.training.domains import open_domain
 
-        images = len(open_network(trained, labelled=False).train)
-        test = open_network(config.target, labelled=False).test
+        images = len(open_domain(trained, labelled=False).train)
+        test = open_domain(config.target, labelled=False).test
         if test is not None and queries is None and gallery is None:
             tested, compared = len(test.images), _compared(test.pids, test.sides, test.protocol)
     return Size(images, tested, compared, nodes, gpus)

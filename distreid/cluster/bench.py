@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from distreid.cluster.desk import DeskActor, RemoteDesk
+from distreid.cluster.labelling import DeskActor, RemoteDesk
 from distreid.cluster.train import start_ray
 from distreid.data.sampling import shard
 from distreid.labels import LabelSettings

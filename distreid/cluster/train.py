@@ -21,14 +21,14 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
-from distreid.cluster.desk import DeskActor, RemoteDesk
+from distreid.cluster.labelling import DeskActor, RemoteDesk
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import Stopped, UserError
 from distreid.methods.local import METHODS
 from distreid.progress import Progress
-from distreid.training import RunDirectory, Team
+from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.domains import open_pair
 from distreid.training.machine import usable_cores
 
@@ -171,7 +171,7 @@ def _worker(setup: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(setup["cpus"])
     config = config_from_dict(setup["config"])
-    team = Team(rank, world, get_device())
+    team = ProcessGroup(rank, world, get_device())
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
         source, target = open_pair(config)

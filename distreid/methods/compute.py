@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from distreid.config import Config
-from distreid.training import Compute, RunDirectory, Team
+from distreid.training import Compute, ProcessGroup, RunDirectory
 from distreid.training.machine import bf16_in_hardware, bf16_speed, choose, common, look
 from distreid.training.protocols import Reporter
 
 
-def settle(config: Config, team: Team, run: RunDirectory, reporter: Reporter) -> Config:
+def settle(config: Config, team: ProcessGroup, run: RunDirectory, reporter: Reporter) -> Config:
     """The configuration with ``runtime.precision`` and ``channels_last`` decided, the same in all processes. All must call it.
 
     A run that has begun keeps what it decided, on whatever machine it continues. The decision goes to the run's
@@ -22,7 +22,7 @@ def settle(config: Config, team: Team, run: RunDirectory, reporter: Reporter) ->
     """
     how, machine, device = config.runtime, look(), team.device
     run.fetch()
-    kept = json.loads(team.texts(json.dumps(run.compute()) if team.leads else "")[0])
+    kept = json.loads(team.texts(json.dumps(run.compute()) if team.is_main else "")[0])
     set_ = {key: getattr(how, key) for key in ("precision", "channels_last")}
     precision, channels_last = (kept.get(key, value) if value == "auto" else value for key, value in set_.items())
     mine = choose(machine, device.type, precision=precision, channels_last=channels_last, threads=torch.get_num_threads())
@@ -32,7 +32,7 @@ def settle(config: Config, team: Team, run: RunDirectory, reporter: Reporter) ->
     compute, slowest = common([Compute(**answer) for answer, _ in answers]), max(slowdown for _, slowdown in answers)
     if kept and how.precision == "auto":
         compute = dataclasses.replace(compute, reason="as this run began")
-    if team.leads:
+    if team.is_main:
         reporter.note(str(compute))
         if slowest:
             reporter.note(_emulated(slowest, device.type, begun=bool(kept)))

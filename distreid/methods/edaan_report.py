@@ -20,7 +20,7 @@ REPORT = ReportSpec(
         LossTerm("gan", "How far the translators are from deceiving the discriminators (Eq. 3)."),
         LossTerm("cycle", "Images against themselves after both translations, L1 (Eq. 4)."),
         LossTerm("attention", "An image's mask against that of its translation, L1 (Eq. 5)."),
-        LossTerm("area", "Prior of ours, not the paper's: the masks' mean against edaan.keep_area."),
+        LossTerm("area", "Prior of ours, not the paper's: the masks' mean against edaan.area_prior."),
         LossTerm("binarity", "Prior of ours, not the paper's: how far the masks are from 0 and 1."),
         LossTerm("identity", "Cross entropy over the source's identities, in all views of its images (Eq. 8)."),
         LossTerm("metric", "Triplet loss of the embedding (Eq. 6).", given=("edaan.metric", "triplet")),

@@ -10,9 +10,9 @@ from distreid.config import Config
 from distreid.errors import UserError
 from distreid.methods.daam.algorithm import DAAM
 from distreid.methods.edaan.algorithm import EDAANMethod
-from distreid.training import RunDirectory, Team
-from distreid.training.desk import LocalDesk
-from distreid.training.domains import Network, TestSet
+from distreid.training import ProcessGroup, RunDirectory
+from distreid.training.domains import DomainData, TestSet
+from distreid.training.in_process import LocalDesk
 from distreid.training.loop import Method
 from distreid.training.machine import usable_cores
 from distreid.training.protocols import Reporter
@@ -20,10 +20,10 @@ from distreid.training.protocols import Reporter
 METHODS: dict[str, type[Method]] = {"daam": DAAM, "edaan": EDAANMethod}
 
 
-def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+def train(config: Config, source: DomainData, target: DomainData, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     """Train with one process. Returns what result.json holds."""
     torch.set_num_threads(config.runtime.cpus_per_worker or min(torch.get_num_threads(), usable_cores()))
-    team = Team(device=training_device(config.runtime.gpu))
+    team = ProcessGroup(device=training_device(config.runtime.gpu))
     desk = LocalDesk(config.labels, test_sets(source, target), team.device, camids=target.camids)
     reporter.note(f"in this process, on {team.device}")
     return METHODS[config.method](config, team, source, target, desk, run, reporter).run()
@@ -36,6 +36,6 @@ def training_device(gpu: str) -> torch.device:
     return torch.device("cuda", 0) if gpu != "no" and torch.cuda.is_available() else torch.device("cpu")
 
 
-def test_sets(source: Network, target: Network) -> dict[str, TestSet]:
+def test_sets(source: DomainData, target: DomainData) -> dict[str, TestSet]:
     """The test sets that a desk must know, by the names that the methods use."""
     return {name: network.test for name, network in (("source", source), ("target", target)) if network.test is not None}

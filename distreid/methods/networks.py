@@ -64,7 +64,7 @@ def load_weights(model: DAAMNet | EDAAN, saved: dict[str, Any], path: Path) -> N
         raise UserError(f"{path}: the weights do not fit the configured model ({reason})") from None
 
 
-def load_network(path: Path) -> tuple[DAAMNet | EDAAN, Config, Path]:
+def load_model(path: Path) -> tuple[DAAMNet | EDAAN, Config, Path]:
     """The network of a checkpoint, or of a run's last finished round, in evaluation mode; its configuration; the file read."""
     file = last_round(path) if path.is_dir() else path
     saved = load_checkpoint(file)

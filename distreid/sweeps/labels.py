@@ -18,12 +18,12 @@ from distreid.labels.settings import label_settings
 from distreid.launch import packed, train
 from distreid.methods.crops import store_of
 from distreid.methods.local import training_device
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 from distreid.report.sweep import HeatMap, write_sweep_page
 from distreid.sweeps.rows import Row, text_table, write_rows
 from distreid.terminal import bar
 from distreid.training import Precision, RunDirectory
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
 from distreid.training.features import extract
 
 MIN_SAMPLES = tuple(range(2, 20, 2))  # Figure 6 of the paper
@@ -110,8 +110,8 @@ def _identities(source: Path) -> NDArray[np.int64] | None:
 
 def _of_checkpoint(checkpoint: Path, out: Path, device: str) -> Given:
     """Features of the training images of a checkpoint's target."""
-    model, config, file = load_network(checkpoint)
-    target = open_network(packed(config.target), labelled=False)
+    model, config, file = load_model(checkpoint)
+    target = open_domain(packed(config.target), labelled=False)
     store, count = store_of(target.train), len(target.train)
     where = training_device("auto" if device == "cuda" else "no")
     precision = Precision.to_use(config.runtime.precision, where, channels_last=config.runtime.channels_last)

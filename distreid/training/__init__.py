@@ -4,16 +4,16 @@ from distreid.training.engine import Engine, Precision, learning_rate_factor
 from distreid.training.files import load_checkpoint, load_tensors, save_tensors, write_json
 from distreid.training.machine import Compute
 from distreid.training.meters import LossMeter, timed
+from distreid.training.process_group import ProcessGroup
 from distreid.training.rundir import RunDirectory
-from distreid.training.team import Team
 
 __all__ = [
     "Compute",
     "Engine",
     "LossMeter",
     "Precision",
+    "ProcessGroup",
     "RunDirectory",
-    "Team",
     "learning_rate_factor",
     "load_checkpoint",
     "load_tensors",

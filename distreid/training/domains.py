@@ -44,7 +44,7 @@ class TestSet:
 
 
 @dataclass(frozen=True)
-class Network:
+class DomainData:
     """Training images, their labels 0 .. identities-1 (source only) and cameras (-1: unknown), both int64 [n], and the test set, if
     there is one."""
 
@@ -64,14 +64,14 @@ class Network:
         return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or self.untested or 'none'}"
 
 
-def open_pair(config: Config) -> tuple[Network, Network]:
+def open_pair(config: Config) -> tuple[DomainData, DomainData]:
     """Source and target of a run, with the test sets that it is to be measured on."""
     how = config.evaluate
-    source = open_network(config.source, labelled=True, tested=how.source)
-    return source, open_network(config.target, labelled=False, tested=how.target)
+    source = open_domain(config.source, labelled=True, tested=how.source)
+    return source, open_domain(config.target, labelled=False, tested=how.target)
 
 
-def open_network(config: DomainConfig, *, labelled: bool, training: bool = True, tested: bool = True) -> Network:
+def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, tested: bool = True) -> DomainData:
     """Open a packed data set and select cameras and identities.
 
     Args:
@@ -104,7 +104,7 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True,
     if test and tested and not _has_positive(test):
         untested = "none, its queries have no gallery image of their person under another camera; accuracy is not measured"
     content = f"{content} {selection}"
-    return Network(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested)
+    return DomainData(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested)
 
 
 def _has_positive(test: TestSet) -> bool:

@@ -22,10 +22,10 @@ from distreid.data.sampling import BatchPlan, shard
 from distreid.errors import Stopped, UserError
 from distreid.methods.compute import settle
 from distreid.methods.networks import build_model, load_weights
-from distreid.training import Engine, LossMeter, Precision, RunDirectory, Team, save_tensors
-from distreid.training.domains import Network, TestSet
+from distreid.training import Engine, LossMeter, Precision, ProcessGroup, RunDirectory, save_tensors
+from distreid.training.domains import DomainData, TestSet
 from distreid.training.features import extract
-from distreid.training.protocols import Answer, Desk, Reporter
+from distreid.training.protocols import Desk, Reporter, ScoreFuture
 
 LossTerms = dict[str, Tensor]
 CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device and the other processes
@@ -51,7 +51,14 @@ class Method(ABC):
     """
 
     def __init__(
-        self, config: Config, team: Team, source: Network, target: Network, desk: Desk, run: RunDirectory, reporter: Reporter
+        self,
+        config: Config,
+        team: ProcessGroup,
+        source: DomainData,
+        target: DomainData,
+        desk: Desk,
+        run: RunDirectory,
+        reporter: Reporter,
     ) -> None:
         config = settle(config, team, run, reporter)
         self.config, self.team, self.source, self.target = config, team, source, target
@@ -154,7 +161,7 @@ class Method(ABC):
             if "seconds" in state.figures:
                 seconds = state.figures["seconds"]
                 seconds["train"] = seconds.get("train", 0.0) + elapsed
-            if self.team.leads:
+            if self.team.is_main:
                 record = {"event": "epoch", "round": state.round, "epoch": epoch + 1, "loss": meter.mean_seen, "lr": rate}
                 images = batches.index_SB[begun:].size
                 pace = {"images_per_second": images / elapsed, "seconds": elapsed, "workers": self.team.world}
@@ -200,19 +207,19 @@ class Method(ABC):
             progress=lambda done: self.reporter.advance(done, {}),
         )
 
-    def score(self, name: str, test: TestSet) -> Answer:
+    def score(self, name: str, test: TestSet) -> ScoreFuture:
         """Hand a test set's features in; the desk ranks them while this process goes on."""
         shard_nD = self.extract(test.images, f"features of the {name}'s test set", flip=self.config.evaluate.flip)
         return self.desk.score(f"{name}-{self.state.round}", name, shard_nD)
 
     def checkpoint(self, optimizer: dict[str, Any] | None) -> None:
         """Replace the checkpoint to resume from; ``optimizer`` None between the stages, where there is none to keep."""
-        if self.team.leads:
+        if self.team.is_main:
             self.run_directory.save({**self.portable(), "state": vars(self.state), "optimizer": optimizer})
 
     def save_round(self) -> None:
         """Keep this round's line and weights."""
-        if self.team.leads:
+        if self.team.is_main:
             self.run_directory.append({"event": "round", "round": self.state.round, **(self.state.figures or self.state.result)})
             save_tensors(self.run_directory.round_checkpoint(self.state.round), self.portable())
 
@@ -231,9 +238,9 @@ class Method(ABC):
         """Continue from the last checkpoint, if there is one."""
         saved = self.run_directory.load()
         self.team.barrier()  # nobody writes before everybody has read
-        if self.team.leads:
+        if self.team.is_main:
             self.run_directory.truncate_metrics(saved["metrics_size"] if saved is not None else 0)
-        if not self.team.agrees(repr((self.source.content, self.target.content, saved and saved["state"]))):
+        if not self.team.all_equal(repr((self.source.content, self.target.content, saved and saved["state"]))):
             raise UserError(
                 f"{self.run_directory.shown}: the workers see different files; the output and the packed data must lie on "
                 "storage that every node shares"
@@ -243,7 +250,7 @@ class Method(ABC):
         if saved["content"] != [self.source.content, self.target.content]:
             raise UserError(f"{self.run_directory.shown}: the data have changed since this run began; choose another output")
         self.state = type(self.state)(**saved["state"])
-        if self.team.leads and self.state.round <= self.rounds:
+        if self.team.is_main and self.state.round <= self.rounds:
             self.run_directory.remove(self.run_directory.result)  # of a finished run that goes on: it would look finished
         load_weights(self.model, saved, self.run_directory.last)
         self.saved = saved
@@ -261,7 +268,7 @@ class Method(ABC):
             **self.state.result,
             "final": accuracy or None,
         }
-        if self.team.leads:
+        if self.team.is_main:
             self.run_directory.write_result(result)
         return result
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from distreid.training.team import Team
+from distreid.training.process_group import ProcessGroup
 
 
 class LossMeter:
     """Running means of the loss terms, kept on the device."""
 
-    def __init__(self, team: Team) -> None:
+    def __init__(self, team: ProcessGroup) -> None:
         self.team, self.count = team, 0
         self.sums: dict[str, Tensor] = {}
         self.mean_seen: dict[str, float] = {}

@@ -28,7 +28,7 @@ class RoundLabels:
     figures: dict[str, Any]
 
 
-Answer = Callable[[], dict[str, float]]
+ScoreFuture = Callable[[], dict[str, float]]
 """mAP and CMC, once they are there: a call waits for them."""
 
 
@@ -43,7 +43,7 @@ class Desk(Protocol):
         """Pseudo-labels of the whole target; ``eps`` None derives it from the proportion p."""
         ...
 
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
         """Begin to rank the test set named ``test``: its query rows, then its gallery rows."""
         ...
 

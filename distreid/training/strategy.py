@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distreid.training.team import Team
+from distreid.training.process_group import ProcessGroup
 
 Groups = list[dict[str, Any]]
 MakeOptimizer = Callable[[Groups], torch.optim.Optimizer]
@@ -72,7 +72,7 @@ class DDPStrategy:
         groups: Groups,
         make: MakeOptimizer,
         wrap: Callable[[nn.Module], nn.Module],
-        team: Team,
+        team: ProcessGroup,
         *,
         scaled: bool,
         clip: float,
@@ -90,7 +90,7 @@ class DDPStrategy:
                     self._forward,
                     device_ids=ids,
                     init_sync=True,  # all start from the first process's weights
-                    broadcast_buffers=False,  # `Team.average_buffers` brings them together, once an epoch
+                    broadcast_buffers=False,  # `ProcessGroup.average_buffers` brings them together, once an epoch
                     find_unused_parameters=False,  # what a stage does not train is frozen
                     static_graph=False,
                     gradient_as_bucket_view=True,

@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from distreid.errors import UserError
+from distreid.training.process_group import ProcessGroup
 from distreid.training.strategy import Groups, MakeOptimizer
-from distreid.training.team import Team
 from distreid.training.zero_config import zero_config
 
 TESTED = ">=0.19.8,<0.20"  # a new default can change what is trained: 0.19.8 clips gradients unless told otherwise
@@ -39,7 +39,7 @@ class ZeroStrategy:
         groups: Groups,
         make: MakeOptimizer,
         wrap: Callable[[nn.Module], nn.Module],
-        team: Team,
+        team: ProcessGroup,
         *,
         stage: int,
         accumulate: int,

@@ -14,7 +14,7 @@ import torch
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.errors import UserError
 from distreid.methods.compute import settle
-from distreid.training import RunDirectory, Team, load_tensors
+from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.machine import bf16_in_hardware, look
 from tests.methods.daam.test_algorithm import Silent, run
 from tests.processes import on_ranks
@@ -36,7 +36,7 @@ def settled(rank: int, world: int, settings: dict[str, Any], limits: list[str]) 
     """Precision, layout and notes of a process whose oneDNN is limited to an instruction set."""
     os.environ["ONEDNN_MAX_CPU_ISA"] = limits[rank]  # read at oneDNN's first use
     reporter, config = Notes(), config_from_dict(settings)
-    how = settle(config, Team(rank, world), RunDirectory(config.output), reporter).runtime
+    how = settle(config, ProcessGroup(rank, world), RunDirectory(config.output), reporter).runtime
     return how.precision, how.channels_last is True, reporter.notes
 
 

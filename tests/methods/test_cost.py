@@ -11,7 +11,7 @@ from torchvision import models
 
 from distreid.config import Config, config_from_dict
 from distreid.methods.cost import cost_of
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
 from tests.methods import test_edaan
 from tests.methods.daam.test_algorithm import Silent, metrics, run
 
@@ -34,7 +34,7 @@ def test_a_run_of_daam(small_config: Callable[..., Config]) -> None:
     """The work of rounds 0 and 1, less that of round 0 alone: features, training, features of the test set."""
     own = ["pretrain.epochs=0", "adapt.epochs=1", "input.height=64"]
     whole = small_config("adapt.rounds=1", *own)
-    cost, target = cost_of(whole), open_network(whole.target, labelled=False)
+    cost, target = cost_of(whole), open_domain(whole.target, labelled=False)
     assert target.test is not None
     found = flops_of_run(whole) - flops_of_run(small_config("adapt.rounds=0", *own, output=Path(whole.output + "0")))
     (epoch,) = [line for line in metrics(whole) if line["event"] == "epoch"]
@@ -49,7 +49,7 @@ def test_a_run_of_edaan(packed_pair: tuple[Path, Path], tmp_path: Path, variant:
     tree["input"] |= {"height": 64, "width": 32}
     changes = [f"edaan.variant={variant}", "edaan.pictures_every=0", "edaan.attention_epochs=9"]
     whole = config_from_dict(tree, changes)
-    source, target = open_network(whole.source, labelled=True), open_network(whole.target, labelled=False)
+    source, target = open_domain(whole.source, labelled=True), open_domain(whole.target, labelled=False)
     cost = cost_of(whole, source.identities)
     assert source.test is not None and target.test is not None
     expected = (len(source.test.images) + len(target.test.images)) * cost.forward

@@ -11,7 +11,7 @@ from torch import nn
 from distreid.config import config_from_dict
 from distreid.errors import UserError
 from distreid.export import export
-from distreid.methods.networks import build_model, load_network
+from distreid.methods.networks import build_model, load_model
 from distreid.models import DAAMNet, build_backbone, group_batchnorm
 from distreid.training import save_tensors
 
@@ -122,7 +122,7 @@ def test_export_has_the_networks_own_normalisation(name: str, tmp_path: Path) ->
     model = build_model(config_from_dict(settings), 3)
     saved = {"config": settings, "identities": 3, "model": model.state_dict(), "normalisation": (model.mean, model.std)}
     save_tensors(tmp_path / "c.pt", saved)
-    assert load_network(tmp_path / "c.pt")[0].mean == model.mean
+    assert load_model(tmp_path / "c.pt")[0].mean == model.mean
     assert export(tmp_path / "c.pt", tmp_path / "m.onnx").difference < 1e-4  # pixels in, features out, as PyTorch's
 
 
@@ -134,7 +134,7 @@ def test_a_checkpoint_of_0_1_0_keeps_the_normalisation_that_it_was_trained_with(
     model = build_model(config_from_dict(settings), 3)
     assert tuple(model.mean) == HALF
     save_tensors(tmp_path / "c.pt", {"config": settings, "identities": 3, "model": model.state_dict()})
-    assert tuple(load_network(tmp_path / "c.pt")[0].mean) == IMAGENET
+    assert tuple(load_model(tmp_path / "c.pt")[0].mean) == IMAGENET
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])

@@ -60,7 +60,7 @@ def test_a_term_that_nobody_described_is_shown_all_the_same(tmp_path: Path) -> N
     page = read(write_report(edaan_run(tmp_path / "r", edaan_lines(metric="", area=0.5, surprise=0.75), metric="none")))
     found = losses(page)
     assert list(found)[-1] == "surprise" and found["surprise"] == "" and "metric" not in found
-    assert "keep_area" in found["area"]
+    assert "area_prior" in found["area"]
 
 
 def test_a_method_that_this_version_does_not_know_is_reported_by_its_files(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from distreid.errors import UserError
-from distreid.training import Engine, Precision, Team, learning_rate_factor
+from distreid.training import Engine, Precision, ProcessGroup, learning_rate_factor
 from distreid.training.strategy import DDPStrategy
 from tests.processes import on_ranks
 from tests.training.training import assert_same, train
@@ -63,7 +63,7 @@ def test_bf16_channels_last_runs_and_stays_close() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 1))
     x = torch.randn(4, 3, 8, 8)
     exact = model(x)
-    team = Team()
+    team = ProcessGroup()
     precision = Precision("bf16", team.device, channels_last=True)
     engine = Engine(precision.place(model), [{"params": list(model.parameters()), "lr": 0.1}], lambda _: 1.0, team, precision)
     out = engine.forward(x)
@@ -86,7 +86,7 @@ def test_a_scaled_loss_is_clipped_as_an_unscaled_one(optimizer: type[torch.optim
         torch.manual_seed(0)
         model = nn.Linear(4, 1)
         groups = [{"params": list(model.parameters()), "lr": 0.1}]
-        strategy = DDPStrategy(model, groups, partial(optimizer, fused=True), lambda m: m, Team(), scaled=scaled, clip=0.5)
+        strategy = DDPStrategy(model, groups, partial(optimizer, fused=True), lambda m: m, ProcessGroup(), scaled=scaled, clip=0.5)
         for x in torch.randn(5, 8, 4):
             strategy.backward(10 * strategy.forward(x, last=True).square().mean(), last=True)
             strategy.step()

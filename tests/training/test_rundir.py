@@ -14,7 +14,7 @@ import torch
 from distreid.errors import UserError
 from distreid.files import atomic_write, draft_of
 from distreid.layout import model_files, round_files
-from distreid.methods.networks import last_round, load_network
+from distreid.methods.networks import last_round, load_model
 from distreid.training import RunDirectory, load_checkpoint, load_tensors, save_tensors
 
 CONFIG = "seed: 0\nadapt:\n  rounds: 3\n  epochs: 2\nruntime:\n  workers: 1\n"
@@ -168,7 +168,7 @@ def test_a_strangers_checkpoint_is_told_in_a_whole_sentence(tmp_path: Path) -> N
 )
 def test_a_checkpoints_format_is_read(value: dict[str, Any], message: str, tmp_path: Path) -> None:
     save_tensors(tmp_path / "c.pt", value)
-    for read in (load_checkpoint, load_network):
+    for read in (load_checkpoint, load_model):
         with pytest.raises(UserError, match=message):
             read(tmp_path / "c.pt")
 

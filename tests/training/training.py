@@ -9,7 +9,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from distreid.data.sampling import shard
 from distreid.models import group_batchnorm
-from distreid.training import Engine, Precision, Team
+from distreid.training import Engine, Precision, ProcessGroup
 
 
 def train(
@@ -45,7 +45,7 @@ def train(
     group_batchnorm(model, 2)
     if saved is not None:
         model.load_state_dict(saved["model"])
-    team = Team(rank, world)
+    team = ProcessGroup(rank, world)
     rates = [rate / scale if optimizer == "sgd" else rate for rate in (0.01, 0.002)]
     groups = [{"params": list(part.parameters()), "lr": rate} for part, rate in zip((model[:2], model[4]), rates, strict=True)]
     engine = Engine(

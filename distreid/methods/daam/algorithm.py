@@ -26,7 +26,7 @@ from distreid.methods.networks import load_weights
 from distreid.mirror import on_this_machine
 from distreid.training import Engine, RunDirectory, learning_rate_factor, load_checkpoint, timed
 from distreid.training.loop import LossTerms, Method, State, accuracy_text
-from distreid.training.protocols import Answer, RoundLabels
+from distreid.training.protocols import RoundLabels, ScoreFuture
 
 
 @dataclass
@@ -114,7 +114,7 @@ class DAAM(Method):
         state.labelled = True
         self.note(f"{clusters:,} clusters, {outliers:,} of {len(pseudo.labels):,} images outside them, eps {pseudo.eps:.3f}")
         self.model.new_target_head(clusters, seed=self.config.seed * 1000 + state.round)
-        if self.team.leads:
+        if self.team.is_main:
             self.run_directory.save_labels(
                 state.round, labels.features_ND, labels=pseudo.labels, centers=pseudo.centers, eps=np.array(pseudo.eps)
             )
@@ -211,7 +211,7 @@ class DAAM(Method):
 
     def measure_direct_transfer(self) -> None:
         """Accuracy of the source model on its own test set and on the target's; ends round 0."""
-        result, answers = self.state.result, dict[str, Answer]()
+        result, answers = self.state.result, dict[str, ScoreFuture]()
         if self.source.test is not None:
             answers["in_domain"] = self.score("source", self.source.test)
         if self.target.test is not None:
@@ -289,6 +289,6 @@ class DAAM(Method):
 
     def note(self, text: str) -> None:
         """A line for the user about this round."""
-        if self.team.leads:
+        if self.team.is_main:
             number, last = self.state.round, self.config.adapt.rounds
             self.reporter.note(f"{f'round {number} of {last}' if number else 'source model'}: {text}")

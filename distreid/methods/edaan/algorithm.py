@@ -17,8 +17,8 @@ from distreid.data.sampling import BatchPlan, PKStream, PlainStream, plan_one, p
 from distreid.errors import UserError
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.grids import save_pictures
+from distreid.methods.edaan.image_pool import ImagePool
 from distreid.methods.edaan.objectives import DiscriminatorSide, GeneratorSide, Labelled, ReIDSide
-from distreid.methods.edaan.replay import Replay
 from distreid.methods.edaan_report import stages_of
 from distreid.models.edaan import EDAAN, parameters_of
 from distreid.training import Engine, timed
@@ -99,7 +99,7 @@ class EDAANMethod(Method):
         generators, discriminators = self.engines(phase, joint, saved)
         # A phase of masked images replays no whole ones.
         kept = saved["replay"] if saved is not None and saved["masked"] == phase.masked else None
-        replay = Replay(how.replay, how.batch_size, self.team, kept)
+        replay = ImagePool(how.replay, how.batch_size, self.team, kept)
 
         def update(batch: Batch, epoch: float, _: float) -> tuple[list[LossTerms], float]:
             discriminators.learning_rate(epoch)
@@ -196,7 +196,7 @@ class EDAANMethod(Method):
                 state.result["in_domain"] = self.score("source", self.source.test)()
             if measured and self.target.test is not None:
                 figures.update(self.score("target", self.target.test)())
-        if self.team.leads:
+        if self.team.is_main:
             if "in_domain" in state.result:
                 self.reporter.note(f"on its own test set {accuracy_text(state.result['in_domain'])}")
             if "mAP" in figures:
@@ -210,7 +210,7 @@ class EDAANMethod(Method):
     def after_epoch(self) -> None:
         every = self.config.edaan.pictures_every
         translating = self.stages[self.state.round - 1] != "reid"
-        if self.team.leads and every and translating and self.state.epoch % every == 0:
+        if self.team.is_main and every and translating and self.state.epoch % every == 0:
             how = self.config.input
             file = self.run_directory.path / "pictures" / f"epoch-{self.state.epoch:03d}.png"
             save_pictures(file, self.model, self.source.train, self.target.train, how.height, how.width)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from distreid.config import config_from_dict, to_dict, to_yaml
 from distreid.methods.daam.algorithm import DAAM
-from distreid.training import RunDirectory, Team
-from distreid.training.desk import LocalDesk
-from distreid.training.domains import open_network
-from distreid.training.protocols import Answer, RoundLabels
+from distreid.training import ProcessGroup, RunDirectory
+from distreid.training.domains import open_domain
+from distreid.training.in_process import LocalDesk
+from distreid.training.protocols import RoundLabels, ScoreFuture
 from tests.conftest import small_settings
 from tests.methods.daam.test_algorithm import Silent, metrics
 from tests.processes import on_ranks
@@ -36,14 +36,14 @@ class Shared:
         dist.all_gather_object(shards, shard_nD)
         return self.whole.label(key, np.concatenate(shards), eps)
 
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
         raise NotImplementedError("these runs have no test sets")
 
 
 def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     """One process's part of a run; the target images that it saw, batch by batch of the round."""
     config = config_from_dict(options)
-    networks = (open_network(config.source, labelled=True), open_network(config.target, labelled=False))
+    networks = (open_domain(config.source, labelled=True), open_domain(config.target, labelled=False))
     source, target = (replace(network, test=None) for network in networks)
     desk = Shared(LocalDesk(config.labels, {}, torch.device("cpu")), world)
     seen: list[list[int]] = []
@@ -53,7 +53,7 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
             seen.append(index_T.tolist())
             return super().target_loss(logits_TK, labels, centers_KD, index_T)
 
-    Watched(config, Team(rank, world), source, target, desk, RunDirectory(config.output), Silent()).run()
+    Watched(config, ProcessGroup(rank, world), source, target, desk, RunDirectory(config.output), Silent()).run()
     return seen
 
 

@@ -18,9 +18,9 @@ from distreid.config import DomainConfig
 from distreid.errors import UserError
 from distreid.labels import LabelSettings
 from distreid.methods.local import test_sets
-from distreid.training.desk import LocalDesk
-from distreid.training.domains import TestSet, open_network
-from distreid.training.protocols import Answer, RoundLabels
+from distreid.training.domains import TestSet, open_domain
+from distreid.training.in_process import LocalDesk
+from distreid.training.protocols import RoundLabels, ScoreFuture
 
 
 @dataclass
@@ -48,7 +48,7 @@ class DeskActor:
         # Opened here: arguments this large could be lost with a node, and a restart then fails.
         tests, camids = dict[str, TestSet](), None
         if domains is not None:
-            source, target = open_network(domains[0], labelled=True), open_network(domains[1], labelled=False)
+            source, target = open_domain(domains[0], labelled=True), open_domain(domains[1], labelled=False)
             tests, camids = test_sets(source, target), target.camids
         torch.set_num_threads(os.cpu_count() or 1)  # Ray gives an actor one thread; the workers are idle while it works
         # Ray does not hide a node's GPUs from an actor that reserved none.
@@ -117,7 +117,7 @@ class RemoteDesk:
     def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
         return self._ask(self._actor.label, key, shard_nD, eps)()
 
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
         return self._ask(self._actor.score, key, shard_nD, test)
 
     def _ask(self, method: Any, key: str, shard_nD: np.ndarray, extra: Any) -> Callable[[], Any]:

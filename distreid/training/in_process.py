@@ -13,7 +13,7 @@ from distreid.evaluation.protocols import Ranker
 from distreid.labels import LabelSettings, make_pseudo_labels
 from distreid.labels.api import label_device
 from distreid.training.domains import TestSet
-from distreid.training.protocols import Answer, RoundLabels
+from distreid.training.protocols import RoundLabels, ScoreFuture
 
 if TYPE_CHECKING:
     from distreid.retrieval.lists import Search  # brings numba
@@ -62,7 +62,7 @@ class LocalDesk:
         features_ND = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
         make_pseudo_labels(features_ND, k1=10, k2=3, p=0.05, min_samples=2, device=self._device)
 
-    def score(self, key: str, test: str, features_nD: np.ndarray) -> Answer:
+    def score(self, key: str, test: str, features_nD: np.ndarray) -> ScoreFuture:
         metrics = measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
         return lambda: metrics
 
