@@ -18,7 +18,7 @@ from distreid.evaluation import hit_ranks, load_npz, load_protocol, measure, rer
 from distreid.launch import packed
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network, trained_on
-from distreid.models import EDAAN, DAAMNet
+from distreid.models import ReIDNetwork
 from distreid.terminal import bar
 from distreid.training import Precision
 from distreid.training.desk import measure_test_set
@@ -51,8 +51,8 @@ def evaluate(
     return measured.metrics | {"flip": flip or config.evaluate.flip, "reranked": rerank}
 
 
-def network_features(model: DAAMNet | EDAAN, config: Config, images: View, *, flip: bool) -> np.ndarray:
-    """What is matched (DAAM: f_sh) of every image, float32 [n, c], on this machine's device and in the run's precision."""
+def network_features(model: ReIDNetwork, config: Config, images: View, *, flip: bool) -> np.ndarray:
+    """What is matched of every image, float32 [n, c], on this machine's device and in the run's precision."""
     precision = Precision(config.runtime.precision, training_device(config.runtime.gpu), channels_last=config.runtime.channels_last)
     with bar("features") as progress:
         return extract(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from distreid.config import config_from_dict
 from distreid.data.loader import Augmentation, Batch, training_batches
 from distreid.data.sampling import PlainStream, plan_one
-from distreid.losses import hard_label_loss
-from distreid.models import DAAMNet, build_backbone, group_batchnorm
-from distreid.training import Engine, Precision, Team
+from distreid.methods.registry import find
+from distreid.training import Precision
+
+IDENTITIES = 751  # of the head: Market-1501's
 
 
 def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any]) -> str:
@@ -62,25 +65,22 @@ class _Noise:
 
 
 def bench_train(backbone: str = "resnet18", height: int = 128, width: int = 64, batch: int = 32, steps: int = 8) -> dict[str, Any]:
-    """Images a second of DAAM's training step: float32, bf16, bf16 with channels_last; and the share of augmentation."""
+    """Images a second of the usual method's training step in float32, bf16, bf16 with channels_last; augmentation's share of it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     figures: dict[str, Any] = {"backbone": backbone, "input": f"{height}x{width}", "batch": batch, "device": str(device)}
     how = Augmentation(height, width, flip=0.5, pad=10, erase=0.5)
     plan = plan_one(PlainStream(batch * steps, [0]), 0, batch)
-    labels = sources = torch.zeros(batch, dtype=torch.int64, device=device)
+    network = {"backbone": backbone, "weights": "none", "last_stride": 1, "batchnorm_group": batch}
+    config = config_from_dict({"output": "-", "source": {"data": "-"}, "target": {"data": "-"}, "model": network})
+    spec = find(config.method)
+    assert spec.bench is not None
     settings = {"fp32": ("fp32", False), "bf16": ("bf16", False), "bf16_channels_last": ("bf16", True)}
     for name, (number, last) in settings.items():
-        model = DAAMNet(build_backbone(backbone, "none", 1), 751)
-        group_batchnorm(model, batch)
         precision = Precision(number, device, channels_last=last)
+        model = spec.build_model(config, IDENTITIES)
         precision.place(model)
-        parameters = [p for module in (model.backbone, model.attention, model.source_head) if module for p in module.parameters()]
-        engine = Engine(model, [{"params": parameters, "lr": 1e-3}], lambda _: 1.0, Team(device=device), precision)
-
-        def step(item: Batch, engine: Engine = engine) -> None:
-            engine.step(hard_label_loss(engine.forward(item.images_BCHW, sources).source_logits_SN, labels))
-
-        figures[f"{name}_images_per_second"] = batch * steps / _seconds(lambda: _each(plan, how, device, step), device)
+        step = spec.bench(config, model, precision)
+        figures[f"{name}_images_per_second"] = batch * steps / _seconds(partial(_each, plan, how, device, step), device)
     figures["speedup"] = figures["bf16_channels_last_images_per_second"] / figures["fp32_images_per_second"]
     alone = _seconds(lambda: _each(plan, how, device, lambda item: None), device)
     figures["augmentation_share"] = alone / (batch * steps / figures["bf16_channels_last_images_per_second"])

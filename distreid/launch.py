@@ -14,6 +14,7 @@ from distreid.data import pack
 from distreid.errors import UserError
 from distreid.labels.settings import check_cameras
 from distreid.methods.pictures import take_pictures
+from distreid.methods.registry import find
 from distreid.progress import Progress
 from distreid.remote import cache_folder, is_uri
 from distreid.report import write_comparison, write_report
@@ -27,10 +28,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-    if config.method == "daam" and config.adapt.rounds and len(networks[1].train) <= config.labels.k1:
-        raise UserError(
-            f"{config.target.data}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}"
-        )
+    find(config.method).check_data(config, *networks)
     if config.labels.camera_aware:
         try:
             check_cameras(networks[1].camids, len(networks[1].train))

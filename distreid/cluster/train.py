@@ -25,9 +25,10 @@ from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import Stopped, UserError
-from distreid.methods.local import METHODS
+from distreid.methods.registry import find
 from distreid.progress import Progress
 from distreid.training import RunDirectory, Team
+from distreid.training.context import Context
 from distreid.training.domains import open_network
 
 
@@ -146,16 +147,10 @@ def _worker(setup: dict[str, Any]) -> None:
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
         source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-        method = METHODS[config.method](
-            config,
-            team,
-            source,
-            target,
-            RemoteDesk(setup["desk"], rank, world, attempt),
-            RunDirectory(config.output, tensorboard=config.runtime.tensorboard),
-            RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank)),
-        )
-        method.run()
+        desk = RemoteDesk(setup["desk"], rank, world, attempt)
+        run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
+        reporter = RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank))
+        find(config.method).method(Context(config, team, source, target, desk, desk, run, reporter)).run()
     except UserError as error:
         ray.get(monitor.fail.remote(str(error)))
         raise

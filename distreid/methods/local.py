@@ -8,15 +8,12 @@ import torch
 
 from distreid.config import Config
 from distreid.errors import UserError
-from distreid.methods.daam.algorithm import DAAM
-from distreid.methods.edaan.algorithm import EDAANMethod
+from distreid.methods.registry import find
 from distreid.training import RunDirectory, Team
+from distreid.training.context import Context
 from distreid.training.desk import LocalDesk
 from distreid.training.domains import Network, TestSet
-from distreid.training.loop import Method
 from distreid.training.protocols import Reporter
-
-METHODS: dict[str, type[Method]] = {"daam": DAAM, "edaan": EDAANMethod}
 
 
 def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
@@ -24,7 +21,7 @@ def train(config: Config, source: Network, target: Network, run: RunDirectory, r
     team = Team(device=training_device(config.runtime.gpu))
     desk = LocalDesk(config.labels, test_sets(source, target), team.device, camids=target.camids)
     reporter.note(f"in this process, on {team.device}")
-    return METHODS[config.method](config, team, source, target, desk, run, reporter).run()
+    return find(config.method).method(Context(config, team, source, target, desk, desk, run, reporter)).run()
 
 
 def training_device(gpu: str) -> torch.device:

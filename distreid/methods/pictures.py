@@ -22,7 +22,7 @@ from distreid.methods.clusters import judge
 from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_network
-from distreid.models import EDAAN, DAAMNet
+from distreid.models import DAAMNet, ReIDNetwork
 from distreid.report import Attended, Cloud, Grid, Pictures, RankList
 from distreid.training import Precision, RunDirectory, load_tensors
 from distreid.training.domains import Network, TestSet, open_network
@@ -84,7 +84,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
 class Lens:
     """A network with the run's way of using it."""
 
-    def __init__(self, model: DAAMNet | EDAAN, config: Config) -> None:
+    def __init__(self, model: ReIDNetwork, config: Config) -> None:
         how = config.runtime
         # Not where the run was trained, perhaps: a GPU that it demanded need not be here.
         self.device = training_device("no" if how.gpu == "no" else "auto")

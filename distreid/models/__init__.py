@@ -4,6 +4,7 @@ from distreid.models.attention import DomainAdaptiveAttention
 from distreid.models.backbone import Backbone, build_backbone
 from distreid.models.daam import DAAMNet, DAAMOutput
 from distreid.models.edaan import EDAAN, Sizes, Translation, attended, compose, parameters_of
+from distreid.models.network import ReIDNetwork, load_weights
 from distreid.models.norm import GroupedBatchNorm2d, group_batchnorm
 
 __all__ = [
@@ -13,11 +14,13 @@ __all__ = [
     "DAAMOutput",
     "DomainAdaptiveAttention",
     "GroupedBatchNorm2d",
+    "ReIDNetwork",
     "Sizes",
     "Translation",
     "attended",
     "build_backbone",
     "compose",
     "group_batchnorm",
+    "load_weights",
     "parameters_of",
 ]

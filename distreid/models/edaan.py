@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distreid.models.edaan_parts import AttentionNetwork, Decoder, Discriminator, Encoder, ReIDHead
+from distreid.models.network import ReIDNetwork
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Translator(nn.Module):
         return Translation(features_Bchw, generated_BCHW, mask_B1HW, compose(mask_B1HW, generated_BCHW, x_BCHW))
 
 
-class EDAAN(nn.Module):
+class EDAAN(ReIDNetwork):
     """All networks of a run.
 
     Args:

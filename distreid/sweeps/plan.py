@@ -33,6 +33,7 @@ import yaml
 
 from distreid.config import Config, config_from_dict, to_dict
 from distreid.errors import UserError
+from distreid.methods.registry import find
 
 KINDS = ("grid", "choice", "uniform", "loguniform")
 LOGGERS = ("tensorboard", "mlflow", "wandb")
@@ -159,7 +160,7 @@ def shared_pretraining(plan: Plan, trials: Sequence[Trial]) -> dict[str, str]:
     keys: dict[str, str] = {}
     for trial in trials:
         config = plan.config(trial)
-        if config.method == "daam" and not config.pretrain.checkpoint:
+        if find(config.method).shares_pretraining and not config.pretrain.checkpoint:
             tree = to_dict(config)
             what = {key: tree[key] for key in PRETRAINING} | {"precision": config.runtime.precision}
             keys[trial.name] = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]

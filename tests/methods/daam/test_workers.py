@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from distreid.config import config_from_dict, to_dict, to_yaml
+from distreid.data.loader import Batch
+from distreid.data.sampling import TARGET
+from distreid.methods.daam import algorithm
 from distreid.methods.daam.algorithm import DAAM
+from distreid.methods.daam.stages import Adaptation
 from distreid.training import RunDirectory, Team
+from distreid.training.context import Context
 from distreid.training.desk import LocalDesk
 from distreid.training.domains import open_network
 from distreid.training.protocols import Answer, RoundLabels
+from distreid.training.stage import LossTerms
 from tests.conftest import small_settings
 from tests.methods.daam.test_algorithm import Silent, metrics
 from tests.processes import on_ranks
@@ -48,12 +53,13 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     desk = Shared(LocalDesk(config.labels, {}, torch.device("cpu")), world)
     seen: list[list[int]] = []
 
-    class Watched(DAAM):
-        def target_loss(self, logits_TK: Tensor, labels: RoundLabels, centers_KD: Tensor, index_T: np.ndarray) -> Tensor:
-            seen.append(index_T.tolist())
-            return super().target_loss(logits_TK, labels, centers_KD, index_T)
+    class Watched(Adaptation):
+        def loss(self, batch: Batch, epoch: int) -> LossTerms:
+            seen.append(batch.index_B[batch.domain_B == TARGET].tolist())
+            return super().loss(batch, epoch)
 
-    Watched(config, Team(rank, world), source, target, desk, RunDirectory(config.output), Silent()).run()
+    algorithm.Adaptation = Watched  # type: ignore[misc]  # of this process alone
+    DAAM(Context(config, Team(rank, world), source, target, desk, desk, RunDirectory(config.output), Silent())).run()
     return seen
 
 

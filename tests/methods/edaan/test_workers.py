@@ -11,6 +11,7 @@ import torch
 from distreid.config import config_from_dict, to_yaml
 from distreid.methods.edaan.algorithm import EDAANMethod
 from distreid.training import RunDirectory, Team, load_tensors
+from distreid.training.context import Context
 from distreid.training.desk import LocalDesk
 from distreid.training.domains import open_network
 from tests.methods.daam.test_algorithm import Silent, metrics
@@ -24,9 +25,8 @@ def train(rank: int, world: int, options: dict[str, Any]) -> float:
     # Accuracy is the desk's affair; without test sets no process waits for another's features.
     source, target = (type(network)(**{**vars(network), "test": None}) for network in (source, target))
     directory = RunDirectory(config.output)
-    EDAANMethod(
-        config, Team(rank, world), source, target, LocalDesk(config.labels, {}, torch.device("cpu")), directory, Silent()
-    ).run()
+    desk = LocalDesk(config.labels, {}, torch.device("cpu"))
+    EDAANMethod(Context(config, Team(rank, world), source, target, desk, desk, directory, Silent())).run()
     return 0.0
 
 

@@ -1,0 +1,42 @@
+"""What one process of a run is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from distreid.config import Config
+from distreid.training.domains import Network
+from distreid.training.engine import Precision
+from distreid.training.protocols import Desk, Reporter
+from distreid.training.rundir import RunDirectory
+from distreid.training.team import Team
+
+
+@dataclass(frozen=True)
+class Context:
+    """One process's part of a run, before any method.
+
+    Attributes:
+        source: labelled; target: unlabelled, with a test set where accuracy is to be measured.
+        labeler, evaluator: label and rank features that all processes hand in.
+    """
+
+    config: Config
+    processes: Team
+    source: Network
+    target: Network
+    labeler: Desk
+    evaluator: Desk
+    run_directory: RunDirectory
+    reporter: Reporter
+
+    @cached_property
+    def precision(self) -> Precision:
+        how = self.config.runtime
+        return Precision(how.precision, self.processes.device, channels_last=how.channels_last, compile=how.compile)
+
+    def note(self, text: str) -> None:
+        """A line for the user; once, whatever the number of processes."""
+        if self.processes.leads:
+            self.reporter.note(text)
