@@ -6,6 +6,7 @@ from distreid.models.daam import DAAMNet, DAAMOutput
 from distreid.models.edaan import EDAAN, Sizes, Translation, attended, compose, parameters_of
 from distreid.models.network import ReIDNetwork, load_weights
 from distreid.models.norm import GroupedBatchNorm2d, group_batchnorm
+from distreid.models.randomness import PlacedDropout, Rows, place_randomness
 
 __all__ = [
     "EDAAN",
@@ -14,7 +15,9 @@ __all__ = [
     "DAAMOutput",
     "DomainAdaptiveAttention",
     "GroupedBatchNorm2d",
+    "PlacedDropout",
     "ReIDNetwork",
+    "Rows",
     "Sizes",
     "Translation",
     "attended",
@@ -23,4 +26,5 @@ __all__ = [
     "group_batchnorm",
     "load_weights",
     "parameters_of",
+    "place_randomness",
 ]

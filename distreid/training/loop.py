@@ -16,7 +16,7 @@ from distreid.config import Config
 from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, shard
 from distreid.errors import Stopped, UserError
-from distreid.models import ReIDNetwork
+from distreid.models import ReIDNetwork, place_randomness
 from distreid.training.checkpoints import Checkpoints, State
 from distreid.training.context import Context
 from distreid.training.domains import TestSet
@@ -45,6 +45,7 @@ class Trainer(Generic[Model, StateT]):
         torch.manual_seed(context.config.seed)
         begun = context.run_directory.last.exists() or bool(context.config.pretrain.checkpoint)
         self.model = build(context.config, context.source.identities, weights=not begun)
+        self._rows = place_randomness(self.model)
         context.precision.place(self.model)
         self.checkpoints = Checkpoints(context, self.model, state)
         self._shown = dict[str, float]()  # beside the progress
@@ -68,12 +69,13 @@ class Trainer(Generic[Model, StateT]):
     def train_epoch(self, stage: Stage, epoch: int, *, begins: bool) -> None:
         """The rest of an epoch. ``begins``: it is the first that this process trains of the stage."""
         state, reporter, plan = self.state, self.context.reporter, stage.plan(epoch)
-        steps, seed = len(plan), epoch_seed(self.config.seed, state.round, epoch)
-        meter = EpochMeter(self.context.processes, plan, self.rows(stage, plan), first=state.step)
+        steps, rows, seed = len(plan), self.rows(stage, plan), epoch_seed(self.config.seed, state.round, epoch)
+        meter = EpochMeter(self.context.processes, plan, rows, first=state.step)
         self.model.train()
         if begins:
             reporter.stage(stage.title, stage.epochs * steps, epoch * steps + state.step)
         for batch in self.batches(stage, plan, seed):
+            self.seed_step([*seed, batch.step], rows, plan)
             terms, rate = self.train_step(stage, batch, epoch, steps, meter.weight)
             meter.add(terms)
             done = batch.step + 1
@@ -89,6 +91,11 @@ class Trainer(Generic[Model, StateT]):
         rates = [engine.learning_rate(epoch + batch.step / steps) for engine in stage.engines]
         return stage.step(batch, epoch, weight), rates[0]
 
+    def seed_step(self, seed: list[int], rows: slice, plan: BatchPlan) -> None:
+        """Let what the network draws depend on the step and on the images' places, and on nothing before or beside them."""
+        self._rows.begin_step(seed, rows, plan.index_SB.shape[1])
+        seed_torch([*seed, rows.start])  # for what draws without asking for its rows: resumed exactly, but others for other workers
+
     def rows(self, stage: Stage, plan: BatchPlan) -> slice:
         """This process's slice of the global batches."""
         processes, group = self.context.processes, stage.group
@@ -98,8 +105,6 @@ class Trainer(Generic[Model, StateT]):
     def batches(self, stage: Stage, plan: BatchPlan, seed: list[int]) -> Iterator[Batch]:
         """This process's slices of an epoch's batches, from the step on that the state says."""
         context, how = self.context, self.config.input
-        # For backbones that draw random numbers of their own (dropout, drop path).
-        seed_torch([*seed, context.processes.rank])
         return training_batches(
             [context.source.train, context.target.train],
             plan,
