@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import logging
 import math
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -167,6 +168,7 @@ class MethodSettings:
 
     group: type | None
     check: Callable[[Config], None]
+    renamed: Mapping[str, str] = field(default_factory=dict)  # old key of the group -> its name today
 
 
 METHODS: dict[str, MethodSettings] = {}
@@ -354,8 +356,26 @@ def _build(cls: type, tree: Any, prefix: str, where: str) -> Any:
     return _update(cls(), tree, hints, prefix, where)
 
 
+_named: set[str] = set()  # old keys that a person was told of
+
+
+def _today(tree: dict[Any, Any], prefix: str, where: str) -> dict[Any, Any]:
+    """The keys of a group under the names that they have today; an old name is taken, and named once."""
+    settings = METHODS.get(prefix.rstrip("."))
+    for old, new in settings.renamed.items() if settings is not None else ():
+        if old not in tree:
+            continue
+        if new in tree:
+            raise UserError(f"{where}: {prefix}{old} is {prefix}{new} under its old name: give one of the two")
+        if old not in _named:
+            _named.add(old)
+            logging.getLogger(__name__).warning("%s: %s%s is now called %s%s", where, prefix, old, prefix, new)
+        tree = {new if key == old else key: value for key, value in tree.items()}
+    return tree
+
+
 def _update(instance: Any, tree: dict[Any, Any], hints: dict[str, Any], prefix: str, where: str) -> Any:
-    for key, value in tree.items():
+    for key, value in _today(tree, prefix, where).items():
         if key not in hints:
             raise UserError(f"{where}: unknown key '{prefix}{key}'{_nearest(f'{prefix}{key}', prefix, list(hints))}")
         kind = hints[key]

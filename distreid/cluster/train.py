@@ -20,7 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
-from distreid.cluster.desk import DeskActor, RemoteDesk
+from distreid.cluster.desk import LabelingActor, RemoteEvaluator, RemoteLabeler
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
@@ -51,12 +51,12 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
     # Beside the driver, which shares its fate.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     monitor = MonitorActor.options(scheduling_strategy=here).remote()
-    desk = DeskActor.options(num_gpus=how.label_gpus).remote(
+    actor = LabelingActor.options(num_gpus=how.label_gpus).remote(
         config.labels, (config.source, config.target), how.label_gpus, run.path.name
     )
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor},
+        train_loop_config={"config": to_dict(config), "cpus": cpus, "actor": actor, "monitor": monitor},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
         run_config=RunConfig(name="ray", storage_path=run.shown, failure_config=FailureConfig(max_failures=how.max_failures)),
@@ -147,10 +147,12 @@ def _worker(setup: dict[str, Any]) -> None:
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
         source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-        desk = RemoteDesk(setup["desk"], rank, world, attempt)
+        remote = (setup["actor"], rank, world, attempt)
         run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
         reporter = RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank))
-        find(config.method).method(Context(config, team, source, target, desk, desk, run, reporter)).run()
+        find(config.method).method(
+            Context(config, team, source, target, RemoteLabeler(*remote), RemoteEvaluator(*remote), run, reporter)
+        ).run()
     except UserError as error:
         ray.get(monitor.fail.remote(str(error)))
         raise

@@ -11,7 +11,7 @@ from distreid.errors import UserError
 from distreid.methods.registry import find
 from distreid.training import RunDirectory, Team
 from distreid.training.context import Context
-from distreid.training.desk import LocalDesk
+from distreid.training.desk import LocalEvaluator, LocalLabeler
 from distreid.training.domains import Network, TestSet
 from distreid.training.protocols import Reporter
 
@@ -19,9 +19,10 @@ from distreid.training.protocols import Reporter
 def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     """Train with one process. Returns what result.json holds."""
     team = Team(device=training_device(config.runtime.gpu))
-    desk = LocalDesk(config.labels, test_sets(source, target), team.device, camids=target.camids)
+    labeler = LocalLabeler(config.labels, team.device, camids=target.camids)
+    evaluator = LocalEvaluator(test_sets(source, target), team.device)
     reporter.note(f"in this process, on {team.device}")
-    return find(config.method).method(Context(config, team, source, target, desk, desk, run, reporter)).run()
+    return find(config.method).method(Context(config, team, source, target, labeler, evaluator, run, reporter)).run()
 
 
 def training_device(gpu: str) -> torch.device:
@@ -32,5 +33,5 @@ def training_device(gpu: str) -> torch.device:
 
 
 def test_sets(source: Network, target: Network) -> dict[str, TestSet]:
-    """The test sets that a desk must know, by the names that the methods use."""
+    """The test sets that an evaluator must know, by the names that the methods use."""
     return {name: network.test for name, network in (("source", source), ("target", target)) if network.test is not None}

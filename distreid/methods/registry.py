@@ -7,8 +7,8 @@ No import here may bring torch: `distreid status` is to be quick.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distreid import config
@@ -51,6 +51,7 @@ class MethodSpec:
         matching: whether a weight, by its name, takes part in what is matched: what an export keeps.
         describe: what is matched, and the settings that the network is built from, for the metadata of an export.
         group: the dataclass of the method's own settings; None where the common groups are enough.
+        renamed: old key of the group -> its name today; files with the old one go on working.
         check_data: what must hold of the opened source and target, before a run directory is made; raises UserError.
         shares_pretraining: runs that differ in later stages alone can share a source model (pretrain.checkpoint).
         translates: whether a run of this configuration leaves a translator.
@@ -68,6 +69,7 @@ class MethodSpec:
     matching: Callable[[ReIDNetwork, str], bool]
     describe: Callable[[ReIDNetwork, Config], tuple[str, dict[str, Any]]]
     group: type | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
     check_data: Callable[[Config, Network, Network], None] = _nothing
     shares_pretraining: bool = False
     translates: Callable[[Config], bool] = _never
@@ -100,7 +102,7 @@ def register(spec: MethodSpec) -> None:
     if spec.name in SPECS or spec.name in taken or not spec.name.isidentifier():
         raise UserError(f"method '{spec.name}' cannot be registered: the name is taken, or no name")
     SPECS[spec.name] = spec
-    config.METHODS[spec.name] = MethodSettings(spec.group, spec.check)
+    config.METHODS[spec.name] = MethodSettings(spec.group, spec.check, spec.renamed)
 
 
 def find(name: str) -> MethodSpec:

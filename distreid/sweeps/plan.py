@@ -222,7 +222,7 @@ def _split(text: str) -> tuple[str, Any]:
 
 
 def _base(file: Path, name: Any, drawn: Base) -> Base:
-    if name == "drawn":
+    if name in ("synthetic", "drawn"):  # drawn: the name of 0.1.0
         return drawn
     if not isinstance(name, str):
         raise UserError(f"{file}: base must be a configuration file, or drawn")

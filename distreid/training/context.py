@@ -8,7 +8,7 @@ from functools import cached_property
 from distreid.config import Config
 from distreid.training.domains import Network
 from distreid.training.engine import Precision
-from distreid.training.protocols import Desk, Reporter
+from distreid.training.protocols import Evaluator, Labeler, Reporter
 from distreid.training.rundir import RunDirectory
 from distreid.training.team import Team
 
@@ -26,8 +26,8 @@ class Context:
     processes: Team
     source: Network
     target: Network
-    labeler: Desk
-    evaluator: Desk
+    labeler: Labeler
+    evaluator: Evaluator
     run_directory: RunDirectory
     reporter: Reporter
 

@@ -17,7 +17,7 @@ from distreid.methods.networks import load_network
 from distreid.methods.registry import SPECS, find, register
 from distreid.training import RunDirectory, Team, load_tensors
 from distreid.training.context import Context
-from distreid.training.desk import LocalDesk
+from distreid.training.desk import LocalEvaluator, LocalLabeler
 from distreid.training.domains import open_network
 from tests.conftest import small_settings
 from tests.methods import toy
@@ -77,8 +77,8 @@ def _train(rank: int, world: int, options: dict[str, Any]) -> None:
         dataclasses.replace(open_network(domain, labelled=labelled), test=None)
         for domain, labelled in ((config.source, True), (config.target, False))
     )
-    desk = LocalDesk(config.labels, {}, torch.device("cpu"))
-    toy.Toy(Context(config, Team(rank, world), source, target, desk, desk, RunDirectory(config.output), Silent())).run()
+    parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
+    toy.Toy(Context(config, Team(rank, world), source, target, *parts, RunDirectory(config.output), Silent())).run()
 
 
 def test_dropout_and_drop_path_do_not_depend_on_the_workers(make: Make) -> None:

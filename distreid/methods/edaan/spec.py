@@ -25,6 +25,12 @@ def describe(model: ReIDNetwork, config: Config) -> tuple[str, dict[str, Any]]:
     return f"the {kind} of Khatun et al. (EDAAN)", to_dict(config)["edaan"]["network"]
 
 
+RENAMED = {
+    "kept_view": "foreground_view",  # 0.1.0
+    "keep_weight": "area_prior_weight",  # 0.1.0
+    "keep_area": "area_prior",  # 0.1.0
+}
+
 SPEC = MethodSpec(
     name="edaan",
     title="EDAAN (Khatun et al.)",
@@ -34,6 +40,7 @@ SPEC = MethodSpec(
     matching=matching,
     describe=describe,
     group=EDAANConfig,
+    renamed=RENAMED,
     translates=lambda config: config.group(EDAANConfig).translates,
     translate=lazy("distreid.methods.edaan.translate:translate"),
 )

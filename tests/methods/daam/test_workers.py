@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from distreid.training.shared import LocalLabeler
 
 from distreid.config import config_from_dict, to_dict, to_yaml
 from distreid.data.loader import Batch
@@ -20,7 +21,6 @@ from distreid.methods.daam.algorithm import DAAM
 from distreid.methods.daam.stages import Adaptation
 from distreid.training import RunDirectory, Team
 from distreid.training.context import Context
-from distreid.training.desk import LocalDesk
 from distreid.training.domains import open_network
 from distreid.training.protocols import Answer, RoundLabels
 from distreid.training.stage import LossTerms
@@ -31,9 +31,9 @@ from tests.processes import on_ranks
 
 @dataclass
 class Shared:
-    """A desk for processes without Ray: everybody labels the whole."""
+    """A labeler for processes without Ray: everybody labels the whole."""
 
-    whole: LocalDesk
+    whole: LocalLabeler
     world: int
 
     def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
@@ -50,7 +50,7 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     config = config_from_dict(options)
     networks = (open_network(config.source, labelled=True), open_network(config.target, labelled=False))
     source, target = (replace(network, test=None) for network in networks)
-    desk = Shared(LocalDesk(config.labels, {}, torch.device("cpu")), world)
+    shared = Shared(LocalLabeler(config.labels, torch.device("cpu")), world)
     seen: list[list[int]] = []
 
     class Watched(Adaptation):
@@ -59,7 +59,7 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
             return super().loss(batch, epoch)
 
     algorithm.Adaptation = Watched  # type: ignore[misc]  # of this process alone
-    DAAM(Context(config, Team(rank, world), source, target, desk, desk, RunDirectory(config.output), Silent())).run()
+    DAAM(Context(config, Team(rank, world), source, target, shared, shared, RunDirectory(config.output), Silent())).run()
     return seen
 
 

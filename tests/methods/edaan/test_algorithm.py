@@ -34,7 +34,7 @@ from distreid.models import EDAAN, Sizes
 from distreid.terminal import result_table
 from distreid.training import RunDirectory, Team, load_tensors
 from distreid.training.context import Context
-from distreid.training.desk import LocalDesk
+from distreid.training.desk import LocalEvaluator, LocalLabeler
 from distreid.training.domains import open_network
 from tests.methods.daam.test_algorithm import Silent, accuracies, metrics, run
 
@@ -74,8 +74,8 @@ def undisturbed(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPat
 
 def method(config: Config) -> EDAANMethod:
     networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-    desk = LocalDesk(config.labels, {}, torch.device("cpu"))
-    return EDAANMethod(Context(config, Team(), *networks, desk, desk, RunDirectory(config.output), Silent()))
+    parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
+    return EDAANMethod(Context(config, Team(), *networks, *parts, RunDirectory(config.output), Silent()))
 
 
 def test_the_schedule_is_the_papers() -> None:

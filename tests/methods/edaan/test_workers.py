@@ -12,7 +12,7 @@ from distreid.config import config_from_dict, to_yaml
 from distreid.methods.edaan.algorithm import EDAANMethod
 from distreid.training import RunDirectory, Team, load_tensors
 from distreid.training.context import Context
-from distreid.training.desk import LocalDesk
+from distreid.training.desk import LocalEvaluator, LocalLabeler
 from distreid.training.domains import open_network
 from tests.methods.daam.test_algorithm import Silent, metrics
 from tests.methods.edaan.test_algorithm import settings
@@ -22,11 +22,11 @@ from tests.processes import on_ranks
 def train(rank: int, world: int, options: dict[str, Any]) -> float:
     config = config_from_dict(options)
     source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
-    # Accuracy is the desk's affair; without test sets no process waits for another's features.
+    # Accuracy is the evaluator's affair; without test sets no process waits for another's features.
     source, target = (type(network)(**{**vars(network), "test": None}) for network in (source, target))
     directory = RunDirectory(config.output)
-    desk = LocalDesk(config.labels, {}, torch.device("cpu"))
-    EDAANMethod(Context(config, Team(rank, world), source, target, desk, desk, directory, Silent())).run()
+    parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
+    EDAANMethod(Context(config, Team(rank, world), source, target, *parts, directory, Silent())).run()
     return 0.0
 
 
