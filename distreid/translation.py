@@ -29,8 +29,8 @@ def translate(
 ) -> tuple[Path, Path | None, dict[str, float]]:
     """A data set in another domain's style by a run's (or checkpoint's) translator; ``data`` None: the run's source (or target).
 
-    Returns the packed images, the packed masks of a model with attention and, where ``truth`` names the folder of true foreground
-    masks, what was changed of foreground and background (see :func:`distreid.methods.foreground.measure`).
+    Returns the packed images, the packed masks of a model with attention and, where ``truth`` names the folder of true
+    foreground masks, what was changed of foreground and background (see :func:`distreid.methods.foreground.measure`).
     """
     model, config, file = load_network(checkpoint)
     translate_store = find(config.method).translate

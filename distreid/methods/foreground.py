@@ -24,7 +24,7 @@ def measure(
     """What `translate` did to ``before``: the masks' foreground IoU, the shares of pixels changed, the background's colours.
 
     Args:
-        truth, target_truth: folders of true masks laid out like the data set (``distreid synth --masks`` writes them).
+        truth, target_truth: folders of masks laid out like the data set, as ``distreid synth --masks`` writes.
         images, masks: what `translate` wrote.
         target: whose background the translated one should resemble; its training images are taken.
     """
