@@ -17,13 +17,13 @@ from distreid.errors import UserError
 from distreid.evaluation import hit_ranks, load_npz, load_protocol, measure, reranked_hits, write_per_query
 from distreid.launch import packed
 from distreid.methods.local import training_device
-from distreid.methods.networks import load_network, trained_on
+from distreid.methods.networks import load_model, trained_on
 from distreid.models import ReIDNetwork
 from distreid.terminal import bar
 from distreid.training import Precision
-from distreid.training.desk import measure_test_set
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
 from distreid.training.features import extract
+from distreid.training.in_process import measure_test_set
 
 
 def evaluate(
@@ -36,10 +36,10 @@ def evaluate(
         flip: average the features of each image and its mirror image.
         per_query: also write each query's figures to this Parquet file.
     """
-    model, config, file = load_network(checkpoint)
+    model, config, file = load_model(checkpoint)
     domain = packed(config.target if data is None else DomainConfig(data=data, format=format))
     domain = dataclasses.replace(domain, split=_split_to_test(domain, file))
-    test = open_network(domain, labelled=False, training=False).test
+    test = open_domain(domain, labelled=False, training=False).test
     if test is None:
         raise UserError(f"{data or config.target.data}: has no query and gallery to test on")
     features_nD = network_features(model, config, test.images, flip=flip or config.evaluate.flip)

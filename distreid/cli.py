@@ -213,7 +213,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _synth(options: argparse.Namespace) -> None:
-    from distreid.data.drawn import draw_domain
+    from distreid.data.synthetic import draw_domain
     from distreid.terminal import bar
 
     with bar(f"drawing {options.domain}") as progress:
@@ -357,8 +357,8 @@ def _translate(options: argparse.Namespace) -> None:
         Path(options.out),
         reverse=options.reverse,
         splits=options.splits,
-        truth=Path(options.truth) if options.truth else None,
-        target_truth=Path(options.target_truth) if options.target_truth else None,
+        ground_truth=Path(options.truth) if options.truth else None,
+        target_ground_truth=Path(options.target_truth) if options.target_truth else None,
     )
     print(translation_text(*done))
 

@@ -10,7 +10,7 @@ import yaml
 
 from distreid.config import Config, config_from_dict
 from distreid.data import pack
-from distreid.data.drawn import draw_domain
+from distreid.data.synthetic import draw_domain
 from distreid.launch import train
 from distreid.methods.registry import find
 from distreid.terminal import bar, translation_text
@@ -27,16 +27,18 @@ def demo(out: Path, *, method: str | None = None, seed: int = 0, overrides: list
     A demo that was interrupted, or has ended, continues from where it stands.
     """
     data = out.with_name(f"{out.name}-data-{seed}")
-    config = config_from_dict(drawn_settings(data, seed, method) | {"output": str(out)}, overrides, where="demo")
+    config = config_from_dict(synthetic_settings(data, seed, method) | {"output": str(out)}, overrides, where="demo")
     draw_pair(data, seed)
     train(config, resume=RunDirectory(out).config.exists())
     if find(config.method).translates(config):
-        truth, target_truth = data / SOURCE / "masks", data / TARGET / "masks"
-        done = translate(out, None, config.source.format, out / "translated", truth=truth, target_truth=target_truth)
+        ground_truth, target_ground_truth = data / SOURCE / "masks", data / TARGET / "masks"
+        done = translate(
+            out, None, config.source.format, out / "translated", ground_truth=ground_truth, target_ground_truth=target_ground_truth
+        )
         print(translation_text(*done))
 
 
-def drawn_settings(data: Path, seed: int, method: str | None = None) -> dict[str, Any]:
+def synthetic_settings(data: Path, seed: int, method: str | None = None) -> dict[str, Any]:
     """The demo's settings of a method (None: the usual one) on the networks of :func:`draw_pair`; all but an output."""
     text = (resources.files("distreid") / f"demo-{method or Config().method}.yaml").read_text(encoding="utf-8")
     roles = {"source": SOURCE, "target": TARGET}

@@ -14,7 +14,7 @@ from distreid.data.loader import View
 from distreid.errors import UserError
 from distreid.files import atomic_write
 from distreid.launch import packed
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 
 SUFFIXES = (".npz", ".npy")
 
@@ -53,7 +53,7 @@ def embed(
     if split is not None and split not in counts:
         raise UserError(f"{data}: has no split '{split}'; it has {', '.join(counts)}")
     rows = np.arange(len(store)) if split is None else np.flatnonzero(store.splits == split)
-    model, config, file = load_network(checkpoint)
+    model, config, file = load_model(checkpoint)
     features_ND = network_features(model, config, View(store, rows), flip=flip)
     with atomic_write(out) as stream:
         if out.suffix == ".npy":

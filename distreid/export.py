@@ -18,7 +18,7 @@ from distreid.config import Config
 from distreid.data.transforms import normalize
 from distreid.errors import UserError
 from distreid.files import atomic_write
-from distreid.methods.networks import build_model, load_network
+from distreid.methods.networks import build_model, load_model
 from distreid.methods.registry import find
 from distreid.models import ReIDNetwork
 
@@ -63,7 +63,7 @@ def export(checkpoint: Path, out: Path) -> Exported:
     }
     if out.suffix not in writers:
         raise UserError(f"{out}: the ending says what to write: {' or '.join(writers)}")
-    model, config, file = load_network(checkpoint)
+    model, config, file = load_model(checkpoint)
     content, difference = writers[out.suffix](model, config, metadata(model, config, file))
     if not difference <= TOLERANCE:
         raise UserError(f"{out}: not written, for its features differ from PyTorch's by {difference:.1e} of the largest")

@@ -20,14 +20,14 @@ from distreid.remote import cache_folder, is_uri
 from distreid.report import write_comparison, write_report
 from distreid.terminal import TerminalReporter, bar, result_table
 from distreid.training import RunDirectory
-from distreid.training.domains import Network, open_network
+from distreid.training.domains import DomainData, open_domain
 
 
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     """Run a configuration to its end and print its table. Returns what result.json holds."""
     config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
-    networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+    networks = open_domain(config.source, labelled=True), open_domain(config.target, labelled=False)
     find(config.method).check_data(config, *networks)
     if config.labels.camera_aware:
         try:
@@ -59,7 +59,7 @@ def report(runs: list[Path], out: Path | None = None) -> Path:
     return write_report(runs[0], out=out, defaults=to_dict(Config()), pictures=pictures)
 
 
-def _train(config: Config, networks: tuple[Network, Network], run: RunDirectory, reporter: Progress) -> dict[str, Any]:
+def _train(config: Config, networks: tuple[DomainData, DomainData], run: RunDirectory, reporter: Progress) -> dict[str, Any]:
     if config.runtime.workers == 0:
         from distreid.methods.local import train as train_locally
 

@@ -72,9 +72,9 @@ def size_of(config: Config, nodes: int, gpus: int, images: int | None, queries: 
     if images is None:
         if not Path(config.target.data).is_file():
             raise UserError(f"{config.target.data}: no such packed file to count; give --images (and --queries, --gallery)")
-        from distreid.training.domains import open_network
+        from distreid.training.domains import open_domain
 
-        target = open_network(config.target, labelled=False)
+        target = open_domain(config.target, labelled=False)
         images = len(target.train)
         if target.test is not None and queries is None and gallery is None:
             queries, gallery = target.test.queries, len(target.test.images) - target.test.queries

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from distreid.config import to_dict
-from distreid.demo import SOURCE, TARGET, drawn_settings
+from distreid.demo import SOURCE, TARGET, synthetic_settings
 from distreid.errors import UserError
 from distreid.sweeps.plan import Base, Plan, Trial
 from distreid.sweeps.results import failure_file
@@ -128,7 +128,7 @@ def _columns(
         how = book["drawn"]
 
         def base(seed: int) -> dict[str, Any]:
-            return drawn_settings(drawn_folder(seed), seed, how["method"])
+            return synthetic_settings(drawn_folder(seed), seed, how["method"])
 
         title, folder = f"{SOURCE} → {TARGET} (drawn)", out / how["folder"]
         return [_column(title, folder, base, how["set"] | changes, how["concurrency"], drawn=True)]

@@ -11,7 +11,7 @@ from distreid.errors import UserError
 from distreid.launch import packed
 from distreid.methods.foreground import measure
 from distreid.methods.local import training_device
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 from distreid.methods.registry import SPECS, find
 from distreid.terminal import bar
 
@@ -24,15 +24,15 @@ def translate(
     *,
     reverse: bool = False,
     splits: Sequence[str] = ("train",),
-    truth: Path | None = None,
-    target_truth: Path | None = None,
+    ground_truth: Path | None = None,
+    target_ground_truth: Path | None = None,
 ) -> tuple[Path, Path | None, dict[str, float]]:
     """A data set in another domain's style by a run's (or checkpoint's) translator; ``data`` None: the run's source (or target).
 
-    Returns the packed images, the packed masks of a model with attention and, where ``truth`` names the folder of true
+    Returns the packed images, the packed masks of a model with attention and, where ``ground_truth`` names the folder of true
     foreground masks, what was changed of foreground and background (see :func:`distreid.methods.foreground.measure`).
     """
-    model, config, file = load_network(checkpoint)
+    model, config, file = load_model(checkpoint)
     translate_store = find(config.method).translate
     if translate_store is None:
         able = " or ".join(name for name, spec in SPECS.items() if spec.translate is not None)
@@ -44,7 +44,7 @@ def translate(
         images, masks = translate_store(
             model, config, store, out, reverse=reverse, splits=tuple(splits), device=device, progress=progress
         )
-    if truth is None:
+    if ground_truth is None:
         return images, masks, {}
-    target = ImageStore.open(packed(other).data) if target_truth is not None else None
-    return images, masks, measure(store, truth, images, masks, target=target, target_truth=target_truth)
+    target = ImageStore.open(packed(other).data) if target_ground_truth is not None else None
+    return images, masks, measure(store, ground_truth, images, masks, target=target, target_ground_truth=target_ground_truth)

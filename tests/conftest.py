@@ -10,7 +10,7 @@ import pytest
 
 from distreid.config import Config, config_from_dict
 from distreid.data import pack
-from distreid.data.drawn import draw_domain
+from distreid.data.synthetic import draw_domain
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import pytest
 from distreid.cli import main
 from distreid.config import config_from_dict
 from distreid.data import ImageStore
-from distreid.data.drawn import draw_domain
-from distreid.demo import drawn_settings
+from distreid.data.synthetic import draw_domain
+from distreid.demo import synthetic_settings
 
 EDAAN = [
     "edaan.epochs=1", "edaan.decay_epochs=0", "edaan.whole_epochs=0", "edaan.attention_epochs=1",
@@ -22,7 +22,7 @@ EDAAN = [
 
 @pytest.mark.parametrize("method", ["daam", "edaan"])
 def test_its_settings_are_valid_as_they_are(method: str) -> None:
-    config = config_from_dict(drawn_settings(Path("data"), 0, method) | {"output": "run"})
+    config = config_from_dict(synthetic_settings(Path("data"), 0, method) | {"output": "run"})
     assert config.method == method
 
 

@@ -13,7 +13,7 @@ import torch
 from distreid.cli import main
 from distreid.config import config_from_dict, to_dict
 from distreid.data.transforms import normalize
-from distreid.methods.networks import build_model, load_network
+from distreid.methods.networks import build_model, load_model
 from distreid.training import save_tensors
 from tests.conftest import small_settings
 from tests.methods.edaan.test_algorithm import settings as edaan_settings
@@ -46,7 +46,7 @@ def images() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def expected(checkpoint: Path, images: torch.Tensor) -> np.ndarray:
-    model, _, _ = load_network(checkpoint)
+    model, _, _ = load_model(checkpoint)
     with torch.inference_mode():
         return model.features(normalize(images)).numpy()
 
@@ -77,7 +77,7 @@ def test_safetensors_holds_the_weights_that_matching_needs(
     assert not [name for name in weights if "head" in name]
     how = json.loads(notes["model"])
     assert how["backbone"] == "resnet18" and "0.485" in notes["normalisation"]
-    model, _, _ = load_network(checkpoint)
+    model, _, _ = load_model(checkpoint)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from distreid.config import load_config
-from distreid.demo import drawn_settings
+from distreid.demo import synthetic_settings
 from distreid.sweeps.plan import read_plan
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +93,7 @@ JOBS = sorted((ROOT / "jobs").rglob("*.yaml"))
 
 @pytest.mark.parametrize("file", [file for file in JOBS if file.parent.name == "sweeps"], ids=lambda file: file.stem)
 def test_every_sweep_is_valid(file: Path) -> None:
-    plan = read_plan(file, lambda seed: drawn_settings(Path("runs") / str(seed), seed))
+    plan = read_plan(file, lambda seed: synthetic_settings(Path("runs") / str(seed), seed))
     assert plan.output.is_relative_to(Path("runs").resolve()) and len(plan.trials) > 1
 
 

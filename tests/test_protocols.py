@@ -16,7 +16,7 @@ from distreid.cli import main
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from distreid.evaluation import Features, measure
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
 from tests.conftest import small_settings
 from tests.data.layouts import cuhk03_mat, prid
 from tests.test_cli import fails
@@ -96,7 +96,7 @@ def test_people_whom_a_model_was_trained_on_are_not_tested(
     one = untrained(tmp_path / "one", packed_pair, target={"data": str(two_cameras), "cameras": [1]})
     styled = json.loads((one / "result.json").read_text())["direct_transfer"]
     assert styled["gallery"] == 11 and styled["reverse"]["gallery"] == 9, "one camera to train on, both to be tested"
-    assert len(open_network(DomainConfig(str(two_cameras), cameras=[1]), labelled=False).train) == 6
+    assert len(open_domain(DomainConfig(str(two_cameras), cameras=[1]), labelled=False).train) == 6
     found = show("evaluate", run, "--data", classic, "--per-query", tmp_path / "q.parquet", "--json")
     assert found["splits"] == 1
     tested = set(parquet.read_table(tmp_path / "q.parquet")["pid"].to_pylist())

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from distreid.cluster.desk import LabelingActor, RemoteLabeler
+from distreid.cluster.labeling import LabelingActor, RemoteLabeler
 from distreid.cluster.train import start_ray
 from distreid.config import LabelsConfig
 from distreid.data.sampling import shard

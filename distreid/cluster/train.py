@@ -20,16 +20,16 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
-from distreid.cluster.desk import LabelingActor, RemoteEvaluator, RemoteLabeler
+from distreid.cluster.labeling import LabelingActor, RemoteEvaluator, RemoteLabeler
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import Stopped, UserError
 from distreid.methods.registry import find
 from distreid.progress import Progress
-from distreid.training import RunDirectory, Team
+from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
 
 
 def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, Any]:
@@ -143,10 +143,10 @@ def _worker(setup: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     torch.set_num_threads(setup["cpus"])
     config = config_from_dict(setup["config"])
-    team = Team(rank, world, get_device())
+    team = ProcessGroup(rank, world, get_device())
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
-        source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+        source, target = open_domain(config.source, labelled=True), open_domain(config.target, labelled=False)
         remote = (setup["actor"], rank, world, attempt)
         run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
         reporter = RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank))

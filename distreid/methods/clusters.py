@@ -11,12 +11,12 @@ import numpy as np
 from distreid.methods.crops import crops, spread, store_of
 from distreid.report import Cluster
 from distreid.training import RunDirectory
-from distreid.training.domains import Network
+from distreid.training.domains import DomainData
 
 SHOWN, IMAGES = 4, 12  # of the best and of the worst clusters; of each
 
 
-def judge(run: RunDirectory, target: Network) -> tuple[dict[str, Any], np.ndarray | None]:
+def judge(run: RunDirectory, target: DomainData) -> tuple[dict[str, Any], np.ndarray | None]:
     """The latest round's clusters, best first, the best and worst with some of their images.
 
     Returns what `distreid.report.Pictures` holds of clusters, and their labels; nothing and None where there are none to read.

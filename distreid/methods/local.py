@@ -9,16 +9,16 @@ import torch
 from distreid.config import Config
 from distreid.errors import UserError
 from distreid.methods.registry import find
-from distreid.training import RunDirectory, Team
+from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
-from distreid.training.desk import LocalEvaluator, LocalLabeler
-from distreid.training.domains import Network, TestSet
+from distreid.training.domains import DomainData, TestSet
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
 from distreid.training.protocols import Reporter
 
 
-def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
+def train(config: Config, source: DomainData, target: DomainData, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     """Train with one process. Returns what result.json holds."""
-    team = Team(device=training_device(config.runtime.gpu))
+    team = ProcessGroup(device=training_device(config.runtime.gpu))
     labeler = LocalLabeler(config.labels, team.device, camids=target.camids)
     evaluator = LocalEvaluator(test_sets(source, target), team.device)
     reporter.note(f"in this process, on {team.device}")
@@ -32,6 +32,6 @@ def training_device(gpu: str) -> torch.device:
     return torch.device("cuda", 0) if gpu != "no" and torch.cuda.is_available() else torch.device("cpu")
 
 
-def test_sets(source: Network, target: Network) -> dict[str, TestSet]:
+def test_sets(source: DomainData, target: DomainData) -> dict[str, TestSet]:
     """The test sets that an evaluator must know, by the names that the methods use."""
     return {name: network.test for name, network in (("source", source), ("target", target)) if network.test is not None}

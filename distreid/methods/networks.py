@@ -16,7 +16,7 @@ def build_model(config: Config, identities: int, *, weights: bool = True) -> ReI
     return find(config.method).build_model(config, identities, weights=weights)
 
 
-def load_network(path: Path) -> tuple[ReIDNetwork, Config, Path]:
+def load_model(path: Path) -> tuple[ReIDNetwork, Config, Path]:
     """The network of a checkpoint, or of a run's last finished round, in evaluation mode; its configuration; the file read."""
     file = last_round(path) if path.is_dir() else path
     saved = load_tensors(file)

@@ -21,11 +21,11 @@ from distreid.evaluation import Features, hit_ranks, per_query
 from distreid.methods.clusters import judge
 from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.local import training_device
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 from distreid.models import DAAMNet, ReIDNetwork
 from distreid.report import Attended, Cloud, Grid, Pictures, RankList
 from distreid.training import Precision, RunDirectory, load_tensors
-from distreid.training.domains import Network, TestSet, open_network
+from distreid.training.domains import DomainData, TestSet, open_domain
 from distreid.training.features import extract
 
 Progress = Callable[[int, int], None]
@@ -42,14 +42,14 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     Raises:
         UserError: no round has finished, or the target's data cannot be opened or are not what the run was trained on.
     """
-    model, config, file = load_network(path)
+    model, config, file = load_model(path)
     number, run = int(file.stem.removeprefix("round-")), RunDirectory(path)
-    target = open_network(config.target, labelled=False)
+    target = open_domain(config.target, labelled=False)
     if load_tensors(file)["content"][1] != target.content:
         raise UserError(f"{config.target.data}: not the data that {path} was trained on")
     notes = []
     try:
-        source: Network | None = open_network(config.source, labelled=True)
+        source: DomainData | None = open_domain(config.source, labelled=True)
     except UserError as error:
         source = None
         notes.append(f"Nothing of the source is shown ({error}).")
@@ -75,7 +75,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     view, groups_N, kind = _to_embed(target, labels)
     if len(view) > 5:
         models = [("direct transfer", run.round_checkpoint(0))] if number and run.round_checkpoint(0).exists() else []
-        clouds = [embed(Lens(load_network(before)[0], config), name, view, groups_N) for name, before in models]
+        clouds = [embed(Lens(load_model(before)[0], config), name, view, groups_N) for name, before in models]
         clouds.append(embed(lens, f"round {number}" if number else "direct transfer", view, groups_N))
         pictures = replace(pictures, clouds=clouds, embedding_of=kind)
     return replace(pictures, notes=notes)
@@ -121,7 +121,7 @@ class Lens:
         return shared, None if model.domain_head is None else specific
 
 
-def attend(lens: Lens, role: str, network: Network) -> list[Attended]:
+def attend(lens: Lens, role: str, network: DomainData) -> list[Attended]:
     """A few of a domain's training images, at even steps."""
     attends = isinstance(lens.model, DAAMNet) and lens.model.attention is not None
     if not attends or not isinstance(network.train.store, ImageStore):  # source.extra: images of two files
@@ -198,7 +198,7 @@ def sample(test: TestSet, limit: int) -> tuple[np.ndarray, np.ndarray]:
     return queries, np.sort(np.concatenate([gallery[wanted], others]))
 
 
-def _to_embed(target: Network, labels_N: np.ndarray | None) -> tuple[View, np.ndarray, str]:
+def _to_embed(target: DomainData, labels_N: np.ndarray | None) -> tuple[View, np.ndarray, str]:
     """Test images of some identities seen by several cameras; without a test set, training images of some clusters."""
     if target.test is not None:
         images, groups, kind = target.test.images, target.test.pids, "identity"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from distreid.data.loader import Batch
     from distreid.models import ReIDNetwork
     from distreid.training.context import Context
-    from distreid.training.domains import Network
+    from distreid.training.domains import DomainData
     from distreid.training.engine import Precision
 
 
@@ -70,7 +70,7 @@ class MethodSpec:
     describe: Callable[[ReIDNetwork, Config], tuple[str, dict[str, Any]]]
     group: type | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
-    check_data: Callable[[Config, Network, Network], None] = _nothing
+    check_data: Callable[[Config, DomainData, DomainData], None] = _nothing
     shares_pretraining: bool = False
     translates: Callable[[Config], bool] = _never
     translate: Callable[..., Any] | None = None

@@ -12,7 +12,7 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
 
     A batch of B images, B a multiple of ``group``, is normalised group by group. Running statistics move towards the mean of
     the groups' statistics. Two workers with one group each therefore compute what one worker with two groups computes, once
-    their running buffers are averaged (:meth:`distreid.training.Team.average_buffers`), for the update is linear in them.
+    their running buffers are averaged (:meth:`distreid.training.ProcessGroup.average_buffers`), for the update is linear in them.
     The state dict is BatchNorm2d's own.
     """
 

@@ -19,7 +19,7 @@ from distreid.labels.engine import K1, K2, P
 from distreid.labels.grid import label_grid
 from distreid.launch import packed, train
 from distreid.methods.local import training_device
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 from distreid.report.sweep import HeatMap, write_sweep_page
 from distreid.sweeps.rows import Row, text_table, write_rows
 from distreid.terminal import bar
@@ -107,7 +107,7 @@ def _identities(source: Path) -> NDArray[np.int64] | None:
 
 def _of_checkpoint(checkpoint: Path, out: Path, device: str) -> Given:
     """Features of the training images of a checkpoint's target."""
-    model, config, file = load_network(checkpoint)
+    model, config, file = load_model(checkpoint)
     target = packed(config.target)
     store = ImageStore.open(target.data)
     identities = (target.identities[0], target.identities[1]) if target.identities is not None else None

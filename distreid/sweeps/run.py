@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distreid.config import Config, to_dict
-from distreid.demo import draw_pair, drawn_settings
+from distreid.demo import draw_pair, synthetic_settings
 from distreid.errors import UserError
 from distreid.files import atomic_write
 from distreid.launch import train, with_absolute_paths
@@ -27,7 +27,7 @@ def sweep(file: Path, overrides: Sequence[str] = (), *, resume: bool = False) ->
     Raises:
         UserError: the file is wrong, its output is taken, or every trial failed.
     """
-    plan = read_plan(file, lambda seed: drawn_settings(drawn_folder(seed), seed), overrides)
+    plan = read_plan(file, lambda seed: synthetic_settings(drawn_folder(seed), seed), overrides)
     begun = (plan.output / "trials").exists()
     if begun and not resume:
         raise UserError(f"{plan.output} already holds a sweep: continue it with --resume, or choose another output")

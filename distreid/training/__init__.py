@@ -3,15 +3,15 @@
 from distreid.training.engine import Engine, Precision, learning_rate_factor
 from distreid.training.files import load_tensors, save_tensors, write_json
 from distreid.training.meters import LossMeter, timed
+from distreid.training.process_group import ProcessGroup
 from distreid.training.rundir import RunDirectory
-from distreid.training.team import Team
 
 __all__ = [
     "Engine",
     "LossMeter",
     "Precision",
+    "ProcessGroup",
     "RunDirectory",
-    "Team",
     "learning_rate_factor",
     "load_tensors",
     "save_tensors",

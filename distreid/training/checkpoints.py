@@ -41,9 +41,9 @@ class Checkpoints:
         context, run = self._context, self._context.run_directory
         saved = run.load()
         context.processes.barrier()  # nobody writes before everybody has read
-        if context.processes.leads:
+        if context.processes.is_main:
             run.truncate_metrics(saved["metrics_size"] if saved is not None else 0)
-        if not context.processes.agrees(repr((context.source.content, context.target.content, saved and saved["state"]))):
+        if not context.processes.all_equal(repr((context.source.content, context.target.content, saved and saved["state"]))):
             raise UserError(
                 f"{run.path}: the workers see different files; the output and the packed data must lie on storage that every node "
                 "shares"
@@ -53,7 +53,7 @@ class Checkpoints:
         if saved["content"] != [context.source.content, context.target.content]:
             raise UserError(f"{run.path}: the data have changed since this run began; choose another output")
         vars(self._state).update(saved["state"])
-        if context.processes.leads and self._state.round <= rounds:
+        if context.processes.is_main and self._state.round <= rounds:
             run.result.unlink(missing_ok=True)  # of a finished run that goes on: it would look finished
         load_weights(self._model, saved["model"], run.last)
         self._optimizer = saved["optimizer"]
@@ -65,13 +65,13 @@ class Checkpoints:
 
     def save(self, optimizer: dict[str, Any] | None = None) -> None:
         """Replace the checkpoint to resume from; ``optimizer`` None between the stages, where there is none to keep."""
-        if self._context.processes.leads:
+        if self._context.processes.is_main:
             self._context.run_directory.save({**self._portable(), "state": vars(self._state), "optimizer": optimizer})
 
     def save_round(self) -> None:
         """Keep this round's line and weights."""
         state, run = self._state, self._context.run_directory
-        if self._context.processes.leads:
+        if self._context.processes.is_main:
             run.append({"event": "round", "round": state.round, **(state.figures or state.result)})
             save_tensors(run.round_checkpoint(state.round), self._portable())
 
@@ -99,6 +99,6 @@ class Checkpoints:
             **self._state.result,
             "final": accuracy or None,
         }
-        if context.processes.leads:
+        if context.processes.is_main:
             context.run_directory.write_result(result)
         return result

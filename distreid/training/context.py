@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from distreid.config import Config
-from distreid.training.domains import Network
+from distreid.training.domains import DomainData
 from distreid.training.engine import Precision
+from distreid.training.process_group import ProcessGroup
 from distreid.training.protocols import Evaluator, Labeler, Reporter
 from distreid.training.rundir import RunDirectory
-from distreid.training.team import Team
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Context:
     """
 
     config: Config
-    processes: Team
-    source: Network
-    target: Network
+    processes: ProcessGroup
+    source: DomainData
+    target: DomainData
     labeler: Labeler
     evaluator: Evaluator
     run_directory: RunDirectory
@@ -38,5 +38,5 @@ class Context:
 
     def note(self, text: str) -> None:
         """A line for the user; once, whatever the number of processes."""
-        if self.processes.leads:
+        if self.processes.is_main:
             self.reporter.note(text)

@@ -44,7 +44,7 @@ class TestSet:
 
 
 @dataclass(frozen=True)
-class Network:
+class DomainData:
     """Training images, their labels 0 .. identities-1 (source only) and cameras (-1: unknown), both int64 [n], and the test set, if
     there is one."""
 
@@ -62,7 +62,7 @@ class Network:
         return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or 'none'}"
 
 
-def open_network(config: DomainConfig, *, labelled: bool, training: bool = True) -> Network:
+def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True) -> DomainData:
     """Open a packed data set and select cameras and identities.
 
     Args:
@@ -89,7 +89,7 @@ def open_network(config: DomainConfig, *, labelled: bool, training: bool = True)
     train, camids, content = View(store, domain.train.rows), domain.train.camids, store.content_hash
     if labelled and labels is not None and config.extra:
         train, labels, camids, content = _with_extra(config, train, domain.train, labels, content)
-    return Network(store.name, train, labels, camids, count, _test_set(store, domain), f"{content} {selection}")
+    return DomainData(store.name, train, labels, camids, count, _test_set(store, domain), f"{content} {selection}")
 
 
 def _test_set(store: ImageStore, domain: Domain) -> TestSet | None:

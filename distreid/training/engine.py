@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from distreid.errors import UserError
+from distreid.training.process_group import ProcessGroup
 from distreid.training.strategy import DDPStrategy, Groups, Strategy
-from distreid.training.team import Team
 from distreid.training.zero import ZeroStrategy
 
 
@@ -78,7 +78,7 @@ class Engine:
         model: nn.Module,
         parameters: Groups,
         factor: Callable[[float], float],
-        team: Team,
+        team: ProcessGroup,
         precision: Precision,
         *,
         optimizer: str = "sgd",

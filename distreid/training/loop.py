@@ -22,7 +22,7 @@ from distreid.training.context import Context
 from distreid.training.domains import TestSet
 from distreid.training.features import extract
 from distreid.training.meters import EpochMeter
-from distreid.training.protocols import Answer
+from distreid.training.protocols import ScoreFuture
 from distreid.training.seeds import epoch_seed, seed_torch
 from distreid.training.stage import LossTerms, Stage
 
@@ -152,7 +152,7 @@ class Trainer(Generic[Model, StateT]):
         if "seconds" in self.state.figures:
             seconds = self.state.figures["seconds"]
             seconds["train"] = seconds.get("train", 0.0) + pace["seconds"]
-        if self.context.processes.leads:
+        if self.context.processes.is_main:
             line = {"event": "epoch", "round": self.state.round, "epoch": epoch + 1, "loss": meter.losses, "lr": rate}
             self.context.run_directory.append({**line, **pace})
 
@@ -186,7 +186,7 @@ class Trainer(Generic[Model, StateT]):
             progress=lambda done: reporter.advance(done, {}),
         )
 
-    def score(self, name: str, test: TestSet) -> Answer:
+    def score(self, name: str, test: TestSet) -> ScoreFuture:
         """Hand a test set's features in; they are ranked while this process goes on."""
         shard_nD = self.extract(test.images, f"features of the {name}'s test set", flip=self.config.evaluate.flip)
         return self.context.evaluator.score(f"{name}-{self.state.round}", name, shard_nD)

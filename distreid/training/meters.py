@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from distreid.data.sampling import BatchPlan
-from distreid.training.team import Team
+from distreid.training.process_group import ProcessGroup
 
 
 class LossMeter:
     """Running means of the loss terms, kept on the device."""
 
-    def __init__(self, team: Team) -> None:
+    def __init__(self, team: ProcessGroup) -> None:
         self.team, self.count = team, 0
         self.sums: dict[str, Tensor] = {}
         self.mean_seen: dict[str, float] = {}
@@ -41,7 +41,7 @@ class EpochMeter:
         first: the step that the epoch begins, or is continued, at.
     """
 
-    def __init__(self, processes: Team, plan: BatchPlan, rows: slice, *, first: int) -> None:
+    def __init__(self, processes: ProcessGroup, plan: BatchPlan, rows: slice, *, first: int) -> None:
         self._losses, self._first, self._started = LossMeter(processes), first, time.perf_counter()
         self._world, self._images, self._mine = processes.world, plan.index_SB[first:].size, rows.stop - rows.start
         # 1, unless nodes were lost and what is left cannot share the batch equally.

@@ -28,7 +28,7 @@ class RoundLabels:
     figures: dict[str, Any]
 
 
-Answer = Callable[[], dict[str, float]]
+ScoreFuture = Callable[[], dict[str, float]]
 """The future of mAP and CMC: a call waits for them."""
 
 
@@ -47,7 +47,7 @@ class Labeler(Protocol):
 class Evaluator(Protocol):
     """Where a test set's features go to be ranked; handed in like a :class:`Labeler`'s."""
 
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
         """Begin to rank the test set named ``test``: its query rows, then its gallery rows."""
         ...
 

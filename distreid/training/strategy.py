@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distreid.training.team import Team
+from distreid.training.process_group import ProcessGroup
 
 Groups = list[dict[str, Any]]
 MakeOptimizer = Callable[[Groups], torch.optim.Optimizer]
@@ -71,7 +71,7 @@ class DDPStrategy:
         groups: Groups,
         make: MakeOptimizer,
         wrap: Callable[[nn.Module], nn.Module],
-        team: Team,
+        team: ProcessGroup,
         *,
         scaled: bool,
     ) -> None:

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from distreid.errors import UserError
+from distreid.training.process_group import ProcessGroup
 from distreid.training.strategy import Groups, MakeOptimizer
-from distreid.training.team import Team
 
 
 class ZeroStrategy:
@@ -34,7 +34,7 @@ class ZeroStrategy:
         groups: Groups,
         make: MakeOptimizer,
         wrap: Callable[[nn.Module], nn.Module],
-        team: Team,
+        team: ProcessGroup,
         *,
         stage: int,
         accumulate: int,

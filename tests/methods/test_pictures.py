@@ -21,7 +21,7 @@ from distreid.methods.crops import spread
 from distreid.methods.pictures import sample, take_pictures
 from distreid.report import Pictures, write_report
 from distreid.training import RunDirectory
-from distreid.training.domains import TestSet, open_network
+from distreid.training.domains import TestSet, open_domain
 from tests.conftest import small_settings
 from tests.methods.daam.test_algorithm import run as train
 from tests.report.browser import CHROMIUM, MEASURE, Browser
@@ -45,14 +45,14 @@ def pictures(config: Config) -> Pictures:
 
 def test_rank_lists_are_those_of_the_evaluation(config: Config, pictures: Pictures) -> None:
     """Every query ranked by sorting Python lists."""
-    from distreid.methods.networks import load_network
+    from distreid.methods.networks import load_model
     from distreid.methods.pictures import Lens
 
-    test = open_network(config.target, labelled=False).test
+    test = open_domain(config.target, labelled=False).test
     assert test is not None
     store = test.images.store
     assert isinstance(store, ImageStore)
-    features = Lens(load_network(Path(config.output))[0], config).features(test.images).astype(np.float64)
+    features = Lens(load_model(Path(config.output))[0], config).features(test.images).astype(np.float64)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     rankings, precisions = {}, {}
     for q in range(test.queries):

@@ -13,12 +13,12 @@ import torch
 from distreid import config as configuration
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.errors import Stopped, UserError
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 from distreid.methods.registry import SPECS, find, register
-from distreid.training import RunDirectory, Team, load_tensors
+from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.context import Context
-from distreid.training.desk import LocalEvaluator, LocalLabeler
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
 from tests.conftest import small_settings
 from tests.methods import toy
 from tests.methods.daam.test_algorithm import Silent, metrics, run
@@ -51,7 +51,7 @@ def test_a_registered_method_trains_through_the_same_loop(make: Make) -> None:
     assert result["method"] == "toy" and 0 <= result["final"]["mAP"] <= 1
     lines = [line for line in metrics(config) if line["event"] == "epoch"]
     assert [set(line["loss"]) for line in lines] == [{"identity"}] * 2 and lines[0]["lr"] == 0.1
-    model, again, _ = load_network(Path(config.output))
+    model, again, _ = load_model(Path(config.output))
     assert isinstance(model, toy.ToyNetwork) and again.group(toy.ToyConfig).lr == 0.1 and to_dict(again)["toy"]["lr"] == 0.1
 
 
@@ -74,11 +74,11 @@ def _train(rank: int, world: int, options: dict[str, Any]) -> None:
     registered()
     config = config_from_dict(options)
     source, target = (
-        dataclasses.replace(open_network(domain, labelled=labelled), test=None)
+        dataclasses.replace(open_domain(domain, labelled=labelled), test=None)
         for domain, labelled in ((config.source, True), (config.target, False))
     )
     parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
-    toy.Toy(Context(config, Team(rank, world), source, target, *parts, RunDirectory(config.output), Silent())).run()
+    toy.Toy(Context(config, ProcessGroup(rank, world), source, target, *parts, RunDirectory(config.output), Silent())).run()
 
 
 def test_dropout_and_drop_path_do_not_depend_on_the_workers(make: Make) -> None:

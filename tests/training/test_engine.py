@@ -9,7 +9,7 @@ from torch import nn
 from distreid.data.sampling import shard
 from distreid.errors import UserError
 from distreid.models import group_batchnorm
-from distreid.training import Engine, Precision, Team, learning_rate_factor
+from distreid.training import Engine, Precision, ProcessGroup, learning_rate_factor
 from tests.processes import on_ranks
 
 STEP = {"schedule": "step", "step_epochs": 60, "step_gamma": 0.1, "warmup_epochs": 0.0}
@@ -46,7 +46,7 @@ def _train(
     group_batchnorm(model, 2)
     if saved is not None:
         model.load_state_dict(saved["model"])
-    team = Team(rank, world)
+    team = ProcessGroup(rank, world)
     groups = [{"params": list(model[:2].parameters()), "lr": 0.1}, {"params": list(model[4].parameters()), "lr": 0.02}]
     engine = Engine(
         model, groups, lambda epoch: 1.0, team, Precision(precision, team.device), weight_decay=1e-3, optimizer=optimizer,
@@ -170,7 +170,7 @@ def test_bf16_channels_last_runs_and_stays_close() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 1))
     x = torch.randn(4, 3, 8, 8)
     exact = model(x)
-    team = Team()
+    team = ProcessGroup()
     precision = Precision("bf16", team.device, channels_last=True)
     engine = Engine(precision.place(model), [{"params": list(model.parameters()), "lr": 0.1}], lambda _: 1.0, team, precision)
     out = engine.forward(x)

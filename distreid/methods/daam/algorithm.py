@@ -13,7 +13,7 @@ from distreid.training.context import Context
 from distreid.training.files import load_tensors
 from distreid.training.loop import Trainer, accuracy_text
 from distreid.training.meters import timed
-from distreid.training.protocols import Answer, RoundLabels
+from distreid.training.protocols import RoundLabels, ScoreFuture
 from distreid.training.rundir import RunDirectory
 from distreid.training.stage import SingleEngineStage
 
@@ -63,7 +63,7 @@ class DAAM:
 
     def measure_direct_transfer(self) -> None:
         """Accuracy of the source model on its own test set and on the target's; ends round 0."""
-        result, answers = self.state.result, dict[str, Answer]()
+        result, answers = self.state.result, dict[str, ScoreFuture]()
         if self.context.source.test is not None:
             answers["in_domain"] = self.trainer.score("source", self.context.source.test)
         if self.context.target.test is not None:

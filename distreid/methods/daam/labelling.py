@@ -99,7 +99,7 @@ class Labelling:
             f"{len(pseudo.labels):,} images outside them, eps {pseudo.eps:.3f}"
         )
         self._trainer.model.new_target_head(clusters, seed=self._context.config.seed * 1000 + state.round)
-        if self._context.processes.leads:
+        if self._context.processes.is_main:
             run.save_labels(state.round, labels.features_ND, labels=pseudo.labels, centers=pseudo.centers, eps=np.array(pseudo.eps))
             run.append({"event": "labels", **state.figures, **labels.figures, **self.stability(pseudo)})
         self._trainer.checkpoints.save()

@@ -11,7 +11,7 @@ from distreid.methods.registry import MethodSpec, lazy
 
 if TYPE_CHECKING:
     from distreid.models import ReIDNetwork
-    from distreid.training.domains import Network
+    from distreid.training.domains import DomainData
 
 HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # take no part in f_sh
 
@@ -24,7 +24,7 @@ def describe(model: ReIDNetwork, config: Config) -> tuple[str, dict[str, Any]]:
     return "f_sh of Huang et al. (AAAI 2020)", to_dict(config)["model"]
 
 
-def check_data(config: Config, source: Network, target: Network) -> None:
+def check_data(config: Config, source: DomainData, target: DomainData) -> None:
     if config.adapt.rounds and len(target.train) <= config.labels.k1:
         raise UserError(f"{config.target.data}: {len(target.train)} target images are too few for labels.k1={config.labels.k1}")
 

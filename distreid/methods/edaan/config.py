@@ -46,12 +46,12 @@ class EDAANConfig:
     attention_weight: float = 10.0  # paper
     # Decided, all 0 as in the paper: what keeps the mask away from the trivial ones (everything kept, so a perfect cycle; the same
     # grey everywhere, so perfect consistency), which short schedules find before the generators can draw.
-    keep_weight: float = 0.0  # of (mean A - keep_area)^2 of each image
-    keep_area: float = 0.3  # a person's share of a crop
+    area_prior_weight: float = 0.0  # of (mean A - area_prior)^2 of each image
+    area_prior: float = 0.3  # a person's share of a crop
     binary_weight: float = 0.0  # of mean A(1 - A)
     # The re-ID head also learns from what is kept of a source image, A * x alone (decided: not the paper's). Where few pixels may
     # be kept, it makes them those that tell people apart. Ignored where re-ID is not trained with the attention.
-    kept_view: bool = False
+    foreground_view: bool = False
     # Past translations of each domain that are kept, so that half of those a discriminator judges are old ones; 0: none (the paper
     # is silent; CycleGAN keeps 50). A multiple of batch_size.
     replay: int = 0
@@ -82,7 +82,7 @@ class EDAANConfig:
     @property
     def views(self) -> int:
         """How often the re-ID head sees a source image: as it is, translated, and what is kept of it."""
-        kept = self.kept_view and self.attention and self.variant == "edaan"
+        kept = self.foreground_view and self.attention and self.variant == "edaan"
         return (2 if self.variant in ("edaan", "daan") else 1) + kept
 
 
@@ -145,7 +145,7 @@ def _check_numbers(how: EDAANConfig) -> None:
         "gan_weight",
         "cycle_weight",
         "attention_weight",
-        "keep_weight",
+        "area_prior_weight",
         "binary_weight",
         "metric_weight",
         "identity_weight",
@@ -153,9 +153,9 @@ def _check_numbers(how: EDAANConfig) -> None:
     ):
         if not 0 <= getattr(how, name) < math.inf:
             raise UserError(f"edaan.{name}={getattr(how, name)} must be a number from 0")
-    if not 0 <= how.beta1 < 1 or not 0 <= how.mask_threshold <= 1 or not 0 <= how.keep_area <= 1:
+    if not 0 <= how.beta1 < 1 or not 0 <= how.mask_threshold <= 1 or not 0 <= how.area_prior <= 1:
         raise UserError(
-            f"edaan.beta1={how.beta1}, edaan.mask_threshold={how.mask_threshold} and edaan.keep_area={how.keep_area} must lie "
+            f"edaan.beta1={how.beta1}, edaan.mask_threshold={how.mask_threshold} and edaan.area_prior={how.area_prior} must lie "
             "between 0 and 1"
         )
 

@@ -78,14 +78,14 @@ class GeneratorSide(nn.Module):
             terms["attention"] = how.attention_weight * (_consistency(there_S, back_S) + _consistency(there_T, back_T))
             masks = [there.mask_B1HW for there in (there_S, there_T) if there.mask_B1HW is not None]
             for name, weight, prior in (
-                ("area", how.keep_weight, partial(area_loss, area=how.keep_area)),
+                ("area", how.area_prior_weight, partial(area_loss, area=how.area_prior)),
                 ("binarity", how.binary_weight, binarity_loss),
             ):
                 if weight:
                     terms[name] = weight * torch.stack([prior(mask) for mask in masks]).sum()
         if self.head is not None:
             views = [there_S.features_Bchw, self.source.encoder(there_S.image_BCHW)]
-            if how.kept_view and there_S.mask_B1HW is not None:
+            if how.foreground_view and there_S.mask_B1HW is not None:
                 views.append(self.source.encoder(there_S.mask_B1HW * x_S))
             terms |= reid_terms(self.head, views, labelled, how)
         seen = (self._seen(x_S, there_S), fake_S, self._seen(x_T, there_T), fake_T)

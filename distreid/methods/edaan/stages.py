@@ -15,8 +15,8 @@ from distreid.data.loader import Batch
 from distreid.data.sampling import SOURCE, BatchPlan, PKStream, PlainStream, plan_one, plan_unpaired, shard
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.grids import save_pictures
+from distreid.methods.edaan.image_pool import ImagePool
 from distreid.methods.edaan.objectives import DiscriminatorSide, GeneratorSide, Labelled, ReIDSide
-from distreid.methods.edaan.replay import Replay
 from distreid.methods.edaan.schedule import Phase, linear_decay_factor
 from distreid.models import EDAAN, parameters_of
 from distreid.training.context import Context
@@ -49,7 +49,7 @@ class TranslationStage(Stage):
             restore(self.discriminators, saved["discriminators"])
         # A phase of masked images replays no whole ones.
         kept = saved["replay"] if saved is not None and saved["masked"] == phase.masked else None
-        self._replay = Replay(how.replay, how.batch_size, processes, kept)
+        self._replay = ImagePool(how.replay, how.batch_size, processes, kept)
         self._source = PKStream(labels_of(context), how.instances, [*self._seed, 0])
         self._target = PlainStream(len(context.target.train), [*self._seed, 1])
 
@@ -88,7 +88,7 @@ class TranslationStage(Stage):
     def after_epoch(self, epochs: int) -> None:
         """A grid of pictures, every so many epochs."""
         every, context = self._how.pictures_every, self._context
-        if context.processes.leads and every and epochs % every == 0:
+        if context.processes.is_main and every and epochs % every == 0:
             size = context.config.input
             file = context.run_directory.path / "pictures" / f"epoch-{epochs:03d}.png"
             save_pictures(file, self._model, context.source.train, context.target.train, size.height, size.width)

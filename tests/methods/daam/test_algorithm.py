@@ -14,9 +14,9 @@ import torch
 from distreid.config import Config, to_yaml
 from distreid.errors import Stopped, UserError
 from distreid.methods.local import train
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 from distreid.training import RunDirectory, load_tensors
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
 
 Make = Callable[..., Config]
 
@@ -55,7 +55,7 @@ class Silent:
 
 
 def run(config: Config, reporter: Silent | None = None, *, resume: bool = False) -> dict[str, Any]:
-    networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+    networks = open_domain(config.source, labelled=True), open_domain(config.target, labelled=False)
     directory = RunDirectory(config.output)
     directory.create(to_yaml(config), resume=resume)
     return train(config, *networks, directory, reporter or Silent())
@@ -249,7 +249,7 @@ def test_what_stops_a_run_is_one_line_and_the_directory_stays_usable(
     assert "\n" not in str(caught.value)
     directory = RunDirectory(config.output)
     if directory.last.exists():
-        model, _, _ = load_network(directory.last)
+        model, _, _ = load_model(directory.last)
         assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     else:
         assert "pretrain" in expected

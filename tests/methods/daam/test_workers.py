@@ -19,10 +19,10 @@ from distreid.data.sampling import TARGET
 from distreid.methods.daam import algorithm
 from distreid.methods.daam.algorithm import DAAM
 from distreid.methods.daam.stages import Adaptation
-from distreid.training import RunDirectory, Team
+from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
-from distreid.training.domains import open_network
-from distreid.training.protocols import Answer, RoundLabels
+from distreid.training.domains import open_domain
+from distreid.training.protocols import RoundLabels, ScoreFuture
 from distreid.training.stage import LossTerms
 from tests.conftest import small_settings
 from tests.methods.daam.test_algorithm import Silent, metrics
@@ -41,14 +41,14 @@ class Shared:
         dist.all_gather_object(shards, shard_nD)
         return self.whole.label(key, np.concatenate(shards), eps)
 
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
         raise NotImplementedError("these runs have no test sets")
 
 
 def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     """One process's part of a run; the target images that it saw, batch by batch of the round."""
     config = config_from_dict(options)
-    networks = (open_network(config.source, labelled=True), open_network(config.target, labelled=False))
+    networks = (open_domain(config.source, labelled=True), open_domain(config.target, labelled=False))
     source, target = (replace(network, test=None) for network in networks)
     shared = Shared(LocalLabeler(config.labels, torch.device("cpu")), world)
     seen: list[list[int]] = []
@@ -59,7 +59,7 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
             return super().loss(batch, epoch)
 
     algorithm.Adaptation = Watched  # type: ignore[misc]  # of this process alone
-    DAAM(Context(config, Team(rank, world), source, target, shared, shared, RunDirectory(config.output), Silent())).run()
+    DAAM(Context(config, ProcessGroup(rank, world), source, target, shared, shared, RunDirectory(config.output), Silent())).run()
     return seen
 
 

@@ -29,13 +29,13 @@ from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.objectives import GeneratorSide, Labelled, interleave
 from distreid.methods.edaan.schedule import Phase, linear_decay_factor, phases
 from distreid.methods.edaan.stages import draw_labelled, frozen, make_engines
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 from distreid.models import EDAAN, Sizes
 from distreid.terminal import result_table
-from distreid.training import RunDirectory, Team, load_tensors
+from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.context import Context
-from distreid.training.desk import LocalEvaluator, LocalLabeler
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
 from tests.methods.daam.test_algorithm import Silent, accuracies, metrics, run
 
 TINY = {
@@ -73,9 +73,9 @@ def undisturbed(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPat
 
 
 def method(config: Config) -> EDAANMethod:
-    networks = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+    networks = open_domain(config.source, labelled=True), open_domain(config.target, labelled=False)
     parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
-    return EDAANMethod(Context(config, Team(), *networks, *parts, RunDirectory(config.output), Silent()))
+    return EDAANMethod(Context(config, ProcessGroup(), *networks, *parts, RunDirectory(config.output), Silent()))
 
 
 def test_the_schedule_is_the_papers() -> None:
@@ -121,7 +121,7 @@ def uneven(model: EDAAN) -> None:
 def test_the_generators_loss_is_equation_9_term_by_term(kept: bool) -> None:
     torch.manual_seed(0)
     how = EDAANConfig(
-        group=6, instances=2, gan_weight=0.5, cycle_weight=3.0, attention_weight=7.0, metric_weight=2.0, kept_view=kept
+        group=6, instances=2, gan_weight=0.5, cycle_weight=3.0, attention_weight=7.0, metric_weight=2.0, foreground_view=kept
     )
     assert how.views == (3 if kept else 2)
     model = EDAAN(4, Sizes(**{**TINY, "dropout": 0.5}))  # type: ignore[arg-type]
@@ -217,7 +217,7 @@ def test_what_a_run_leaves_behind(undisturbed: tuple[Config, Any, int]) -> None:
     assert [set(line["loss"]) for line in lines] == [{"gan", "cycle", "attention", "identity", "metric", "discriminator"}] * 3
     assert lines[0]["lr"] == 2e-4 and lines[2]["lr"] < 2e-4
     assert [file.name for file in sorted((Path(config.output) / "pictures").iterdir())] == ["epoch-002.png"]
-    model, _, _ = load_network(Path(config.output))
+    model, _, _ = load_model(Path(config.output))
     assert isinstance(model, EDAAN)
     page = report([Path(config.output)]).read_text()
     assert "EDAAN" in page and "discriminator" in page and "eps over rounds" not in page
@@ -266,7 +266,7 @@ def test_the_second_stage_leaves_the_translator_alone(make: Make) -> None:
 
 
 def test_the_masks_area_and_binarity_are_held_where_asked(make: Make) -> None:
-    how = dataclasses.replace(make().group(EDAANConfig), keep_weight=2.0, keep_area=0.25, binary_weight=3.0)
+    how = dataclasses.replace(make().group(EDAANConfig), area_prior_weight=2.0, area_prior=0.25, binary_weight=3.0)
     trainer = method(make("edaan.network.attention_start=0.9"))
     assert trainer.model.source is not None and trainer.model.source.attention is not None
     started = trainer.model.source.attention(torch.rand(2, 3, 16, 8))

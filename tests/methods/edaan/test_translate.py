@@ -16,9 +16,9 @@ from distreid.errors import UserError
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.translate import png
 from distreid.methods.foreground import measure
-from distreid.methods.networks import load_network
+from distreid.methods.networks import load_model
 from distreid.models import EDAAN
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
 from distreid.translation import translate
 from tests.methods.daam.test_algorithm import run
 from tests.methods.edaan.test_algorithm import settings
@@ -42,7 +42,7 @@ def test_a_translated_set_has_the_same_people_and_the_networks_pixels(trained: C
         assert np.array_equal(store.pids, before.pids[rows]) and np.array_equal(store.camids, before.camids[rows])
         assert np.array_equal(store.paths, before.paths[rows]) and np.array_equal(store.splits, before.splits[rows])
         assert store.sizes_N2.tolist() == [[8, 16]] * len(rows)
-    model, _, _ = load_network(Path(trained.output))
+    model, _, _ = load_model(Path(trained.output))
     assert isinstance(model, EDAAN) and model.source is not None
     row = 5
     x = before.read([rows[row]], 16, 8).float() / 127.5 - 1
@@ -64,11 +64,11 @@ def test_what_changed_is_measured_against_the_true_masks(trained: Config, packed
         file = (tmp_path / "truth" / path).with_suffix(".png")
         file.parent.mkdir(parents=True, exist_ok=True)
         attention.decode(row).point(lambda level: 255 if level >= 128 else 0).save(file)
-    images, _, figures = translate(Path(trained.output), None, "market1501", tmp_path / "two", truth=tmp_path / "truth")
+    images, _, figures = translate(Path(trained.output), None, "market1501", tmp_path / "two", ground_truth=tmp_path / "truth")
     assert figures["foreground_iou"] == 1 and set(figures) == {"foreground_iou", "foreground_changed", "background_changed"}
     assert 0 <= figures["foreground_changed"] <= 1
     with pytest.raises(UserError, match="no such mask"):
-        translate(Path(trained.output), None, "market1501", tmp_path / "three", truth=tmp_path)
+        translate(Path(trained.output), None, "market1501", tmp_path / "three", ground_truth=tmp_path)
     same = measure(store, tmp_path / "truth", _unchanged(store, images, tmp_path / "same.arrow"), None)
     assert same == {"foreground_changed": 0, "background_changed": 0}
 
@@ -92,9 +92,9 @@ def test_daam_takes_a_translation_as_more_labelled_source_images(
 ) -> None:
     images, _, _ = translate(Path(trained.output), None, "market1501", tmp_path)
     config = small_config("source.identities=[0, 6]", "pretrain.epochs=1", "adapt.rounds=0")
-    plain = open_network(config.source, labelled=True)
+    plain = open_domain(config.source, labelled=True)
     config.source.extra = str(images)
-    both = open_network(config.source, labelled=True)
+    both = open_domain(config.source, labelled=True)
     assert plain.labels is not None and both.labels is not None
     assert both.identities == plain.identities == 6 and len(both.train) == len(both.labels) == 2 * len(plain.train)
     assert np.array_equal(both.labels[: len(plain.train)], plain.labels)
@@ -109,7 +109,7 @@ def test_an_extra_set_of_other_people_and_an_extra_target_are_refused(packed_pai
     config = small_config("source.identities=[0, 6]")
     config.source.extra = config.source.data
     config.source.cameras = [1]
-    assert open_network(config.source, labelled=True).train.rows.size > 0
+    assert open_domain(config.source, labelled=True).train.rows.size > 0
 
 
 def test_only_edaan_translates(trained: Config, tmp_path: Path, small_config: Callable[..., Config]) -> None:

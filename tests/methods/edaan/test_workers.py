@@ -10,10 +10,10 @@ import torch
 
 from distreid.config import config_from_dict, to_yaml
 from distreid.methods.edaan.algorithm import EDAANMethod
-from distreid.training import RunDirectory, Team, load_tensors
+from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.context import Context
-from distreid.training.desk import LocalEvaluator, LocalLabeler
-from distreid.training.domains import open_network
+from distreid.training.domains import open_domain
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
 from tests.methods.daam.test_algorithm import Silent, metrics
 from tests.methods.edaan.test_algorithm import settings
 from tests.processes import on_ranks
@@ -21,12 +21,12 @@ from tests.processes import on_ranks
 
 def train(rank: int, world: int, options: dict[str, Any]) -> float:
     config = config_from_dict(options)
-    source, target = open_network(config.source, labelled=True), open_network(config.target, labelled=False)
+    source, target = open_domain(config.source, labelled=True), open_domain(config.target, labelled=False)
     # Accuracy is the evaluator's affair; without test sets no process waits for another's features.
     source, target = (type(network)(**{**vars(network), "test": None}) for network in (source, target))
     directory = RunDirectory(config.output)
     parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
-    EDAANMethod(Context(config, Team(rank, world), source, target, *parts, directory, Silent())).run()
+    EDAANMethod(Context(config, ProcessGroup(rank, world), source, target, *parts, directory, Silent())).run()
     return 0.0
 
 
@@ -36,7 +36,7 @@ def test_two_workers_give_what_one_gives(packed_pair: tuple[Path, Path], tmp_pat
     for world in (1, 2):
         options = settings(packed_pair, tmp_path / f"{variant}-{world}")
         # Without the two things that jump where a rounding error tips them: the hardest tuples and the mask's threshold.
-        options["edaan"] |= {"variant": variant, "kept_view": True, "gan": "squares", "mining": "all", "mask_threshold": 0.0}
+        options["edaan"] |= {"variant": variant, "foreground_view": True, "gan": "squares", "mining": "all", "mask_threshold": 0.0}
         if variant == "daan":  # its second stage begins from what rounding has grown to: its metric loss differs by threads alone
             options["edaan"] |= {"metric": "none", "feature": "pooled"}
         options["source"]["identities"] = [0, 4]

@@ -17,9 +17,9 @@ from distreid.cluster.search import SpreadSearch
 from distreid.config import DomainConfig, LabelsConfig
 from distreid.errors import UserError
 from distreid.methods.local import test_sets
-from distreid.training.desk import LocalEvaluator, LocalLabeler
-from distreid.training.domains import TestSet, open_network
-from distreid.training.protocols import Answer, RoundLabels
+from distreid.training.domains import TestSet, open_domain
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
+from distreid.training.protocols import RoundLabels, ScoreFuture
 
 
 @dataclass
@@ -48,7 +48,7 @@ class LabelingActor:
         # Opened here: arguments this large could be lost with a node, and a restart then fails.
         tests, camids = dict[str, TestSet](), None
         if domains is not None:
-            source, target = open_network(domains[0], labelled=True), open_network(domains[1], labelled=False)
+            source, target = open_domain(domains[0], labelled=True), open_domain(domains[1], labelled=False)
             tests, camids = test_sets(source, target), target.camids
         torch.set_num_threads(os.cpu_count() or 1)  # Ray gives an actor one thread; the workers are idle while it works
         # Ray does not hide a node's GPUs from an actor that reserved none.
@@ -142,5 +142,5 @@ class RemoteLabeler(_Remote):
 class RemoteEvaluator(_Remote):
     """Implements :class:`distreid.training.protocols.Evaluator`."""
 
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> Answer:
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
         return self._ask(self._actor.score, key, shard_nD, test)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distreid.data.drawn import DOMAINS, draw_domain
-from distreid.data.drawn.camera import Camera, colour_matrix, expose, record, sample_camera
-from distreid.data.drawn.image import draw_image
-from distreid.data.drawn.people import Cloth, Pattern, sample_person
-from distreid.data.drawn.scene import HEIGHT, SCENES, WIDTH, paint_scene
+from distreid.data.synthetic import DOMAINS, draw_domain
+from distreid.data.synthetic.camera import Camera, colour_matrix, expose, record, sample_camera
+from distreid.data.synthetic.image import draw_image
+from distreid.data.synthetic.people import Cloth, Pattern, sample_person
+from distreid.data.synthetic.scene import HEIGHT, SCENES, WIDTH, paint_scene
 
 CLEAR = Camera(
     exposure=1.0,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from distreid.data.drawn.people import RGB
+from distreid.data.synthetic.people import RGB
 
 WIDTH, HEIGHT = 512, 216  # pixels of a panorama; people stand about 120 pixels tall in it
 

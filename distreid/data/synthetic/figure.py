@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distreid.data.drawn.people import RGB, Cloth, Pattern, Person
-from distreid.data.drawn.render import MATERIAL_COLUMNS, SLICE, SOLID, STRAPS_BACKPACK, STRAPS_DIAGONAL, STRAPS_NONE
+from distreid.data.synthetic.people import RGB, Cloth, Pattern, Person
+from distreid.data.synthetic.render import MATERIAL_COLUMNS, SLICE, SOLID, STRAPS_BACKPACK, STRAPS_DIAGONAL, STRAPS_NONE
 
 # Rows of the material table.
 SKIN, HAIR, UPPER, LOWER, SHOES, HAT, BAG, SCARF, EYES, GLOVES = range(10)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from distreid.data.sampling import shard
-from distreid.training import Team
+from distreid.training import ProcessGroup
 
 
-class Replay:
+class ImagePool:
     """The histories of this process's places, for each of a number of domains.
 
     Args:
@@ -27,7 +27,7 @@ class Replay:
         saved: what :meth:`state` gave, to continue from.
     """
 
-    def __init__(self, capacity: int, places: int, team: Team, saved: dict[str, Any] | None = None) -> None:
+    def __init__(self, capacity: int, places: int, team: ProcessGroup, saved: dict[str, Any] | None = None) -> None:
         self._depth, self._places, self._team = capacity // places, places, team
         self._mine = shard(places, team.rank, team.world)
         self._kept: list[Tensor] = []  # of each domain, [places here, depth, C, H, W]

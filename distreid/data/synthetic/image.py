@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from distreid.data.drawn.camera import Camera, azimuth, expose, record
-from distreid.data.drawn.figure import build_materials, build_parts, sample_pose
-from distreid.data.drawn.people import COLOURS_EVEN, Person, Wardrobe, dye, sample_person
-from distreid.data.drawn.render import render, view_matrix
-from distreid.data.drawn.scene import HEIGHT as SCENE_HEIGHT
-from distreid.data.drawn.scene import WIDTH as SCENE_WIDTH
-from distreid.data.drawn.scene import Scene
+from distreid.data.synthetic.camera import Camera, azimuth, expose, record
+from distreid.data.synthetic.figure import build_materials, build_parts, sample_pose
+from distreid.data.synthetic.people import COLOURS_EVEN, Person, Wardrobe, dye, sample_person
+from distreid.data.synthetic.render import render, view_matrix
+from distreid.data.synthetic.scene import HEIGHT as SCENE_HEIGHT
+from distreid.data.synthetic.scene import WIDTH as SCENE_WIDTH
+from distreid.data.synthetic.scene import Scene
 
 HEIGHT, WIDTH = 128, 64
 

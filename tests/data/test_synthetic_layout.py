@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distreid.data.drawn import DOMAINS, DrawnSummary, contact_sheet, draw_domain
+from distreid.data.synthetic import DOMAINS, DrawnSummary, contact_sheet, draw_domain
 from distreid.errors import UserError
 
 NAME = re.compile(r"(-1|\d{4})_c(\d)s(\d)_(\d{6})_(\d{2})\.jpg")

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distreid.data.drawn.domains import DAY, DOMAINS
-from distreid.data.drawn.figure import LOWER, UPPER, Pose, build_materials, build_parts, sample_pose
-from distreid.data.drawn.people import COLOURS, Cloth, Pattern, Person, sample_person
-from distreid.data.drawn.render import MATERIAL_COLUMNS, SUPERSAMPLING, render, view_matrix
+from distreid.data.synthetic.domains import DAY, DOMAINS
+from distreid.data.synthetic.figure import LOWER, UPPER, Pose, build_materials, build_parts, sample_pose
+from distreid.data.synthetic.people import COLOURS, Cloth, Pattern, Person, sample_person
+from distreid.data.synthetic.render import MATERIAL_COLUMNS, SUPERSAMPLING, render, view_matrix
 
 SIZE, SCALE, LEFT, BOTTOM = (64, 32), 58.0, 16.0, 62.0
 STAND = Pose(stride=0.0, phase=0.0, arm_bend=(0.2, 0.2))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from distreid.data.drawn.camera import Look
-from distreid.data.drawn.people import COLOURS_EVEN, Wardrobe
-from distreid.data.drawn.scene import Season
+from distreid.data.synthetic.camera import Look
+from distreid.data.synthetic.people import COLOURS_EVEN, Wardrobe
+from distreid.data.synthetic.scene import Season
 from distreid.errors import UserError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from distreid.methods.edaan.replay import Replay
-from distreid.training import Team
+from distreid.methods.edaan.image_pool import ImagePool
+from distreid.training import ProcessGroup
 from tests.processes import on_ranks
 
 PLACES, DEPTH, STEPS = 6, 2, 40
@@ -18,13 +18,13 @@ def fakes(step: int) -> list[torch.Tensor]:
     return [(1000 * domain + numbers).reshape(-1, 1, 1, 1).expand(-1, 3, 2, 1) for domain in range(2)]
 
 
-def judged(team: Team, *, stop: int | None = None) -> list[list[list[float]]]:
+def judged(team: ProcessGroup, *, stop: int | None = None) -> list[list[list[float]]]:
     """What a process's discriminators see, [step][domain][place]; with a stop, continued there from what was saved."""
     mine = slice(PLACES * team.rank // team.world, PLACES * (team.rank + 1) // team.world)
-    replay, seen = Replay(PLACES * DEPTH, PLACES, team), []
+    replay, seen = ImagePool(PLACES * DEPTH, PLACES, team), []
     for step in range(STEPS):
         if step == stop:
-            replay = Replay(PLACES * DEPTH, PLACES, team, replay.state())
+            replay = ImagePool(PLACES * DEPTH, PLACES, team, replay.state())
         shown = replay.exchange([fake[mine] for fake in fakes(step)], [7, step])
         assert all(torch.equal(images, images[:, :1, :1].expand_as(images)) for images in shown)
         seen.append([images[:, 0, 0, 0].tolist() for images in shown])
@@ -32,7 +32,7 @@ def judged(team: Team, *, stop: int | None = None) -> list[list[list[float]]]:
 
 
 def test_half_of_what_is_judged_is_old_and_swaps_with_the_new() -> None:
-    seen = np.array(judged(Team()))
+    seen = np.array(judged(ProcessGroup()))
     history: list[list[list[float]]] = [[[] for _ in range(PLACES)] for _ in range(2)]
     old = 0
     for step in range(STEPS):
@@ -52,18 +52,18 @@ def test_half_of_what_is_judged_is_old_and_swaps_with_the_new() -> None:
 
 def test_a_history_that_was_saved_goes_on() -> None:
     for stop in (1, DEPTH, 20):
-        assert judged(Team(), stop=stop) == judged(Team())
+        assert judged(ProcessGroup(), stop=stop) == judged(ProcessGroup())
 
 
 def shares(rank: int, world: int) -> list[list[list[float]]]:
-    return judged(Team(rank, world), stop=20)
+    return judged(ProcessGroup(rank, world), stop=20)
 
 
 def test_two_processes_see_what_one_sees() -> None:
     halves = on_ranks(2, shares)
-    assert np.concatenate(halves, 2).tolist() == judged(Team())
+    assert np.concatenate(halves, 2).tolist() == judged(ProcessGroup())
 
 
 def test_without_a_history_all_is_new() -> None:
-    replay = Replay(0, PLACES, Team())
+    replay = ImagePool(0, PLACES, ProcessGroup())
     assert all(torch.equal(a, b) for a, b in zip(replay.exchange(fakes(3), [1]), fakes(3), strict=True))

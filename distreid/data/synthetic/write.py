@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from distreid.data.drawn.camera import Camera, sample_camera
-from distreid.data.drawn.domains import DOMAINS, find_domain
-from distreid.data.drawn.image import draw_image
-from distreid.data.drawn.people import Person, sample_person
-from distreid.data.drawn.scene import Scene, paint_scene
+from distreid.data.synthetic.camera import Camera, sample_camera
+from distreid.data.synthetic.domains import DOMAINS, find_domain
+from distreid.data.synthetic.image import draw_image
+from distreid.data.synthetic.people import Person, sample_person
+from distreid.data.synthetic.scene import Scene, paint_scene
 from distreid.errors import UserError
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """This process's rank, the number of processes, and the device it trains on."""
 
     rank: int = 0
@@ -19,7 +19,7 @@ class Team:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the run directory."""
         return self.rank == 0
 
@@ -39,7 +39,7 @@ class Team:
         dist.all_gather(parts, mine.contiguous())
         return torch.cat(parts)
 
-    def agrees(self, text: str) -> bool:
+    def all_equal(self, text: str) -> bool:
         """Whether every process holds the same text; the same answer in all of them."""
         if self.world == 1:
             return True

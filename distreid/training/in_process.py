@@ -14,7 +14,7 @@ from distreid.evaluation.protocols import Ranker
 from distreid.labels import CameraLists, make_pseudo_labels
 from distreid.labels.engine import check_device
 from distreid.training.domains import TestSet
-from distreid.training.protocols import Answer, RoundLabels
+from distreid.training.protocols import RoundLabels, ScoreFuture
 
 if TYPE_CHECKING:
     from distreid.labels.lists import Search  # brings numba
@@ -75,7 +75,7 @@ class LocalEvaluator:
     def __init__(self, tests: dict[str, TestSet], device: torch.device) -> None:
         self._tests, self._device = tests, device.type
 
-    def score(self, key: str, test: str, features_nD: np.ndarray) -> Answer:
+    def score(self, key: str, test: str, features_nD: np.ndarray) -> ScoreFuture:
         metrics = measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
         return lambda: metrics
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from PIL import Image, ImageFilter
 
-from distreid.data.drawn.people import RGB
+from distreid.data.synthetic.people import RGB
 
 Range = tuple[float, float]
 
