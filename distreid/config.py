@@ -223,6 +223,9 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
     if not isinstance(tree, dict):
         raise UserError(f"{where}: expected keys and values at the top level, found {type(tree).__name__}")
     tree = _copy(tree)
+    for name in METHODS:
+        if isinstance(tree.get(name), dict):
+            tree[name] = _today(name, tree[name], where)
     for override in overrides or []:
         _apply_override(tree, override)
     config = _build(Config, tree, "", where)
@@ -328,6 +331,26 @@ def _get(config: Any, dotted: str) -> Any:
     return config
 
 
+_named: set[str] = set()  # old keys that a person was told of
+
+
+def _name_today(group: str, key: str) -> str:
+    """A key's present name; of an old one a person is told once."""
+    new = METHODS[group].renamed.get(key) if group in METHODS else None
+    if new is not None and key not in _named:
+        _named.add(key)
+        logging.getLogger(__name__).warning("%s.%s is now called %s.%s", group, key, group, new)
+    return new or key
+
+
+def _today(group: str, tree: dict[Any, Any], where: str) -> dict[Any, Any]:
+    """A method's keys under their present names."""
+    for old, new in METHODS[group].renamed.items():
+        if old in tree and new in tree:
+            raise UserError(f"{where}: {group}.{old} is {group}.{new} under its old name: give one of the two")
+    return {_name_today(group, key): value for key, value in tree.items()}
+
+
 def _copy(tree: Any) -> Any:
     return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
 
@@ -341,6 +364,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     except yaml.YAMLError:
         raise UserError(f"{key}={text}: the value is not valid YAML") from None
     *parents, leaf = key.split(".")
+    leaf = _name_today(".".join(parents), leaf)
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
@@ -356,26 +380,8 @@ def _build(cls: type, tree: Any, prefix: str, where: str) -> Any:
     return _update(cls(), tree, hints, prefix, where)
 
 
-_named: set[str] = set()  # old keys that a person was told of
-
-
-def _today(tree: dict[Any, Any], prefix: str, where: str) -> dict[Any, Any]:
-    """The keys of a group under the names that they have today; an old name is taken, and named once."""
-    settings = METHODS.get(prefix.rstrip("."))
-    for old, new in settings.renamed.items() if settings is not None else ():
-        if old not in tree:
-            continue
-        if new in tree:
-            raise UserError(f"{where}: {prefix}{old} is {prefix}{new} under its old name: give one of the two")
-        if old not in _named:
-            _named.add(old)
-            logging.getLogger(__name__).warning("%s: %s%s is now called %s%s", where, prefix, old, prefix, new)
-        tree = {new if key == old else key: value for key, value in tree.items()}
-    return tree
-
-
 def _update(instance: Any, tree: dict[Any, Any], hints: dict[str, Any], prefix: str, where: str) -> Any:
-    for key, value in _today(tree, prefix, where).items():
+    for key, value in tree.items():
         if key not in hints:
             raise UserError(f"{where}: unknown key '{prefix}{key}'{_nearest(f'{prefix}{key}', prefix, list(hints))}")
         kind = hints[key]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from distreid.training.shared import LocalLabeler
 
 from distreid.config import config_from_dict, to_dict, to_yaml
 from distreid.data.loader import Batch
@@ -22,6 +21,7 @@ from distreid.methods.daam.stages import Adaptation
 from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
 from distreid.training.domains import open_domain
+from distreid.training.in_process import LocalLabeler
 from distreid.training.protocols import RoundLabels, ScoreFuture
 from distreid.training.stage import LossTerms
 from tests.conftest import small_settings
