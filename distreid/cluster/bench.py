@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from distreid.cluster.labeling import LabelingActor, RemoteLabeler
+from distreid.cluster.labelling import LabellingActor, RemoteLabeler
 from distreid.cluster.train import start_ray
 from distreid.config import LabelsConfig
 from distreid.data.sampling import shard
@@ -45,7 +45,7 @@ def bench_round(n: int, dim: int, workers: int = 2) -> dict[str, Any]:
     peak memory of a worker (which draws its features itself).
     """
     start_ray(workers)
-    actor = LabelingActor.remote(LabelsConfig(), None, 0.0, "bench")
+    actor = LabellingActor.remote(LabelsConfig(), None, 0.0, "bench")
     team = [_Worker.remote(actor, rank, workers, n, dim) for rank in range(workers)]
     ray.get([worker.ready.remote() for worker in team])
     found = ray.get([worker.hand_in.remote() for worker in team])

@@ -20,7 +20,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
-from distreid.cluster.labeling import LabelingActor, RemoteEvaluator, RemoteLabeler
+from distreid.cluster.labelling import LabellingActor, RemoteEvaluator, RemoteLabeler
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
@@ -51,7 +51,7 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
     # Beside the driver, which shares its fate.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     monitor = MonitorActor.options(scheduling_strategy=here).remote()
-    actor = LabelingActor.options(num_gpus=how.label_gpus).remote(
+    actor = LabellingActor.options(num_gpus=how.label_gpus).remote(
         config.labels, (config.source, config.target), how.label_gpus, run.path.name
     )
     trainer = TorchTrainer(

@@ -32,7 +32,7 @@ class _Request:
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
-class LabelingActor:
+class LabellingActor:
     """Labels and ranks for all workers: wraps a :class:`LocalLabeler` and a :class:`LocalEvaluator`.
 
     Shards and answers travel through the object store: an answer is put there once, and each node's workers map the same copy.
