@@ -84,14 +84,13 @@ def _train(rank: int, world: int, options: dict[str, Any]) -> None:
 def test_dropout_and_drop_path_do_not_depend_on_the_workers(make: Make) -> None:
     """Nor on the parts that a slice passes in."""
     found = []
-    for world, parts in ((1, 1), (2, 1), (2, 2)):
+    for world, parts in ((1, 1), (2, 2)):
         config = make(f"{world}-{parts}", f"runtime.accumulate={parts}")
         RunDirectory(config.output).create(to_yaml(config), resume=False)
         on_ranks(world, _train, to_dict(config))
         found.append(weights(config))
-    for other in found[1:]:
-        for name, value in found[0].items():
-            torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_a_methods_mistakes_are_one_line(make: Make) -> None:
