@@ -64,7 +64,7 @@ PANELS = [
         "How long each stage took when it was last finished.",
     ),
     Panel(
-        "The labelling actor", "s", {_q("desk_seconds"): "{{run}}, {{work}}"},
+        "The labelling actor", "s", {_q("actor_seconds"): "{{run}}, {{work}}"},
         "Seconds of the last labelling and of the last scoring.",
     ),
     Panel(

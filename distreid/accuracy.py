@@ -18,7 +18,7 @@ from distreid.evaluation import hit_ranks, load_npz, load_protocol, measure, rer
 from distreid.launch import packed
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model, trained_on
-from distreid.models import EDAAN, DAAMNet
+from distreid.models import ReIDNetwork
 from distreid.terminal import bar
 from distreid.training import Precision
 from distreid.training.domains import open_domain
@@ -52,8 +52,8 @@ def evaluate(
     return measured.metrics | {"flip": flip or config.evaluate.flip, "reranked": rerank}
 
 
-def network_features(model: DAAMNet | EDAAN, config: Config, images: View, *, flip: bool) -> np.ndarray:
-    """What is matched (DAAM: f_sh) of every image, float32 [n, c], on this machine's device; see Precision.to_use."""
+def network_features(model: ReIDNetwork, config: Config, images: View, *, flip: bool) -> np.ndarray:
+    """What is matched of every image, float32 [n, c], on this machine's device; see Precision.to_use."""
     how = config.runtime
     precision = Precision.to_use(how.precision, training_device(how.gpu), channels_last=how.channels_last)
     with bar("features") as progress:

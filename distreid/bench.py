@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from distreid.config import config_from_dict
 from distreid.data.loader import Augmentation, Batch, training_batches
 from distreid.data.sampling import PlainStream, plan_one
-from distreid.losses import hard_label_loss
-from distreid.models import DAAMNet, build_backbone, group_batchnorm
-from distreid.training import Engine, Precision, ProcessGroup
+from distreid.methods.registry import find
+from distreid.training import Precision
 from distreid.training.machine import choose, look
+
+IDENTITIES = 751  # of the head: Market-1501's
 
 
 def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any]) -> str:
@@ -70,21 +72,26 @@ BUDGET = 20.0  # seconds: emulated bf16 is slow
 def bench_train(
     backbone: str = "resnet18", height: int = 128, width: int = 64, batch: int = 32, last_stride: int = 2
 ) -> dict[str, Any]:
-    """Images a second of DAAM's training step in float32 and bf16, contiguous and channels_last; the share of augmentation.
+    """Images a second of the usual method's training step in float32 and bf16, contiguous and channels_last; augmentation's share.
 
     auto: what `runtime.precision` and `channels_last` take here, why, and its speed relative to the fastest of the four.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     compute = choose(look(), device.type, threads=torch.get_num_threads())
+    network = {"backbone": backbone, "weights": "none", "last_stride": last_stride, "batchnorm_group": batch}
+    config = config_from_dict({"output": "-", "source": {"data": "-"}, "target": {"data": "-"}, "model": network})
+    spec = find(config.method)
+    assert spec.bench is not None
     figures: dict[str, Any] = {
-        "method": "daam", "backbone": backbone, "last_stride": last_stride, "input": f"{height}x{width}", "batch": batch,
+        "method": config.method, "backbone": backbone, "last_stride": last_stride, "input": f"{height}x{width}", "batch": batch,
         "device": str(device), "threads": compute.threads,
     }  # fmt: skip
     speed = {}
     for number, last in itertools.product(("fp32", "bf16"), (False, True)):
-        model = DAAMNet(build_backbone(backbone, "none", last_stride), 751)
-        group_batchnorm(model, batch)
-        step = _step(model, Precision(number, device, channels_last=last), device)
+        precision = Precision(number, device, channels_last=last)
+        model = spec.build_model(config, IDENTITIES)
+        precision.place(model)
+        step = spec.bench(config, model, precision)
         speed[number, last] = _images_per_second(step, height, width, batch, device)
         figures[f"{number}{'_channels_last' if last else ''}_images_per_second"] = speed[number, last]
     taken = speed[compute.precision, compute.channels_last]
@@ -92,18 +99,6 @@ def bench_train(
     figures["auto"] = {**compute.to_json(), "of_fastest": taken / max(speed.values())}
     figures["augmentation_share"] = taken / _images_per_second(lambda item: None, height, width, batch, device)
     return figures
-
-
-def _step(model: DAAMNet, precision: Precision, device: torch.device) -> Callable[[Batch], None]:
-    precision.place(model)
-    parameters = [p for module in (model.backbone, model.attention, model.source_head) if module for p in module.parameters()]
-    engine = Engine(model, [{"params": parameters, "lr": 1e-3}], lambda _: 1.0, ProcessGroup(device=device), precision)
-
-    def step(item: Batch) -> None:
-        zeros = torch.zeros(len(item.images_BCHW), dtype=torch.int64, device=device)
-        engine.step(hard_label_loss(engine.forward(item.images_BCHW, zeros).source_logits_SN, zeros))
-
-    return step
 
 
 def _images_per_second(step: Callable[[Batch], None], height: int, width: int, batch: int, device: torch.device) -> float:

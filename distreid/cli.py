@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from distreid import __version__
+from distreid.config import Config
 from distreid.errors import Stopped, UserError
 from distreid.labels.settings import LabelSettings, label_settings
 from distreid.layout import model_files, page_files
+from distreid.methods.registry import SPECS
 from distreid.mirror import on_this_machine
 
 
@@ -55,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     demo = verb("demo", _demo, "Draw two camera networks, adapt a model from one to the other, write a report.")
-    demo.add_argument("--method", choices=["daam", "edaan"], default="daam", help="default: %(default)s")
-    demo.add_argument("--out", help="run directory (default: runs/demo; of EDAAN runs/demo-edaan)")
+    demo.add_argument("--method", choices=list(SPECS), default=Config().method, help="default: %(default)s")
+    demo.add_argument("--out", help="run directory (default: runs/demo, of another method than the default one runs/demo-METHOD)")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("overrides", nargs="*", metavar="key=value", help="change the configuration")
 
@@ -182,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = verb("runs", _runs, "List the runs in a folder.")
     runs.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="default: %(default)s")
-    translate = verb("translate", _translate, "Put a data set into another domain's style with a trained EDAAN.")
+    translate = verb("translate", _translate, "Put a data set into another domain's style with a trained translator.")
     translate.add_argument("checkpoint", metavar="RUN_OR_CHECKPOINT")
     translate.add_argument("out", metavar="OUT", help="folder for images.arrow and masks.arrow")
     translate.add_argument("--data", help="packed file, or the data set's folder (default: the run's own source)")
@@ -214,7 +216,7 @@ def _add_scoring(command: argparse.ArgumentParser) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from distreid.demo import demo
 
-    out = options.out or {"daam": "runs/demo", "edaan": "runs/demo-edaan"}[options.method]
+    out = options.out or ("runs/demo" if options.method == Config().method else f"runs/demo-{options.method}")
     demo(Path(out), method=options.method, seed=options.seed, overrides=options.overrides)
 
 

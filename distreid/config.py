@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import logging
 import math
 import types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import ValidationError
@@ -21,7 +23,6 @@ from pydantic import ValidationError
 from distreid.errors import UserError, explain
 from distreid.files import expand
 from distreid.labels.settings import LabelSettings
-from distreid.methods.edaan.config import EDAANConfig, check_edaan
 
 
 @dataclass
@@ -145,9 +146,33 @@ class RuntimeConfig:
     tensorboard: bool = False  # also write event files for TensorBoard to the run directory (extra: tensorboard)
 
 
+@dataclass(frozen=True)
+class MethodSettings:
+    """What a method brings to the configuration.
+
+    Attributes:
+        group: a dataclass of its own settings, found under the method's name; None where the common groups are enough.
+        check: finds combinations that cannot work, and raises UserError.
+    """
+
+    group: type | None
+    check: Callable[[Config], None]
+    renamed: Mapping[str, str] = field(default_factory=dict)  # old key of the group -> its name today
+
+
+METHODS: dict[str, MethodSettings] = {}
+"""By the method's name. :mod:`distreid.methods.registry`, which importing distreid brings, fills it."""
+
+Group = TypeVar("Group")
+
+
+def _own_groups() -> dict[str, Any]:
+    return {name: settings.group() for name, settings in METHODS.items() if settings.group is not None}
+
+
 @dataclass
 class Config:
-    method: Literal["daam", "edaan"] = "daam"
+    method: str = "daam"  # one of distreid.methods.registry
     seed: int = 0
     output: str = ""  # the run directory; required
     source: DomainConfig = field(default_factory=DomainConfig)
@@ -158,9 +183,14 @@ class Config:
     labels: LabelSettings = field(default_factory=LabelSettings)  # each key with its source: distreid/labels/settings.py
     loss: LossConfig = field(default_factory=LossConfig)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
-    edaan: EDAANConfig = field(default_factory=EDAANConfig)  # for method: edaan, which uses none of the five groups above
+    # Of each method that has settings of its own, by its name; in a file they stand beside the other groups (edaan: {epochs: 3}).
+    groups: dict[str, Any] = field(default_factory=_own_groups)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def group(self, kind: type[Group]) -> Group:
+        """The settings of the method that brought this type."""
+        return next(group for group in self.groups.values() if isinstance(group, kind))
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -182,6 +212,9 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
     if not isinstance(tree, dict):
         raise UserError(f"{where}: expected keys and values at the top level, found {type(tree).__name__}")
     tree = _copy(tree)
+    for name in METHODS:
+        if isinstance(tree.get(name), dict):
+            tree[name] = _today(name, tree[name], where)
     for override in overrides or []:
         _apply_override(tree, override)
     config = _build(Config, tree, "", where)
@@ -204,7 +237,10 @@ def canonical(key: str, value: Any) -> Any:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    return dataclasses.asdict(config)
+    tree: dict[str, Any] = {}
+    for key, value in dataclasses.asdict(config).items():
+        tree |= value if key == "groups" else {key: value}
+    return tree
 
 
 def to_yaml(config: Config) -> str:
@@ -252,20 +288,12 @@ def check(config: Config) -> None:
         identities = _get(config, f"{name}.identities")
         if identities is not None and (len(identities) != 2 or not 0 <= identities[0] < identities[1]):
             raise UserError(f"{name}.identities={identities} must be [start, stop) with 0 <= start < stop")
-    if config.method == "edaan":
-        size = config.input
-        check_edaan(config.edaan, config.runtime.workers, size.height, size.width, size.pad, size.erase)
-    else:
-        _check_batches(config)
+    METHODS[config.method].check(config)
     _check_strategy(config)
 
 
 def _check_strategy(config: Config) -> None:
     how = config.runtime
-    if config.method == "edaan":
-        for name, usual in (("strategy", "ddp"), ("accumulate", 1), ("min_workers", 0)):
-            if getattr(how, name) != usual:
-                raise UserError(f"runtime.{name}={getattr(how, name)} does not work with method=edaan: use {usual}")
     if how.min_workers > how.workers:
         raise UserError(f"runtime.min_workers={how.min_workers} must not be above runtime.workers={how.workers}")
     if how.strategy == "ddp":
@@ -290,33 +318,6 @@ def _check_labels(config: Config) -> None:
         )
 
 
-def _check_batches(config: Config) -> None:
-    workers, group = max(1, config.runtime.workers), config.model.batchnorm_group
-    for name in ("pretrain.batch_size", "adapt.batch_size"):
-        batch = _get(config, name)
-        if batch % workers:
-            raise UserError(f"{name}={batch} cannot be divided among runtime.workers={workers}: choose a multiple of {workers}")
-        if (batch // workers) % group:
-            fitting = [g for g in range(2, batch // workers + 1, 2) if (batch // workers) % g == 0]
-            hint = f"choose one of {fitting}" if fitting else f"choose a larger {name}"
-            raise UserError(
-                f"model.batchnorm_group={group} does not divide the {batch // workers} images of {name}={batch} that each of "
-                f"{workers} worker(s) gets: {hint}"
-            )
-        for count in range(config.runtime.min_workers or workers, workers + 1):
-            if config.runtime.accumulate > 1 and (batch // group) % (count * config.runtime.accumulate):
-                raise UserError(
-                    f"runtime.accumulate={config.runtime.accumulate} does not divide what each of {count} worker(s) gets of the "
-                    f"{batch // group} groups (model.batchnorm_group={group}) of {name}={batch}"
-                )
-    if group % 2:
-        raise UserError(f"model.batchnorm_group={group} must be even: half of its images are source, half target")
-    for name, images in (("pretrain", config.pretrain.batch_size), ("adapt", config.adapt.batch_size // 2)):
-        instances = _get(config, f"{name}.instances")
-        if _get(config, f"{name}.sampler") == "pk" and images % instances:
-            raise UserError(f"{name}.instances={instances} does not divide the {images} images of a domain in {name}.batch_size")
-
-
 def _expand_places(config: Config) -> None:
     """``~`` and ``$NAME`` in what is a path."""
     for domain, name in ((config.source, "source"), (config.target, "target")):
@@ -332,6 +333,26 @@ def _get(config: Any, dotted: str) -> Any:
     return config
 
 
+_named: set[str] = set()  # old keys that a person was told of
+
+
+def _name_today(group: str, key: str) -> str:
+    """A key's present name; of an old one a person is told once."""
+    new = METHODS[group].renamed.get(key) if group in METHODS else None
+    if new is not None and key not in _named:
+        _named.add(key)
+        logging.getLogger(__name__).warning("%s.%s is now called %s.%s", group, key, group, new)
+    return new or key
+
+
+def _today(group: str, tree: dict[Any, Any], where: str) -> dict[Any, Any]:
+    """A method's keys under their present names."""
+    for old, new in METHODS[group].renamed.items():
+        if old in tree and new in tree:
+            raise UserError(f"{where}: {group}.{old} is {group}.{new} under its old name: give one of the two")
+    return {_name_today(group, key): value for key, value in tree.items()}
+
+
 def _copy(tree: Any) -> Any:
     return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
 
@@ -345,6 +366,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     except yaml.YAMLError:
         raise UserError(f"{key}={text}: the value is not valid YAML") from None
     *parents, leaf = key.split(".")
+    leaf = _name_today(".".join(parents), leaf)
     for parent in parents:
         if tree.get(parent) is None:
             tree[parent] = {}
@@ -357,7 +379,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 def _build(cls: type, tree: Any, prefix: str, where: str) -> Any:
     if not isinstance(tree, dict):
         raise UserError(f"{where}: {prefix.rstrip('.')} is a group of keys, found {tree!r}")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     # Start from the owner's default so that a group may override its parts' defaults (pretrain.optimizer does).
     return _update(cls(), tree, hints, prefix, where)
 
@@ -372,14 +394,27 @@ def _update(instance: Any, tree: dict[Any, Any], hints: dict[str, Any], prefix: 
             if value is None:  # `adapt:` with nothing below it: its defaults
                 continue
             if not isinstance(value, dict):
-                raise UserError(f"{where}: {prefix}{key} is a group of keys ({', '.join(get_type_hints(kind))}), found {value!r}")
-            changes[key] = _update(getattr(instance, key), value, get_type_hints(kind), f"{prefix}{key}.", where)
+                raise UserError(f"{where}: {prefix}{key} is a group of keys ({', '.join(_hints(kind))}), found {value!r}")
+            if isinstance(instance, Config) and key in instance.groups:
+                instance.groups[key] = _update(instance.groups[key], value, _hints(kind), f"{prefix}{key}.", where)
+            else:
+                changes[key] = _update(getattr(instance, key), value, _hints(kind), f"{prefix}{key}.", where)
         else:
             changes[key] = _convert(value, kind, f"{prefix}{key}", where)
     try:
         return dataclasses.replace(instance, **changes)
     except ValidationError as error:  # of a group that checks its own bounds
         raise UserError(explain(error, list(hints), prefix)) from None
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    """The keys of a group, and their types."""
+    hints = get_type_hints(cls)
+    if cls is Config:
+        del hints["groups"]
+        hints["method"] = Literal[tuple(METHODS)]
+        hints |= {name: settings.group for name, settings in METHODS.items() if settings.group is not None}
+    return hints
 
 
 def _nearest(full: str, prefix: str, siblings: list[str]) -> str:
@@ -395,7 +430,7 @@ def _nearest(full: str, prefix: str, siblings: list[str]) -> str:
 
 def _all_keys(cls: Any, prefix: str) -> list[str]:
     keys = []
-    for name, kind in get_type_hints(cls).items():
+    for name, kind in _hints(cls).items():
         keys += _all_keys(kind, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) else [prefix + name]
     return keys
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from distreid.config import config_from_dict
+from distreid.config import Config, config_from_dict
 from distreid.data import pack
 from distreid.data.synthetic import draw_domain
 from distreid.launch import train
+from distreid.methods.registry import find
 from distreid.terminal import bar, translation_text
 from distreid.training import RunDirectory
 from distreid.translation import translate
@@ -19,9 +20,9 @@ from distreid.translation import translate
 SOURCE, TARGET = "day", "night"
 
 
-def demo(out: Path, *, method: str = "daam", seed: int = 0, overrides: list[str] | None = None) -> None:
-    """Draw two camera networks beside ``out``, adapt from one to the other, print the table and write the report; with EDAAN also
-    translate the source's training images and measure the translation against the true masks.
+def demo(out: Path, *, method: str | None = None, seed: int = 0, overrides: list[str] | None = None) -> None:
+    """Draw two camera networks beside ``out``, adapt from one to the other, print the table and write the report; where the
+    method translates, also translate the source's training images and measure the translation against the true masks.
 
     A demo that was interrupted, or has ended, continues from where it stands.
     """
@@ -29,7 +30,7 @@ def demo(out: Path, *, method: str = "daam", seed: int = 0, overrides: list[str]
     config = config_from_dict(synthetic_settings(data, seed, method) | {"output": str(out)}, overrides, where="demo")
     draw_pair(data, seed)
     train(config, resume=RunDirectory(out).config.exists())
-    if config.method == "edaan" and config.edaan.translates:
+    if find(config.method).translates(config):
         ground_truth, target_ground_truth = data / SOURCE / "masks", data / TARGET / "masks"
         done = translate(
             out, None, config.source.format, out / "translated", ground_truth=ground_truth, target_ground_truth=target_ground_truth
@@ -37,9 +38,9 @@ def demo(out: Path, *, method: str = "daam", seed: int = 0, overrides: list[str]
         print(translation_text(*done))
 
 
-def synthetic_settings(data: Path, seed: int, method: str = "daam") -> dict[str, Any]:
-    """The demo's settings of a method on the networks of :func:`draw_pair`; all but an output."""
-    text = (resources.files("distreid") / f"demo-{method}.yaml").read_text(encoding="utf-8")
+def synthetic_settings(data: Path, seed: int, method: str | None = None) -> dict[str, Any]:
+    """The demo's settings of a method (None: the usual one) on the networks of :func:`draw_pair`; all but an output."""
+    text = (resources.files("distreid") / f"demo-{method or Config().method}.yaml").read_text(encoding="utf-8")
     roles = {"source": SOURCE, "target": TARGET}
     return yaml.safe_load(text) | {"seed": seed} | {role: {"data": str(data / f"{domain}.arrow")} for role, domain in roles.items()}
 

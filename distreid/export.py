@@ -14,24 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from distreid import __version__
-from distreid.config import Config, to_dict
+from distreid.config import Config
 from distreid.data.transforms import normalize
 from distreid.errors import UserError
 from distreid.files import atomic_write
 from distreid.methods.networks import build_model, load_model
-from distreid.models import EDAAN, DAAMNet
+from distreid.methods.registry import find
+from distreid.models import ReIDNetwork
 
 TOLERANCE = 1e-4  # of the largest feature: another runtime sums in another order
-HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # of DAAM: take no part in f_sh
-
-
-Model = DAAMNet | EDAAN
 
 
 class MatchingNetwork(nn.Module):
     """uint8 RGB images [B, 3, H, W] to what is matched, float32 [B, c]; the input's normalisation is part of it."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ReIDNetwork) -> None:
         super().__init__()
         self.model = model
 
@@ -53,14 +50,14 @@ class Exported:
 def export(checkpoint: Path, out: Path) -> Exported:
     """Write the network of a run (its last finished round) or a checkpoint to ``out``, by its ending.
 
-    ``.safetensors`` holds the weights, named as in :class:`DAAMNet` or :class:`EDAAN`; ``.onnx`` the graph with a free batch size.
+    ``.safetensors`` holds the weights, named as in the method's network; ``.onnx`` the graph with a free batch size.
     The metadata of both say how to prepare an image. What other software makes of the file is compared with PyTorch before it
     appears.
 
     Raises:
         UserError: unknown ending, missing package, unreadable checkpoint, or features that differ from PyTorch's.
     """
-    writers: dict[str, Callable[[Model, Config, dict[str, str]], tuple[bytes, float]]] = {
+    writers: dict[str, Callable[[ReIDNetwork, Config, dict[str, str]], tuple[bytes, float]]] = {
         ".safetensors": _safetensors,
         ".onnx": _onnx,
     }
@@ -75,14 +72,10 @@ def export(checkpoint: Path, out: Path) -> Exported:
     return Exported(out, file, len(content), model.feature_channels, difference)
 
 
-def metadata(model: Model, config: Config, file: Path) -> dict[str, str]:
+def metadata(model: ReIDNetwork, config: Config, file: Path) -> dict[str, str]:
     """What a stranger must know to use the file; every value is text, as both formats want it."""
     height, width = config.input.height, config.input.width
-    if isinstance(model, DAAMNet):
-        what, architecture = "f_sh of Huang et al. (AAAI 2020)", to_dict(config)["model"]
-    else:
-        kind = "128-d embedding" if model.feature == "embedding" else "pooled vector"
-        what, architecture = f"the {kind} of Khatun et al. (EDAAN)", to_dict(config)["edaan"]["network"]
+    what, architecture = find(config.method).describe(model, config)
     return {
         "distreid": __version__,
         "checkpoint": file.name,
@@ -101,29 +94,22 @@ def _numbers(colour: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in colour)
 
 
-def _safetensors(model: Model, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
+def _safetensors(model: ReIDNetwork, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
     try:
         from safetensors.torch import load, save
     except ImportError:
         raise _missing("safetensors") from None
-    weights = {name: value.contiguous() for name, value in model.state_dict().items() if _matches(name, model)}
+    matching = find(config.method).matching
+    weights = {name: value.contiguous() for name, value in model.state_dict().items() if matching(model, name)}
     content = save(weights, metadata)
     again = build_model(config, identities=1, weights=False)
     unknown = again.load_state_dict(load(content), strict=False)
-    assert not unknown.unexpected_keys and not any(_matches(name, model) for name in unknown.missing_keys)
+    assert not unknown.unexpected_keys and not any(matching(model, name) for name in unknown.missing_keys)
     network = MatchingNetwork(again).eval()
     return content, _difference(model, config, lambda x_BCHW: _features(network, x_BCHW))
 
 
-def _matches(name: str, model: Model) -> bool:
-    """Whether a weight takes part in what is matched."""
-    if isinstance(model, DAAMNet):
-        return not name.startswith(HEADS)
-    encoder = "source.encoder." if model.own_encoder is None else "own_encoder."
-    return name.startswith((encoder, "head.stages.", *(["head.embedding."] if model.feature == "embedding" else [])))
-
-
-def _onnx(model: Model, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
+def _onnx(model: ReIDNetwork, config: Config, metadata: dict[str, str]) -> tuple[bytes, float]:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  what torch.onnx builds the graph with
@@ -149,7 +135,7 @@ def _onnx(model: Model, config: Config, metadata: dict[str, str]) -> tuple[bytes
     return content, _difference(model, config, lambda x_BCHW: session.run(None, {"images": x_BCHW.numpy()})[0])
 
 
-def _difference(model: Model, config: Config, other: Callable[[Tensor], np.ndarray[Any, Any]]) -> float:
+def _difference(model: ReIDNetwork, config: Config, other: Callable[[Tensor], np.ndarray[Any, Any]]) -> float:
     """Of ``other``'s features from the model's own, over batches of several sizes."""
     network, worst = MatchingNetwork(model).eval(), 0.0
     generator = torch.Generator().manual_seed(0)

@@ -16,6 +16,7 @@ from distreid.data.readers.files import walk_files
 from distreid.errors import UserError
 from distreid.labels.settings import check_cameras
 from distreid.methods.pictures import take_pictures
+from distreid.methods.registry import find
 from distreid.progress import Progress
 from distreid.remote import cache_folder, is_uri
 from distreid.report import write_comparison, write_report
@@ -29,8 +30,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_pair(config)
-    if config.method == "daam" and config.adapt.rounds and len(networks[1].train) <= config.labels.k1:
-        raise UserError(f"{networks[1].given}: {len(networks[1].train)} target images are too few for labels.k1={config.labels.k1}")
+    find(config.method).check_data(config, *networks)
     if config.labels.camera_aware:
         try:
             check_cameras(networks[1].camids, len(networks[1].train))

@@ -17,6 +17,7 @@ from distreid.data.records import Protocol
 from distreid.errors import UserError
 from distreid.evaluation.protocols import SHOTS
 from distreid.methods.cost import Cost, Stage, cost_of
+from distreid.methods.registry import find
 
 NETWORK = 1.25e9  # bytes a second between nodes: 10 Gbit/s
 INSIDE = 1.0e10  # bytes a second between the GPUs of a node, and in its memory
@@ -36,7 +37,7 @@ OF_A_ROUND = (
 
 @dataclass(frozen=True)
 class Size:
-    """What is to be run: training images (DAAM: the target's; EDAAN: the source's), the test, and the machines.
+    """What is to be run: training images (the source's, where the method labels no target), the test, and the machines.
 
     Attributes:
         tested: test images whose features are needed.
@@ -74,7 +75,7 @@ def size_of(config: Config, nodes: int, gpus: int, images: int | None, queries: 
             raise UserError(f"{name} {value} must be at least 1")
     tested, compared = (queries or 0) + (gallery or 0), (queries or 0) * (gallery or 0)
     if images is None:
-        trained = config.source if config.method == "edaan" else config.target
+        trained = config.target if find(config.method).labels_target else config.source
         for domain in dict.fromkeys((trained.data, config.target.data)):
             if not Path(domain).is_file():
                 raise UserError(f"{domain}: no such packed file to count; give --images (and --queries, --gallery)")
@@ -133,7 +134,7 @@ def plan(config: Config, size: Size, figures: Figures) -> str:
     """
     cost = cost_of(config)
     speed = _flops_a_second(config.runtime, figures.train)
-    rounds = config.method == "daam"
+    rounds = find(config.method).labels_target
     rows = _round(config, size, figures, cost, speed) if rounds else _stages(config, size, figures, cost, speed)
     known = [took for name, took in rows if took is not None and not name.startswith(" ")]
     atleast = "at least " if any(took is None for _, took in rows) else ""
@@ -159,8 +160,9 @@ Rows = list[tuple[str, float | None]]
 
 
 def _head(config: Config, size: Size, cost: Cost) -> str:
-    network = config.model.backbone if config.method == "daam" else f"EDAAN ({config.edaan.variant})"
-    what = "target images with {:,} features each" if config.method == "daam" else "source images"
+    spec = find(config.method)
+    network = config.model.backbone if spec.labels_target else spec.title
+    what = "target images with {:,} features each" if spec.labels_target else "source images"
     return (
         f"{size.images:,} {what.format(cost.channels)}; {network} at {config.input.height}x{config.input.width}, "
         f"{config.runtime.precision}\n"
@@ -169,7 +171,7 @@ def _head(config: Config, size: Size, cost: Cost) -> str:
 
 
 def _round(config: Config, size: Size, figures: Figures, cost: Cost, speed: float | None) -> Rows:
-    """Seconds of a round of DAAM; a name that begins with a space is part of the row above."""
+    """Seconds of a round; a name that begins with a space is part of the row above."""
     return [
         ("extract", None if speed is None else size.images * cost.forward / (speed * size.workers)),
         ("move features and labels", _move(config, size, cost)),
@@ -180,7 +182,7 @@ def _round(config: Config, size: Size, figures: Figures, cost: Cost, speed: floa
 
 
 def _stages(config: Config, size: Size, figures: Figures, cost: Cost, speed: float | None) -> Rows:
-    """Seconds of the stages of EDAAN, which makes no labels."""
+    """Seconds of the stages of a method that makes no labels."""
     rows = [row for stage in cost.stages for row in _train(stage, size, cost, speed)]
     return [*rows, ("evaluate", _evaluate(config, size, figures, cost, speed))]
 
@@ -251,7 +253,7 @@ def _evaluate(config: Config, size: Size, figures: Figures, cost: Cost, speed: f
 
 
 def _memory(config: Config, size: Size, figures: Figures, cost: Cost) -> Rows:
-    how, rounds = config.runtime, config.method == "daam"
+    how, rounds = config.runtime, find(config.method).labels_target
     states = 2 if not rounds or config.adapt.optimizer.name == "adamw" else 1
     zero = how.zero_stage if how.strategy == "deepspeed" else 0
     whole, gradients, optimizer = (1 / size.workers if zero >= needed else 1.0 for needed in (3, 2, 1))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from distreid.methods.reports import report_spec
+from distreid.methods.registry import report_of
 from distreid.text import percent, protocol_name, protocol_of
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def translation_text(images: Path, masks: Path | None, figures: dict[str, float]
 
 def result_table(result: dict[str, Any]) -> str:
     """The run in one table: in-domain source accuracy, direct transfer, each round, final."""
-    spec = report_spec(result["method"])
+    spec = report_of(result["method"])
     width = 27 if spec.labelled else 0
     labelling = f"{'eps':>7}{'clusters':>10}{'outliers':>10}" if spec.labelled else ""
     head = f"{'':<20}{labelling}{'mAP':>8}{'Rank-1':>8}{'seconds':>9}"

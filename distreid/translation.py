@@ -9,11 +9,10 @@ from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from distreid.errors import UserError
 from distreid.launch import packed
-from distreid.methods.edaan.foreground import measure
-from distreid.methods.edaan.translate import translate as translate_store
+from distreid.methods.foreground import measure
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model
-from distreid.models import EDAAN
+from distreid.methods.registry import SPECS, find
 from distreid.terminal import bar
 
 
@@ -28,14 +27,16 @@ def translate(
     ground_truth: Path | None = None,
     target_ground_truth: Path | None = None,
 ) -> tuple[Path, Path | None, dict[str, float]]:
-    """A data set in another domain's style by a run's (or checkpoint's) EDAAN; ``data`` None takes the run's source (or target).
+    """A data set in another domain's style by a run's (or checkpoint's) translator; ``data`` None: the run's source (or target).
 
-    Returns the packed images, the packed masks of a model with attention and, where ``ground_truth`` names the folder of true foreground
-    masks, what was changed of foreground and background (see :func:`distreid.methods.edaan.foreground.measure`).
+    Returns the packed images, the packed masks of a model with attention and, where ``ground_truth`` names the folder of true
+    foreground masks, what was changed of foreground and background (see :func:`distreid.methods.foreground.measure`).
     """
     model, config, file = load_model(checkpoint)
-    if not isinstance(model, EDAAN):
-        raise UserError(f"{file}: holds a model of method {config.method}; only edaan translates")
+    translate_store = find(config.method).translate
+    if translate_store is None:
+        able = " or ".join(name for name, spec in SPECS.items() if spec.translate is not None)
+        raise UserError(f"{file}: holds a model of method {config.method}; only {able} translates")
     own, other = (config.target, config.source) if reverse else (config.source, config.target)
     store = ImageStore.open(packed(own if data is None else DomainConfig(data=data, format=format)).data)
     device = training_device(config.runtime.gpu)

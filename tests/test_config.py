@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from distreid.config import config_from_dict, load_config, to_yaml
+from distreid.config import config_from_dict, load_config, to_dict, to_yaml
 from distreid.errors import UserError
 
 BASE = {"output": "runs/x", "source": {"data": "a.arrow"}, "target": {"data": "b.arrow"}}
@@ -144,3 +144,19 @@ def test_home_and_variables_in_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (config.model.weights, config.pretrain.checkpoint) == ("/home/me/w.pt", "/sets/run")
     with pytest.raises(UserError, match=r"output=.GONE/x: the environment variable GONE is not set"):
         config_from_dict(tree, ["output=$GONE/x"])
+
+
+def test_an_old_key_is_taken_and_named_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distreid.config._named", set())
+    tree = {"method": "edaan", "output": "o", "source": {"data": "s"}, "target": {"data": "t"}, "input": {"pad": 0, "erase": 0.0}}
+    old = {"kept_view": True, "keep_weight": 2.0, "keep_area": 0.2}  # 0.1.0
+    for _ in range(2):
+        how = to_dict(config_from_dict(tree | {"edaan": old}))["edaan"]
+    assert (how["foreground_view"], how["area_prior_weight"], how["area_prior"]) == (True, 2.0, 0.2) and not set(old) & set(how)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"edaan.{before} is now called edaan.{now}"
+        for before, now in zip(old, ("foreground_view", "area_prior_weight", "area_prior"), strict=True)
+    ]
+    assert not to_dict(config_from_dict(tree | {"edaan": old}, ["edaan.kept_view=false"]))["edaan"]["foreground_view"]  # 0.1.0
+    with pytest.raises(UserError, match=r"edaan\.kept_view is edaan\.foreground_view under its old name"):  # 0.1.0
+        config_from_dict(tree | {"edaan": old | {"foreground_view": True}})

@@ -45,9 +45,34 @@ def test_only_cluster_imports_ray() -> None:
             assert "ray" not in imports_of(file), file
 
 
+ABOVE = {"cluster", "cli", "launch", "demo", "report", "terminal"}
+
+
 def test_methods_import_nothing_above_them() -> None:
     for file in (ROOT / "distreid" / "methods").rglob("*.py"):
-        assert not imports_of(file) & {"cluster", "cli", "launch", "demo", "report", "terminal"}, file
+        assert not imports_of(file) & ABOVE, file
+
+
+def test_training_knows_no_method() -> None:
+    for file in (ROOT / "distreid" / "training").rglob("*.py"):
+        assert not imports_of(file) & (ABOVE | {"methods"}), file
+
+
+def test_only_the_registry_and_its_folder_know_a_method() -> None:
+    """`"daam"` is also the default of `method:`."""
+    for file in (ROOT / "distreid").rglob("*.py"):
+        if file.relative_to(ROOT / "distreid").parts[0] in {"methods", "models"}:
+            continue
+        tree = ast.parse(file.read_text())
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not names & {"DAAM", "DAAMNet", "EDAAN", "EDAANMethod", "EDAANConfig"} and "edaan" not in texts, file
+
+
+def test_the_registry_brings_no_torch() -> None:
+    """`distreid --help` and `distreid status` are to be quick."""
+    code = "import sys, distreid; assert len(distreid.methods.registry.SPECS) > 1 and 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 BARE = """

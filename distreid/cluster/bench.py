@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from distreid.cluster.labelling import DeskActor, RemoteDesk
+from distreid.cluster.labelling import LabellingActor, RemoteLabeler
 from distreid.cluster.train import start_ray
 from distreid.data.sampling import shard
 from distreid.labels import LabelSettings
@@ -21,10 +21,10 @@ TRAINING = 600.0  # seconds of a round's training that the share is given for
 class _Worker:
     """Stands in for a training worker: holds a shard of drawn features."""
 
-    def __init__(self, desk: Any, rank: int, world: int, n: int, dim: int) -> None:
+    def __init__(self, actor: Any, rank: int, world: int, n: int, dim: int) -> None:
         part = shard(n, rank, world)
         self._shard_nD = clustered_features(n, dim, 0)[part.start : part.stop].copy()
-        self._desk = RemoteDesk(desk, rank, world, "bench")
+        self._labeler = RemoteLabeler(actor, rank, world, "bench")
 
     def ready(self) -> None:
         """Returns once the features are drawn."""
@@ -32,7 +32,7 @@ class _Worker:
     def hand_in(self) -> tuple[float, float, int, int]:
         """Seconds until the labels were here, seconds of labelling, clusters, peak memory of this process in bytes."""
         began = time.perf_counter()
-        labels = self._desk.label("round", self._shard_nD, None)
+        labels = self._labeler.label("round", self._shard_nD, None)
         took = time.perf_counter() - began
         return took, float(labels.figures["stats"]["seconds"]), len(labels.pseudo.centers), peak_memory_bytes()
 
@@ -45,8 +45,8 @@ def bench_round(n: int, dim: int, workers: int = 2) -> dict[str, Any]:
     peak memory of a worker (which draws its features itself).
     """
     start_ray(workers)
-    desk = DeskActor.remote(LabelSettings(), None, 0.0, "bench")
-    team = [_Worker.remote(desk, rank, workers, n, dim) for rank in range(workers)]
+    actor = LabellingActor.remote(LabelSettings(), None, 0.0, "bench")
+    team = [_Worker.remote(actor, rank, workers, n, dim) for rank in range(workers)]
     ray.get([worker.ready.remote() for worker in team])
     found = ray.get([worker.hand_in.remote() for worker in team])
     ray.shutdown()

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import ray
 
-from distreid.cluster.metrics import DeskMetrics
+from distreid.cluster.metrics import ActorMetrics
 from distreid.cluster.search import SpreadSearch
 from distreid.config import DomainConfig
 from distreid.errors import UserError
 from distreid.labels import LabelSettings
 from distreid.methods.local import test_sets
 from distreid.training.domains import TestSet, open_domain
-from distreid.training.in_process import LocalDesk
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
 from distreid.training.protocols import RoundLabels, ScoreFuture
 
 
 @dataclass
-class _Occasion:
+class _Request:
     """What the workers hand in under one key, and the answer that they wait for."""
 
     shards: dict[int, Any] = field(default_factory=dict)
@@ -33,9 +33,10 @@ class _Occasion:
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
-class DeskActor:
-    """Wraps a :class:`LocalDesk`. Shards and answers travel through the object store: an answer is put there once, and each
-    node's workers map the same copy.
+class LabellingActor:
+    """Labels and ranks for all workers: wraps a :class:`LocalLabeler` and a :class:`LocalEvaluator`.
+
+    Shards and answers travel through the object store: an answer is put there once, and each node's workers map the same copy.
 
     Args:
         domains: source and target, whose test sets it ranks.
@@ -55,10 +56,11 @@ class DeskActor:
         reserved = bool(ray.get_runtime_context().get_accelerator_ids().get("GPU"))
         device = torch.device("cuda" if reserved else "cpu")
         search = SpreadSearch(labels.tasks, 0 if labels.device == "cpu" else gpus) if labels.tasks > 1 else None
-        self._desk = LocalDesk(labels, tests, device, camids=camids, search=search)
-        self._desk.warm_up()
-        self._metrics = DeskMetrics(run)
-        self._occasions: dict[str, _Occasion] = {}
+        self._labeler = LocalLabeler(labels, device, camids=camids, search=search)
+        self._evaluator = LocalEvaluator(tests, device)
+        self._labeler.warm_up()
+        self._metrics = ActorMetrics(run)
+        self._requests: dict[str, _Request] = {}
 
     async def label(self, key: str, rank: int, world: int, shard: list[Any], eps: float | None) -> list[Any]:
         """``shard`` and the answer are object references in a list, so that Ray passes them on without copying."""
@@ -69,7 +71,7 @@ class DeskActor:
 
     def _label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
         started = time.perf_counter()
-        labels = self._desk.label(key, features_ND, eps)
+        labels = self._labeler.label(key, features_ND, eps)
         # The shards and the answer lie in the object store together, until the last worker has its answer.
         labels.figures["object_store_bytes"] = 2 * features_ND.nbytes + labels.pseudo.centers.nbytes
         self._metrics.labelled(labels, time.perf_counter() - started)
@@ -77,26 +79,26 @@ class DeskActor:
 
     def _score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:
         started = time.perf_counter()
-        metrics = self._desk.score(key, test, features_nD)()
+        metrics = self._evaluator.score(key, test, features_nD)()
         self._metrics.scored(test, metrics, time.perf_counter() - started)
         return metrics
 
     async def _gather(self, key: str, rank: int, world: int, shard: list[Any], compute: Callable[[np.ndarray], Any]) -> list[Any]:
-        occasion = self._occasions.setdefault(key, _Occasion())
-        occasion.shards[rank] = shard[0]
-        if len(occasion.shards) == world:
-            references = [occasion.shards[number] for number in range(world)]
+        request = self._requests.setdefault(key, _Request())
+        request.shards[rank] = shard[0]
+        if len(request.shards) == world:
+            references = [request.shards[number] for number in range(world)]
             work = asyncio.get_running_loop().run_in_executor(None, _whole, references, compute)
             try:
-                occasion.answer.set_result(await work)
+                request.answer.set_result(await work)
             except Exception as error:
-                occasion.answer.set_exception(error)
+                request.answer.set_exception(error)
         try:
-            return [await asyncio.shield(occasion.answer)]
+            return [await asyncio.shield(request.answer)]
         finally:
-            occasion.answered += 1
-            if occasion.answered == world:
-                del self._occasions[key]
+            request.answered += 1
+            if request.answered == world:
+                del self._requests[key]
 
 
 def _whole(references: list[Any], compute: Callable[[np.ndarray], Any]) -> Any:
@@ -104,8 +106,8 @@ def _whole(references: list[Any], compute: Callable[[np.ndarray], Any]) -> Any:
     return ray.put(compute(shards[0] if len(shards) == 1 else np.concatenate(shards)))
 
 
-class RemoteDesk:
-    """Implements :class:`distreid.training.protocols.Desk` for one worker.
+class _Remote:
+    """One worker's way to the actor.
 
     Args:
         attempt: names this start of the workers, so that nothing of an earlier, failed one is mixed in.
@@ -113,12 +115,6 @@ class RemoteDesk:
 
     def __init__(self, actor: Any, rank: int, world: int, attempt: str) -> None:
         self._actor, self._rank, self._world, self._attempt = actor, rank, world, attempt
-
-    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
-        return self._ask(self._actor.label, key, shard_nD, eps)()
-
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
-        return self._ask(self._actor.score, key, shard_nD, test)
 
     def _ask(self, method: Any, key: str, shard_nD: np.ndarray, extra: Any) -> Callable[[], Any]:
         """Hand in; the callable waits for the answer."""
@@ -135,3 +131,17 @@ class RemoteDesk:
                 kept.clear()
 
         return answer
+
+
+class RemoteLabeler(_Remote):
+    """Implements :class:`distreid.training.protocols.Labeler`."""
+
+    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
+        return self._ask(self._actor.label, key, shard_nD, eps)()
+
+
+class RemoteEvaluator(_Remote):
+    """Implements :class:`distreid.training.protocols.Evaluator`."""
+
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
+        return self._ask(self._actor.score, key, shard_nD, test)

@@ -100,7 +100,7 @@ class WorkerMetrics:
         self._gauges.set("gpu_memory_bytes", torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
 
 
-class DeskMetrics:
+class ActorMetrics:
     """What the labelling actor records."""
 
     def __init__(self, run: str) -> None:
@@ -111,7 +111,7 @@ class DeskMetrics:
                 "outliers": ("Target images outside every cluster",),
                 "target_images": ("Target images that were labelled",),
                 "eps": ("DBSCAN's eps of the last labelling",),
-                "desk_seconds": ("How long the actor took for the last labelling or scoring", "work"),
+                "actor_seconds": ("How long the actor took for the last labelling or scoring", "work"),
                 "map": ("mAP on a test set, 0 to 1", "test"),
                 "rank1": ("Rank-1 on a test set, 0 to 1", "test"),
             },
@@ -123,12 +123,12 @@ class DeskMetrics:
         self._gauges.set("outliers", int((pseudo.labels < 0).sum()))
         self._gauges.set("target_images", len(pseudo.labels))
         self._gauges.set("eps", pseudo.eps)
-        self._gauges.set("desk_seconds", seconds, work="label")
+        self._gauges.set("actor_seconds", seconds, work="label")
 
     def scored(self, test: str, metrics: dict[str, float], seconds: float) -> None:
         self._gauges.set("map", metrics["mAP"], test=test)
         self._gauges.set("rank1", metrics["rank1"], test=test)
-        self._gauges.set("desk_seconds", seconds, work="score")
+        self._gauges.set("actor_seconds", seconds, work="score")
 
 
 @contextmanager

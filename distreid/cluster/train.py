@@ -21,14 +21,15 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
-from distreid.cluster.labelling import DeskActor, RemoteDesk
+from distreid.cluster.labelling import LabellingActor, RemoteEvaluator, RemoteLabeler
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.errors import Stopped, UserError
-from distreid.methods.local import METHODS
+from distreid.methods.registry import find
 from distreid.progress import Progress
 from distreid.training import ProcessGroup, RunDirectory
+from distreid.training.context import Context
 from distreid.training.domains import open_pair
 from distreid.training.machine import usable_cores
 
@@ -52,12 +53,12 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
     # Beside the driver, which shares its fate.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     monitor = MonitorActor.options(scheduling_strategy=here).remote()
-    desk = DeskActor.options(num_gpus=how.label_gpus).remote(
+    actor = LabellingActor.options(num_gpus=how.label_gpus).remote(
         config.labels, (config.source, config.target), how.label_gpus, run.path.name
     )
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"config": to_dict(config), "cpus": cpus, "desk": desk, "monitor": monitor, "token": run.claim.token},
+        train_loop_config={"config": to_dict(config), "cpus": cpus, "actor": actor, "monitor": monitor, "token": run.claim.token},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
         run_config=RunConfig(name="ray", storage_path=run.shown, failure_config=FailureConfig(max_failures=how.max_failures)),
@@ -167,24 +168,19 @@ def _worker(setup: dict[str, Any]) -> None:
     monitor = setup["monitor"]
     if ray.get(monitor.fatal.remote()) is not None:
         return  # a restart cannot mend the user's mistake
-    context = ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    place = ray.train.get_context()
+    rank, world = place.get_world_rank(), place.get_world_size()
     torch.set_num_threads(setup["cpus"])
     config = config_from_dict(setup["config"])
     team = ProcessGroup(rank, world, get_device())
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
         source, target = open_pair(config)
-        method = METHODS[config.method](
-            config,
-            team,
-            source,
-            target,
-            RemoteDesk(setup["desk"], rank, world, attempt),
-            RunDirectory(config.output, tensorboard=config.runtime.tensorboard, token=setup["token"]),
-            RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank)),
-        )
-        method.run()
+        remote = (setup["actor"], rank, world, attempt)
+        run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard, token=setup["token"])
+        reporter = RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank))
+        context = Context.begin(config, team, source, target, RemoteLabeler(*remote), RemoteEvaluator(*remote), run, reporter)
+        find(config.method).method(context).run()
     except UserError as error:
         ray.get(monitor.fail.remote(str(error)))
         raise

@@ -8,25 +8,24 @@ import torch
 
 from distreid.config import Config
 from distreid.errors import UserError
-from distreid.methods.daam.algorithm import DAAM
-from distreid.methods.edaan.algorithm import EDAANMethod
+from distreid.methods.registry import find
 from distreid.training import ProcessGroup, RunDirectory
+from distreid.training.context import Context
 from distreid.training.domains import DomainData, TestSet
-from distreid.training.in_process import LocalDesk
-from distreid.training.loop import Method
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
 from distreid.training.machine import usable_cores
 from distreid.training.protocols import Reporter
-
-METHODS: dict[str, type[Method]] = {"daam": DAAM, "edaan": EDAANMethod}
 
 
 def train(config: Config, source: DomainData, target: DomainData, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     """Train with one process. Returns what result.json holds."""
     torch.set_num_threads(config.runtime.cpus_per_worker or min(torch.get_num_threads(), usable_cores()))
-    team = ProcessGroup(device=training_device(config.runtime.gpu))
-    desk = LocalDesk(config.labels, test_sets(source, target), team.device, camids=target.camids)
-    reporter.note(f"in this process, on {team.device}")
-    return METHODS[config.method](config, team, source, target, desk, run, reporter).run()
+    processes = ProcessGroup(device=training_device(config.runtime.gpu))
+    labeler = LocalLabeler(config.labels, processes.device, camids=target.camids)
+    evaluator = LocalEvaluator(test_sets(source, target), processes.device)
+    reporter.note(f"in this process, on {processes.device}")
+    context = Context.begin(config, processes, source, target, labeler, evaluator, run, reporter)
+    return find(config.method).method(context).run()
 
 
 def training_device(gpu: str) -> torch.device:
@@ -37,5 +36,5 @@ def training_device(gpu: str) -> torch.device:
 
 
 def test_sets(source: DomainData, target: DomainData) -> dict[str, TestSet]:
-    """The test sets that a desk must know, by the names that the methods use."""
+    """The test sets that an evaluator must know, by the names that the methods use."""
     return {name: network.test for name, network in (("source", source), ("target", target)) if network.test is not None}

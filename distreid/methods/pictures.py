@@ -24,8 +24,8 @@ from distreid.methods.crops import crops, spread, store_of
 from distreid.methods.exhibits import Attended, Cloud, Grid, Pictures, RankList
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model
-from distreid.methods.reports import report_spec
-from distreid.models import EDAAN, DAAMNet
+from distreid.methods.registry import report_of
+from distreid.models import DAAMNet, ReIDNetwork
 from distreid.text import protocol_name
 from distreid.training import Precision, RunDirectory, load_checkpoint
 from distreid.training.domains import DomainData, TestSet, open_domain
@@ -82,7 +82,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     if len(view) > 5:
         models = [("direct transfer", run.round_checkpoint(0))] if number and run.round_checkpoint(0).exists() else []
         clouds = [embed(Lens(load_model(before)[0], config), name, view, groups_N) for name, before in models]
-        clouds.append(embed(lens, report_spec(config.method).title(number) if number else "direct transfer", view, groups_N))
+        clouds.append(embed(lens, report_of(config.method).title(number) if number else "direct transfer", view, groups_N))
         pictures = replace(pictures, clouds=clouds, embedding_of=kind)
     return replace(pictures, notes=notes)
 
@@ -90,7 +90,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
 class Lens:
     """A network with the run's way of using it."""
 
-    def __init__(self, model: DAAMNet | EDAAN, config: Config) -> None:
+    def __init__(self, model: ReIDNetwork, config: Config) -> None:
         how = config.runtime
         # Not where the run was trained, perhaps: a GPU that it demanded need not be here.
         self.device = training_device("no" if how.gpu == "no" else "auto")

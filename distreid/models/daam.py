@@ -1,5 +1,6 @@
 """The DAAM network (Huang et al., AAAI 2020, Figure 2) and its ablation variants (Table 4)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from distreid.models.attention import DomainAdaptiveAttention
-from distreid.models.backbone import Backbone, Colour
+from distreid.models.backbone import Backbone
+from distreid.models.network import ReIDNetwork
 from distreid.models.norm import batch_norm
 
 Attention = Literal["shared", "individual", "none"]
@@ -23,7 +25,7 @@ class DAAMOutput:
     domain_logits_B2: Tensor | None  # [B, 2], column 0 source, 1 target; None without the DSP branch
 
 
-class DAAMNet(nn.Module):
+class DAAMNet(ReIDNetwork):
     """Backbone, attention, and the domain-shared (DSH) and domain-specific (DSP) branches.
 
     Variants, by (attention, domain_branch): (none, False) plain; (none, True) DSH+DSP without attention, both branches see F;
@@ -52,6 +54,7 @@ class DAAMNet(nn.Module):
         super().__init__()
         c = backbone.channels
         self.backbone = backbone
+        self.mean, self.std = backbone.mean, backbone.std
         module = partial(DomainAdaptiveAttention, c, neutral=attention_start == "neutral")
         self.attention = module() if attention != "none" else None
         self.specific_attention = module() if attention == "individual" and domain_branch else None
@@ -64,19 +67,15 @@ class DAAMNet(nn.Module):
     def feature_channels(self) -> int:
         return self.backbone.channels
 
-    @property
-    def mean(self) -> Colour:
-        """What the backbone wants its images normalised by; see :class:`Backbone`."""
-        return self.backbone.mean
-
-    @property
-    def std(self) -> Colour:
-        return self.backbone.std
-
     def new_target_head(self, clusters: int, seed: int) -> None:
         """Replace the K-way target head; its weights are a function of ``seed`` alone, the same on every worker."""
         device = self.source_head.weight.device
         self.target_head = _head(self.backbone.channels, clusters, torch.Generator().manual_seed(seed)).to(device)
+
+    def grow(self, weights: Mapping[str, Tensor]) -> None:
+        """Make the target head that the weights hold."""
+        if "target_head.weight" in weights:
+            self.new_target_head(len(weights["target_head.weight"]), seed=0)
 
     def split(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """F_sh = A * F (Eq. 1) and F_sp = (1 - A) * F (Eq. 2), each [B, c, h, w]."""

@@ -9,7 +9,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from distreid.models.backbone import Colour
 from distreid.models.edaan_parts import AttentionNetwork, Decoder, Discriminator, Encoder, ReIDHead
+from distreid.models.network import ReIDNetwork
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Translator(nn.Module):
         return Translation(features_Bchw, generated_BCHW, mask_B1HW, compose(mask_B1HW, generated_BCHW, x_BCHW))
 
 
-class EDAAN(nn.Module):
+class EDAAN(ReIDNetwork):
     """All networks of a run.
 
     Args:
@@ -81,7 +83,9 @@ class EDAAN(nn.Module):
         feature: what is matched at test time, ``embedding`` (128-d) or ``pooled`` (the vector that both heads start from).
     """
 
-    mean = std = (0.5, 0.5, 0.5)  # what the loader normalises by: pixels in [0, 1] to [-1, 1]
+    mean: Colour = (0.5, 0.5, 0.5)  # pixels in [0, 1] to [-1, 1]
+    std: Colour = (0.5, 0.5, 0.5)
+    unsaid = (mean, std)
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distreid.errors import UserError
 from distreid.layout import round_name
-from distreid.methods.reports import report_spec
+from distreid.methods.registry import report_of
 from distreid.methods.spec import ReportSpec
 from distreid.text import protocol_of
 
@@ -111,7 +111,7 @@ def read_run(path: Path) -> Run:
         name=path.resolve().name,
         config=config,
         method=str(config.get("method", "")),
-        spec=report_spec(str(config.get("method", ""))),
+        spec=report_of(str(config.get("method", ""))),
         source=str(result.get("source") or _stem(config, "source")),
         target=str(result.get("target") or _stem(config, "target")),
         seed=config.get("seed", 0),

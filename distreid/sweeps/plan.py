@@ -34,6 +34,7 @@ import yaml
 from distreid.config import Config, canonical, config_from_dict, to_dict
 from distreid.errors import UserError
 from distreid.files import expand
+from distreid.methods.registry import find
 
 KINDS = ("grid", "choice", "uniform", "loguniform")
 LOGGERS = ("tensorboard", "mlflow", "wandb")
@@ -175,7 +176,7 @@ def shared_pretraining(plan: Plan, trials: Sequence[Trial]) -> dict[str, str]:
     keys: dict[str, str] = {}
     for trial in trials:
         config = plan.config(trial)
-        if config.method == "daam" and not config.pretrain.checkpoint:
+        if find(config.method).shares_pretraining and not config.pretrain.checkpoint:
             tree = to_dict(config)
             what = {key: tree[key] for key in PRETRAINING} | {"precision": config.runtime.precision}
             keys[trial.name] = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
@@ -237,7 +238,7 @@ def _split(text: str) -> tuple[str, Any]:
 
 
 def _base(file: Path, name: Any, drawn: Base) -> Base:
-    if name == "drawn":
+    if name in ("synthetic", "drawn"):  # drawn: the name of 0.1.0
         return drawn
     if not isinstance(name, str):
         raise UserError(f"{file}: base must be a configuration file, or drawn")

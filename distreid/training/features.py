@@ -9,12 +9,12 @@ import torch
 
 from distreid.data.loader import Images, plain_batches
 from distreid.errors import UserError
-from distreid.models import EDAAN, DAAMNet
-from distreid.training import Precision
+from distreid.models import ReIDNetwork
+from distreid.training.engine import Precision
 
 
 def extract(
-    model: DAAMNet | EDAAN,
+    model: ReIDNetwork,
     images: Images,
     part: slice,
     *,

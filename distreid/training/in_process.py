@@ -1,4 +1,4 @@
-"""The desk of one process: labels and scores the whole at once. The Ray actor of `cluster` wraps this one."""
+"""Labels and scores of one process: of the whole at once. The Ray actor of `cluster` wraps these two."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from distreid.retrieval.lists import Search  # brings numba
 
 
-class LocalDesk:
-    """Implements :class:`distreid.training.protocols.Desk` for features that are whole.
+class LocalLabeler:
+    """Implements :class:`distreid.training.protocols.Labeler` for features that are whole.
 
     Args:
-        tests: by name.
         device: where ``labels.device: auto`` works.
         camids: the target's cameras, for ``labels.camera_aware``; int64 [N].
         search: a neighbour search in place of the engine's own.
@@ -35,14 +34,12 @@ class LocalDesk:
     def __init__(
         self,
         labels: LabelSettings,
-        tests: dict[str, TestSet],
         device: torch.device,
         *,
         camids: np.ndarray | None = None,
         search: Search | None = None,
     ) -> None:
         self._labels = labels
-        self._tests = tests
         self._device = label_device(device.type if labels.device == "auto" else labels.device)
         self._camids, self._search = camids if labels.camera_aware else None, search
 
@@ -61,6 +58,13 @@ class LocalDesk:
         """Label a few random points: numba compiles the engine (10 s on a fresh machine) while nobody waits for it."""
         features_ND = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
         make_pseudo_labels(features_ND, k1=10, k2=3, p=0.05, min_samples=2, device=self._device)
+
+
+class LocalEvaluator:
+    """Implements :class:`distreid.training.protocols.Evaluator` for features that are whole; ``tests`` by name."""
+
+    def __init__(self, tests: dict[str, TestSet], device: torch.device) -> None:
+        self._tests, self._device = tests, device.type
 
     def score(self, key: str, test: str, features_nD: np.ndarray) -> ScoreFuture:
         metrics = measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics

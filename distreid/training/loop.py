@@ -1,200 +1,180 @@
-"""What the training of every method shares: the epoch loop, checkpoints that a killed run continues from, features and scores.
+"""The training loop of every method: it drives stages, looks at the losses, stops when asked, and keeps checkpoints.
 
-Every random number is a function of (seed, round, epoch, step), never of history or of the number of workers, so a run that was
-killed continues to the same result from nothing but its last checkpoint.
+Composed of parts that can be read alone: :mod:`~distreid.training.stage` is what it drives, :mod:`~distreid.training.checkpoints`
+what it keeps, :mod:`~distreid.training.meters` what it measures, :mod:`~distreid.training.seeds` where its random numbers begin.
 """
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from distreid.config import Config, to_dict
+from distreid.config import Config
 from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, shard
 from distreid.errors import Stopped, UserError
-from distreid.methods.compute import settle
-from distreid.methods.networks import build_model, load_weights
-from distreid.training import Engine, LossMeter, Precision, ProcessGroup, RunDirectory, save_tensors
-from distreid.training.domains import DomainData, TestSet
+from distreid.models import ReIDNetwork, place_randomness
+from distreid.training.checkpoints import Checkpoints, State
+from distreid.training.context import Context
+from distreid.training.domains import TestSet
 from distreid.training.features import extract
-from distreid.training.protocols import Desk, Reporter, ScoreFuture
+from distreid.training.meters import EpochMeter
+from distreid.training.protocols import ScoreFuture
+from distreid.training.seeds import epoch_seed, seed_torch
+from distreid.training.stage import LossTerms, Stage
 
-LossTerms = dict[str, Tensor]
 CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device and the other processes
 
-
-@dataclass
-class State:
-    """Where the run stands; with the weights and the optimiser, all that a checkpoint holds."""
-
-    round: int = 0  # the method's own count of its stages
-    epoch: int = 0  # epochs of this round that are finished
-    step: int = 0  # steps of the next one that are: not 0 where a run was stopped on notice
-    figures: dict[str, Any] = field(default_factory=dict)  # this round's line of the result, as far as it is known
-    result: dict[str, Any] = field(default_factory=dict)
+Model = TypeVar("Model", bound=ReIDNetwork)
+StateT = TypeVar("StateT", bound=State)
 
 
-class Method(ABC):
-    """One process's part of a run.
+class Trainer(Generic[Model, StateT]):
+    """Trains one process's part of a run.
 
     Args:
-        source: labelled; target: unlabelled, with a test set where accuracy is to be measured.
-        desk: labels and scores features that all processes hand in.
+        build: the network of a configuration and a number of source identities; ``weights`` False where a checkpoint's follow.
+        state: of a run that begins.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        team: ProcessGroup,
-        source: DomainData,
-        target: DomainData,
-        desk: Desk,
-        run: RunDirectory,
-        reporter: Reporter,
-    ) -> None:
-        config = settle(config, team, run, reporter)
-        self.config, self.team, self.source, self.target = config, team, source, target
-        self.desk, self.run_directory, self.reporter = desk, run, reporter
-        how = config.runtime
-        self.precision = Precision(how.precision, team.device, channels_last=how.channels_last is True, compile=how.compile)
-        self.state = self.first_state()
-        self.saved: dict[str, Any] | None = None  # a checkpoint being resumed, until its optimiser is loaded
-        torch.manual_seed(config.seed)
-        begun = run.last.exists() or bool(config.pretrain.checkpoint)
-        self.model: Any = build_model(config, source.identities, weights=not begun)
-        self.precision.place(self.model)
-
-    @abstractmethod
-    def run(self) -> dict[str, Any]:
-        """Train to the end. Returns what result.json holds."""
-
-    @abstractmethod
-    def first_state(self) -> State: ...
+    def __init__(self, context: Context, build: Callable[..., Model], state: StateT) -> None:
+        self.context, self.state = context, state
+        torch.manual_seed(context.config.seed)
+        begun = context.run_directory.last.exists() or bool(context.config.pretrain.checkpoint)
+        self.model = build(context.config, context.source.identities, weights=not begun)
+        self._rows = place_randomness(self.model)
+        context.precision.place(self.model)
+        self.checkpoints = Checkpoints(context, self.model, state)
+        self._shown = dict[str, float]()  # beside the progress
 
     @property
-    @abstractmethod
-    def rounds(self) -> int:
-        """The last round's number."""
+    def config(self) -> Config:
+        return self.context.config
 
-    @abstractmethod
-    def diverged(self, what: str, epoch: int) -> NoReturn:
-        """Raise the UserError that says what is not finite, and which settings to lower."""
+    def fit(self, stage: Stage) -> None:
+        """The rest of a stage's epochs; a checkpoint after each."""
+        first = self.state.epoch
+        for epoch in range(first, stage.epochs):
+            self.train_epoch(stage, epoch, begins=epoch == first)
+            stage.after_epoch(epoch + 1)
+            if self.asked_to_stop():
+                self.stop(stage)
+            self.checkpoints.save(stage.state())
+        for engine in stage.engines:
+            engine.close()
 
-    def after_epoch(self) -> None:  # noqa: B027 - not every method has something to do here
-        """Whatever a method does between an epoch's end and its checkpoint."""
+    def train_epoch(self, stage: Stage, epoch: int, *, begins: bool) -> None:
+        """The rest of an epoch. ``begins``: it is the first that this process trains of the stage."""
+        state, reporter, plan = self.state, self.context.reporter, stage.plan(epoch)
+        steps, rows, seed = len(plan), self.rows(stage, plan), epoch_seed(self.config.seed, state.round, epoch)
+        meter = EpochMeter(self.context.processes, plan, rows, first=state.step)
+        self.model.train()
+        if begins:
+            reporter.stage(stage.title, stage.epochs * steps, epoch * steps + state.step)
+        for batch in self.batches(stage, plan, seed):
+            self.seed_step([*seed, batch.step], rows, plan)
+            terms, rate = self.train_step(stage, batch, epoch, steps, meter.weight)
+            meter.add(terms)
+            done = batch.step + 1
+            if done % CHECK_EVERY == 0 or done == steps:
+                self.look(stage, meter, epoch, done, ended=done == steps)
+            reporter.advance(epoch * steps + done, {**self._shown, "epoch": epoch + 1})
+        self.bring_together(stage, epoch, meter.weight)
+        state.epoch, state.step = epoch + 1, 0
+        self.log(meter, epoch, rate)
 
-    def train(
-        self,
-        epochs: int,
-        title: str,
-        plan: Callable[[int], BatchPlan],
-        update: Callable[[Batch, float, float], tuple[list[LossTerms], float]],
-        optimizer: Callable[[], dict[str, Any]],
-        engines: Sequence[Engine],
-        group: int,
-    ) -> None:
-        """Run the rest of a round's epochs; a checkpoint after each.
+    def train_step(self, stage: Stage, batch: Batch, epoch: int, steps: int, weight: float) -> tuple[list[LossTerms], float]:
+        """One step of all of the stage's optimisers: the loss terms of each part of the slice, and the learning rate."""
+        rates = [engine.learning_rate(epoch + batch.step / steps) for engine in stage.engines]
+        return stage.step(batch, epoch, weight), rates[0]
 
-        Args:
-            plan: an epoch's global batches.
-            update: one step on this process's slice of a batch at a (fractional) epoch; its loss terms are to be multiplied by the
-                weight. Gives the terms of each part of the slice and the learning rate.
-            optimizer: what a checkpoint must hold of the optimisers. All processes call it.
-            engines: what trains.
-            group: a slice of a batch is a number of whole groups of so many images.
-        """
-        state, how = self.state, self.config.input
-        augmentation = Augmentation(
-            how.height, how.width, how.flip, how.pad, how.erase, self.model.mean, self.model.std
-        )  # fmt: skip
-        domains = [self.source.train, self.target.train]
-        first, figures = state.epoch, dict[str, float]()
-        for epoch in range(first, epochs):
-            started, begun = time.perf_counter(), state.step
-            batches = plan(epoch)
-            seed = [self.config.seed, state.round, 2, epoch]
-            # For backbones that draw random numbers of their own (dropout, drop path).
-            torch.manual_seed(int(np.random.SeedSequence([*seed, self.team.rank]).generate_state(1)[0]))
-            self.model.train()
-            if epoch == first:
-                self.reporter.stage(title, epochs * len(batches), epoch * len(batches) + begun)
-            meter = LossMeter(self.team)
-            for batch in training_batches(
-                domains, batches, augmentation, seed, rank=self.team.rank, world=self.team.world, device=self.team.device,
-                group=group, first=begun, layout=self.precision.layout,
-            ):  # fmt: skip
-                done, ended = batch.step + 1, batch.step + 1 == len(batches)
-                # 1, unless nodes were lost and what is left cannot share the batch equally.
-                weight = len(batch.index_B) * self.team.world / batches.index_SB.shape[1]
-                parts, rate = update(batch, epoch + batch.step / len(batches), weight)
-                for terms in parts:
-                    meter.add(terms)
-                if done % CHECK_EVERY == 0 or ended:
-                    losses = meter.mean()
-                    speed = (done - begun) * len(batch.index_B) / (time.perf_counter() - started)
-                    self.reporter.measure(losses, speed)
-                    self.check_losses(losses, epoch)
-                    figures["loss"] = sum(meter.mean_seen.values())
-                    stopping = not ended and self.team.any(self.reporter.stopping())
-                    if stopping or (not ended and self.reporter.leaving()):
-                        for engine in engines:
-                            engine.end_epoch(weight)
-                        self.check_weights(epoch)
-                        state.step = done
-                        if stopping:
-                            self.stop(optimizer())
-                        self.checkpoint(optimizer())  # to lose no more than a few steps when the node goes
-                self.reporter.advance(epoch * len(batches) + done, {**figures, "epoch": epoch + 1})
-            for engine in engines:
-                engine.end_epoch(weight)
-            self.check_weights(epoch)
-            elapsed = time.perf_counter() - started
-            state.epoch, state.step = epoch + 1, 0
-            if "seconds" in state.figures:
-                seconds = state.figures["seconds"]
-                seconds["train"] = seconds.get("train", 0.0) + elapsed
-            if self.team.is_main:
-                record = {"event": "epoch", "round": state.round, "epoch": epoch + 1, "loss": meter.mean_seen, "lr": rate}
-                images = batches.index_SB[begun:].size
-                pace = {"images_per_second": images / elapsed, "seconds": elapsed, "workers": self.team.world}
-                self.run_directory.append({**record, **pace})
-            self.after_epoch()
-            if self.team.any(self.reporter.stopping()):
-                self.stop(optimizer())
-            self.checkpoint(optimizer())
+    def seed_step(self, seed: list[int], rows: slice, plan: BatchPlan) -> None:
+        """Let what the network draws depend on the step and on the images' places, and on nothing before or beside them."""
+        self._rows.begin_step(seed, rows, plan.index_SB.shape[1])
+        seed_torch([*seed, rows.start])  # for what draws without asking for its rows: resumed exactly, but others for other workers
 
-    def stop(self, optimizer: dict[str, Any]) -> NoReturn:
-        """End as SIGTERM asked, with a checkpoint to continue from. All processes call it."""
-        self.checkpoint(optimizer)
-        self.team.barrier()  # nobody ends the run before it is written
-        epoch, step = self.state.epoch, self.state.step
-        where = f"step {step} of epoch {epoch + 1}" if step else f"epoch {epoch}"
-        raise Stopped(f"{self.run_directory.shown}: stopped as asked, after {where} of this stage; --resume continues there")
+    def rows(self, stage: Stage, plan: BatchPlan) -> slice:
+        """This process's slice of the global batches."""
+        processes, group = self.context.processes, stage.group
+        groups = shard(plan.index_SB.shape[1] // group, processes.rank, processes.world)
+        return slice(groups.start * group, groups.stop * group)
 
-    def check_losses(self, losses: dict[str, float], epoch: int) -> None:
-        """The same verdict in every process, because the means are."""
+    def batches(self, stage: Stage, plan: BatchPlan, seed: list[int]) -> Iterator[Batch]:
+        """This process's slices of an epoch's batches, from the step on that the state says."""
+        context, how = self.context, self.config.input
+        return training_batches(
+            [context.source.train, context.target.train],
+            plan,
+            Augmentation(how.height, how.width, how.flip, how.pad, how.erase, self.model.mean, self.model.std),
+            seed,
+            rank=context.processes.rank,
+            world=context.processes.world,
+            device=context.processes.device,
+            group=stage.group,
+            first=self.state.step,
+            layout=context.precision.layout,
+        )
+
+    def look(self, stage: Stage, meter: EpochMeter, epoch: int, done: int, *, ended: bool) -> None:
+        """At the losses, the same in every process; and whether this process, or its node, has to end within the epoch."""
+        losses = meter.mean()
+        self.context.reporter.measure(losses, meter.speed(done))
+        self.check_losses(stage, losses, epoch)
+        self._shown["loss"] = sum(losses.values())
+        if ended:
+            return
+        stopping = self.asked_to_stop()
+        if stopping or self.context.reporter.leaving():
+            self.bring_together(stage, epoch, meter.weight)
+            self.state.step = done
+            if stopping:
+                self.stop(stage)
+            self.checkpoints.save(stage.state())  # to lose no more than a few steps when the node goes
+
+    def bring_together(self, stage: Stage, epoch: int, weight: float) -> None:
+        """Let the model hold the trained weights, the same in every process, before they reach a checkpoint."""
+        for engine in stage.engines:
+            engine.end_epoch(weight)
+        # The last step may have broken what its loss did not show.
+        if not all(bool(torch.isfinite(value).all()) for value in self.model.state_dict().values()):
+            raise UserError(stage.diverged("a weight", epoch))
+
+    def check_losses(self, stage: Stage, losses: dict[str, float], epoch: int) -> None:
         broken = ", ".join(name for name, value in losses.items() if not np.isfinite(value))
         if broken:
-            self.diverged(f"the loss ({broken})", epoch)
+            raise UserError(stage.diverged(f"the loss ({broken})", epoch))
 
-    def check_weights(self, epoch: int) -> None:
-        """Before they reach a checkpoint: the last step may have broken what its loss did not show."""
-        if not all(bool(torch.isfinite(value).all()) for value in self.model.state_dict().values()):
-            self.diverged("a weight", epoch)
+    def log(self, meter: EpochMeter, epoch: int, rate: float) -> None:
+        """An epoch's line of metrics.jsonl, and its seconds in the round's line of the result."""
+        pace = meter.pace()
+        if "seconds" in self.state.figures:
+            seconds = self.state.figures["seconds"]
+            seconds["train"] = seconds.get("train", 0.0) + pace["seconds"]
+        if self.context.processes.is_main:
+            line = {"event": "epoch", "round": self.state.round, "epoch": epoch + 1, "loss": meter.losses, "lr": rate}
+            self.context.run_directory.append({**line, **pace})
+
+    def asked_to_stop(self) -> bool:
+        """Whether any process was given notice; the same answer in all of them, which must all ask."""
+        return self.context.processes.any(self.context.reporter.stopping())
+
+    def stop(self, stage: Stage) -> NoReturn:
+        """End as SIGTERM asked, with a checkpoint to continue from. All processes call it."""
+        self.checkpoints.save(stage.state())
+        self.context.processes.barrier()  # nobody ends the run before it is written
+        epoch, step = self.state.epoch, self.state.step
+        where = f"step {step} of epoch {epoch + 1}" if step else f"epoch {epoch}"
+        shown = self.context.run_directory.shown
+        raise Stopped(f"{shown}: stopped as asked, after {where} of this stage; --resume continues there")
 
     def extract(self, images: View, title: str, *, flip: bool = False) -> np.ndarray:
         """This process's shard of the features of ``images``, float32 [n, c]."""
-        how = self.config.input
-        part = shard(len(images), self.team.rank, self.team.world)
-        self.reporter.stage(title, part.stop - part.start)
+        how, processes, reporter = self.config.input, self.context.processes, self.context.reporter
+        part = shard(len(images), processes.rank, processes.world)
+        reporter.stage(title, part.stop - part.start)
         return extract(
             self.model,
             images,
@@ -202,78 +182,15 @@ class Method(ABC):
             height=how.height,
             width=how.width,
             batch=self.config.evaluate.batch_size,
-            precision=self.precision,
+            precision=self.context.precision,
             flip=flip,
-            progress=lambda done: self.reporter.advance(done, {}),
+            progress=lambda done: reporter.advance(done, {}),
         )
 
     def score(self, name: str, test: TestSet) -> ScoreFuture:
-        """Hand a test set's features in; the desk ranks them while this process goes on."""
+        """Hand a test set's features in; they are ranked while this process goes on."""
         shard_nD = self.extract(test.images, f"features of the {name}'s test set", flip=self.config.evaluate.flip)
-        return self.desk.score(f"{name}-{self.state.round}", name, shard_nD)
-
-    def checkpoint(self, optimizer: dict[str, Any] | None) -> None:
-        """Replace the checkpoint to resume from; ``optimizer`` None between the stages, where there is none to keep."""
-        if self.team.is_main:
-            self.run_directory.save({**self.portable(), "state": vars(self.state), "optimizer": optimizer})
-
-    def save_round(self) -> None:
-        """Keep this round's line and weights."""
-        if self.team.is_main:
-            self.run_directory.append({"event": "round", "round": self.state.round, **(self.state.figures or self.state.result)})
-            save_tensors(self.run_directory.round_checkpoint(self.state.round), self.portable())
-
-    def portable(self) -> dict[str, Any]:
-        """The model and what is needed to build it again."""
-        return {
-            "format": 1,
-            "config": to_dict(self.config),
-            "identities": self.source.identities,
-            "content": [self.source.content, self.target.content],
-            "normalisation": (self.model.mean, self.model.std),
-            "model": self.model.state_dict(),
-        }
-
-    def resume(self) -> None:
-        """Continue from the last checkpoint, if there is one."""
-        saved = self.run_directory.load()
-        self.team.barrier()  # nobody writes before everybody has read
-        if self.team.is_main:
-            self.run_directory.truncate_metrics(saved["metrics_size"] if saved is not None else 0)
-        if not self.team.all_equal(repr((self.source.content, self.target.content, saved and saved["state"]))):
-            raise UserError(
-                f"{self.run_directory.shown}: the workers see different files; the output and the packed data must lie on "
-                "storage that every node shares"
-            )
-        if saved is None:
-            return
-        if saved["content"] != [self.source.content, self.target.content]:
-            raise UserError(f"{self.run_directory.shown}: the data have changed since this run began; choose another output")
-        self.state = type(self.state)(**saved["state"])
-        if self.team.is_main and self.state.round <= self.rounds:
-            self.run_directory.remove(self.run_directory.result)  # of a finished run that goes on: it would look finished
-        load_weights(self.model, saved, self.run_directory.last)
-        self.saved = saved
-
-    def finish(self) -> dict[str, Any]:
-        """Write result.json: the last checkpoint's accuracy, never the best one's."""
-        rounds = self.state.result.get("rounds", [])
-        kept = ("mAP", "rank1", "rank5", "rank10", "reverse")
-        accuracy = {key: rounds[-1][key] for key in kept if key in rounds[-1]} if rounds else {}
-        result = {
-            "method": self.config.method,
-            "source": self.source.name,
-            "target": self.target.name,
-            "seed": self.config.seed,
-            **self.state.result,
-            "final": accuracy or None,
-        }
-        if self.team.is_main:
-            self.run_directory.write_result(result)
-        return result
-
-    def to_device(self, array: np.ndarray) -> Tensor:
-        return torch.tensor(array, device=self.team.device)
+        return self.context.evaluator.score(f"{name}-{self.state.round}", name, shard_nD)
 
 
 def accuracy_text(metrics: dict[str, Any]) -> str:

@@ -29,19 +29,23 @@ class RoundLabels:
 
 
 ScoreFuture = Callable[[], dict[str, float]]
-"""mAP and CMC, once they are there: a call waits for them."""
+"""The future of mAP and CMC: a call waits for them."""
 
 
-class Desk(Protocol):
-    """Where features go to be labelled and scored.
+class Labeler(Protocol):
+    """Where the target's features go to be labelled.
 
     Every process hands in its contiguous shard (in rank order) and receives the answer for the whole. No process waits inside
-    a collective meanwhile. ``key`` names the occasion, the same in every process.
+    a collective meanwhile. ``key`` names the request, the same in every process.
     """
 
     def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
         """Pseudo-labels of the whole target; ``eps`` None derives it from the proportion p."""
         ...
+
+
+class Evaluator(Protocol):
+    """Where a test set's features go to be ranked; handed in like a :class:`Labeler`'s."""
 
     def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
         """Begin to rank the test set named ``test``: its query rows, then its gallery rows."""

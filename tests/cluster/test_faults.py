@@ -35,17 +35,17 @@ def test_labelling_actor_killed_at_its_work_and_worker_killed_during_evaluation(
 ) -> None:
     driver = start(tmp_path, packed_pair)
     wait_for_line(tmp_path, '"event": "round", "round": 0', driver)
-    (desk,) = processes_of(driver.pid, "DeskActor")
-    os.kill(desk, signal.SIGSTOP)  # stands still, so that it is surely at work on the labels when it is killed
+    (actor,) = processes_of(driver.pid, "LabellingActor")
+    os.kill(actor, signal.SIGSTOP)  # stands still, so that it is surely at work on the labels when it is killed
     time.sleep(5)
     assert '"event": "labels"' not in (tmp_path / "run" / "metrics.jsonl").read_text()
-    os.kill(desk, signal.SIGKILL)
+    os.kill(actor, signal.SIGKILL)
     wait_for_line(tmp_path, '"event": "epoch", "round": 2, "epoch": 2', driver)
-    (desk,) = processes_of(driver.pid, "DeskActor")
-    os.kill(desk, signal.SIGSTOP)  # the accuracies of the last round cannot come before the worker is dead
+    (actor,) = processes_of(driver.pid, "LabellingActor")
+    os.kill(actor, signal.SIGSTOP)  # the accuracies of the last round cannot come before the worker is dead
     time.sleep(2)
     os.kill(processes_of(driver.pid, "RayTrainWorker")[0], signal.SIGKILL)
-    os.kill(desk, signal.SIGCONT)
+    os.kill(actor, signal.SIGCONT)
     finish(driver)
     assert accuracies(tmp_path) == accuracies(undisturbed)
 
@@ -164,7 +164,7 @@ def test_chaos(undisturbed: Path, packed_pair: tuple[Path, Path], tmp_path: Path
     driver = start(tmp_path, packed_pair, "runtime.max_failures=10")
     wait_for_line(tmp_path, '"event": "epoch"', driver)
     time.sleep(rng.uniform(0, 10))
-    kind = rng.choice(["RayTrainWorker", "DeskActor", "MonitorActor", "driver"])
+    kind = rng.choice(["RayTrainWorker", "LabellingActor", "MonitorActor", "driver"])
     victims = [driver.pid] if kind == "driver" else processes_of(driver.pid, kind)
     if victims:
         with contextlib.suppress(ProcessLookupError):

@@ -12,7 +12,7 @@ from torchvision import models
 from distreid.config import Config, config_from_dict
 from distreid.methods.cost import cost_of
 from distreid.training.domains import open_domain
-from tests.methods import test_edaan
+from tests.methods.edaan import test_algorithm as test_edaan
 from tests.methods.daam.test_algorithm import Silent, metrics, run
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distreid.methods.reports import REPORTS, report_spec
+from distreid.methods.registry import SPECS, report_of
 from distreid.report import write_comparison, write_report
 from distreid.status import runs, status
 from distreid.terminal import metrics_text, result_table
@@ -82,9 +82,9 @@ def test_daam_names_the_target_loss_that_it_was_given(tmp_path: Path, target: st
 
 
 def test_every_described_term_says_something() -> None:
-    for spec in REPORTS.values():
+    for spec in map(report_of, SPECS):
         assert spec.losses and all(term.caption.endswith(".") for term in spec.losses)
-    assert report_spec("daam").title(0) == "pre-training" and report_spec("edaan").title(2, "reid") == "stage 2, reid"
+    assert report_of("daam").title(0) == "pre-training" and report_of("edaan").title(2, "reid") == "stage 2, reid"
 
 
 PROTOCOLS: list[tuple[dict[str, Any], str]] = [

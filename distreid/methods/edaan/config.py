@@ -1,4 +1,4 @@
-"""The settings of method: edaan, their defaults and where those come from; part of :mod:`distreid.config`.
+"""The settings of method: edaan, their defaults and where those come from: the group ``edaan`` of :mod:`distreid.config`.
 
 "paper" is Khatun et al. (EDAAN); *decided* marks what it leaves open.
 """
@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from distreid.config import Config
 from distreid.errors import UserError
 
 
@@ -85,8 +86,32 @@ class EDAANConfig:
         return (2 if self.variant in ("edaan", "daan") else 1) + kept
 
 
-def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: int, erase: float) -> None:
+def check(config: Config) -> None:
     """Combinations that cannot work."""
+    how, size = config.group(EDAANConfig), config.input
+    _check_numbers(how)
+    if how.replay % how.batch_size:
+        raise UserError(f"edaan.replay={how.replay} must be a multiple of edaan.batch_size={how.batch_size}, or 0")
+    if how.variant == "cyclegan" and how.attention:
+        raise UserError("edaan.variant=cyclegan has no attention: set edaan.attention=false, or take edaan.variant=daan")
+    if how.metric == "none" and how.feature == "embedding":
+        raise UserError("edaan.metric=none trains no embedding to match by: set edaan.feature=pooled")
+    if how.translates and (size.height % 4 or size.width % 4):
+        raise UserError(
+            f"input.height={size.height} and input.width={size.width} must be multiples of 4: the generators halve twice"
+        )
+    if how.translates and (size.erase or size.pad):
+        raise UserError(
+            f"input.erase={size.erase} and input.pad={size.pad}: the generators would learn erased and black areas; set both to 0"
+        )
+    _check_batch(how, config.runtime.workers)
+    for name, usual in (("strategy", "ddp"), ("accumulate", 1), ("min_workers", 0)):
+        value = getattr(config.runtime, name)
+        if value != usual:
+            raise UserError(f"runtime.{name}={value} does not work with method=edaan: use {usual}")
+
+
+def _check_numbers(how: EDAANConfig) -> None:
     network = how.network
     for name in (
         "width", "attention_width", "discriminator_width", "discriminator_layers",
@@ -133,19 +158,6 @@ def check_edaan(how: EDAANConfig, workers: int, height: int, width: int, pad: in
             f"edaan.beta1={how.beta1}, edaan.mask_threshold={how.mask_threshold} and edaan.area_prior={how.area_prior} must lie "
             "between 0 and 1"
         )
-    if how.replay % how.batch_size:
-        raise UserError(f"edaan.replay={how.replay} must be a multiple of edaan.batch_size={how.batch_size}, or 0")
-    if how.variant == "cyclegan" and how.attention:
-        raise UserError("edaan.variant=cyclegan has no attention: set edaan.attention=false, or take edaan.variant=daan")
-    if how.metric == "none" and how.feature == "embedding":
-        raise UserError("edaan.metric=none trains no embedding to match by: set edaan.feature=pooled")
-    if how.translates and (height % 4 or width % 4):
-        raise UserError(f"input.height={height} and input.width={width} must be multiples of 4: the generators halve twice")
-    if how.translates and (erase or pad):
-        raise UserError(
-            f"input.erase={erase} and input.pad={pad}: the generators would learn erased and black areas; set both to 0"
-        )
-    _check_batch(how, workers)
 
 
 def _check_batch(how: EDAANConfig, workers: int) -> None:

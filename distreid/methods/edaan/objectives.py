@@ -57,48 +57,60 @@ class GeneratorSide(nn.Module):
         self._how, self._masked = how, masked
 
     def forward(self, x_BCHW: Tensor, is_source_B: Tensor, labelled: Labelled) -> tuple[Terms, tuple[Tensor, ...]]:
-        """Signed images to the loss terms, and what :class:`DiscriminatorSide` is to judge."""
+        """Signed images to the loss terms, whose sum is Eq. 9, and what :class:`DiscriminatorSide` is to judge."""
         assert self.source is not None and self.target is not None
-        x_S, x_T = x_BCHW[is_source_B], x_BCHW[~is_source_B]
-        how = self._how
+        x_S, x_T, how = x_BCHW[is_source_B], x_BCHW[~is_source_B], self._how
         there_S, there_T = self.source(x_S), self.target(x_T)  # G(x), Eq. 1; F(x), Eq. 2
         back_S, back_T = self.target(there_S.image_BCHW), self.source(there_T.image_BCHW)
-        source_judge, target_judge = self._discriminators
-        assert source_judge is not None and target_judge is not None
         fake_T, fake_S = self._seen(there_S.image_BCHW, there_S), self._seen(there_T.image_BCHW, there_T)
         terms = {
-            "gan": how.gan_weight
-            * (
-                adversarial_loss(target_judge(fake_T), real=True, kind=how.gan)
-                + adversarial_loss(source_judge(fake_S), real=True, kind=how.gan)
-            ),
-            "cycle": how.cycle_weight * (cycle_loss(x_S, back_S.image_BCHW) + cycle_loss(x_T, back_T.image_BCHW)),
+            "gan": how.gan_weight * self.deception(fake_S, fake_T),
+            "cycle": how.cycle_weight * (cycle_loss(x_S, back_S.image_BCHW) + cycle_loss(x_T, back_T.image_BCHW)),  # Eq. 4
         }
         if there_S.mask_B1HW is not None:
-            terms["attention"] = how.attention_weight * (_consistency(there_S, back_S) + _consistency(there_T, back_T))
-            masks = [there.mask_B1HW for there in (there_S, there_T) if there.mask_B1HW is not None]
-            for name, weight, prior in (
-                ("area", how.area_prior_weight, partial(area_loss, area=how.area_prior)),
-                ("binarity", how.binary_weight, binarity_loss),
-            ):
-                if weight:
-                    terms[name] = weight * torch.stack([prior(mask) for mask in masks]).sum()
+            consistency = attention_consistency(there_S, back_S) + attention_consistency(there_T, back_T)
+            terms |= {"attention": how.attention_weight * consistency, **mask_priors([there_S, there_T], how)}
         if self.head is not None:
-            views = [there_S.features_Bchw, self.source.encoder(there_S.image_BCHW)]
-            if how.foreground_view and there_S.mask_B1HW is not None:
-                views.append(self.source.encoder(there_S.mask_B1HW * x_S))
-            terms |= reid_terms(self.head, views, labelled, how)
+            terms |= reid_terms(self.head, self.views(x_S, there_S), labelled, how)
         seen = (self._seen(x_S, there_S), fake_S, self._seen(x_T, there_T), fake_T)
         return terms, tuple(images.detach() for images in seen)
+
+    def deception(self, fake_S: Tensor, fake_T: Tensor) -> Tensor:
+        """Eq. 3 in both directions, as the generators minimise it."""
+        source_judge, target_judge = self._discriminators
+        assert source_judge is not None and target_judge is not None
+        kind = self._how.gan
+        return adversarial_loss(target_judge(fake_T), real=True, kind=kind) + adversarial_loss(
+            source_judge(fake_S), real=True, kind=kind
+        )
+
+    def views(self, x_S: Tensor, there_S: Translation) -> list[Tensor]:
+        """The re-ID encoder's features of the source images as they are, translated and, where asked, their foreground alone."""
+        assert self.source is not None
+        views = [there_S.features_Bchw, self.source.encoder(there_S.image_BCHW)]
+        if self._how.foreground_view and there_S.mask_B1HW is not None:
+            views.append(self.source.encoder(there_S.mask_B1HW * x_S))
+        return views
 
     def _seen(self, image_BCHW: Tensor, translation: Translation) -> Tensor:
         """What a discriminator sees of an image, real or translated, with the attention that the real one was given."""
         return attended(image_BCHW, translation.mask_B1HW, self._how.mask_threshold) if self._masked else image_BCHW
 
 
-def _consistency(there: Translation, back: Translation) -> Tensor:
+def attention_consistency(there: Translation, back: Translation) -> Tensor:
+    """One direction of Eq. 5."""
     assert there.mask_B1HW is not None and back.mask_B1HW is not None
     return attention_consistency_loss(there.mask_B1HW, back.mask_B1HW)
+
+
+def mask_priors(translations: Sequence[Translation], how: EDAANConfig) -> Terms:
+    """Ours, not the paper's: how much a mask keeps, and that it decides."""
+    masks = [translation.mask_B1HW for translation in translations if translation.mask_B1HW is not None]
+    priors = (
+        ("area", how.area_prior_weight, partial(area_loss, area=how.area_prior)),
+        ("binarity", how.binary_weight, binarity_loss),
+    )
+    return {name: weight * torch.stack([prior(mask) for mask in masks]).sum() for name, weight, prior in priors if weight}
 
 
 class DiscriminatorSide(nn.Module):

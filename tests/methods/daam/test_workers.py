@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from distreid.config import config_from_dict, to_dict, to_yaml
+from distreid.data.loader import Batch
+from distreid.data.sampling import TARGET
+from distreid.methods.daam import algorithm
 from distreid.methods.daam.algorithm import DAAM
+from distreid.methods.daam.stages import Adaptation
 from distreid.training import ProcessGroup, RunDirectory
+from distreid.training.context import Context
 from distreid.training.domains import open_domain
-from distreid.training.in_process import LocalDesk
+from distreid.training.in_process import LocalLabeler
 from distreid.training.protocols import RoundLabels, ScoreFuture
+from distreid.training.stage import LossTerms
 from tests.conftest import small_settings
 from tests.methods.daam.test_algorithm import Silent, metrics
 from tests.processes import on_ranks
@@ -26,9 +31,9 @@ from tests.processes import on_ranks
 
 @dataclass
 class Shared:
-    """A desk for processes without Ray: everybody labels the whole."""
+    """A labeler for processes without Ray: everybody labels the whole."""
 
-    whole: LocalDesk
+    whole: LocalLabeler
     world: int
 
     def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
@@ -45,15 +50,16 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     config = config_from_dict(options)
     networks = (open_domain(config.source, labelled=True), open_domain(config.target, labelled=False))
     source, target = (replace(network, test=None) for network in networks)
-    desk = Shared(LocalDesk(config.labels, {}, torch.device("cpu")), world)
+    shared = Shared(LocalLabeler(config.labels, torch.device("cpu")), world)
     seen: list[list[int]] = []
 
-    class Watched(DAAM):
-        def target_loss(self, logits_TK: Tensor, labels: RoundLabels, centers_KD: Tensor, index_T: np.ndarray) -> Tensor:
-            seen.append(index_T.tolist())
-            return super().target_loss(logits_TK, labels, centers_KD, index_T)
+    class Watched(Adaptation):
+        def loss(self, batch: Batch, epoch: int) -> LossTerms:
+            seen.append(batch.index_B[batch.domain_B == TARGET].tolist())
+            return super().loss(batch, epoch)
 
-    Watched(config, ProcessGroup(rank, world), source, target, desk, RunDirectory(config.output), Silent()).run()
+    algorithm.Adaptation = Watched  # type: ignore[misc]  # of this process alone
+    DAAM(Context(config, ProcessGroup(rank, world), source, target, shared, shared, RunDirectory(config.output), Silent())).run()
     return seen
 
 

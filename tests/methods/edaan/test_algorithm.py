@@ -24,15 +24,18 @@ from distreid.losses import (
     hard_label_loss,
     quartet_loss,
 )
-from distreid.methods.edaan.algorithm import EDAANMethod, Phase, frozen, linear_decay_factor, phases
+from distreid.methods.edaan.algorithm import EDAANMethod
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.objectives import GeneratorSide, Labelled, interleave
+from distreid.methods.edaan.schedule import Phase, linear_decay_factor, phases
+from distreid.methods.edaan.stages import draw_labelled, frozen, make_engines
 from distreid.methods.networks import load_model
 from distreid.models import EDAAN, Sizes
 from distreid.terminal import result_table
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
+from distreid.training.context import Context
 from distreid.training.domains import open_domain
-from distreid.training.in_process import LocalDesk
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
 from tests.methods.daam.test_algorithm import Silent, accuracies, metrics, run
 
 TINY = {
@@ -71,8 +74,8 @@ def undisturbed(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPat
 
 def method(config: Config) -> EDAANMethod:
     networks = open_domain(config.source, labelled=True), open_domain(config.target, labelled=False)
-    desk = LocalDesk(config.labels, {}, torch.device("cpu"))
-    return EDAANMethod(config, ProcessGroup(), *networks, desk, RunDirectory(config.output), Silent())
+    parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
+    return EDAANMethod(Context(config, ProcessGroup(), *networks, *parts, RunDirectory(config.output), Silent()))
 
 
 def test_the_schedule_is_the_papers() -> None:
@@ -172,14 +175,14 @@ def test_each_step_moves_only_what_the_schedule_says(make: Make, attention: bool
     trainer = method(make())
     model = trainer.model
     assert model.source is not None
-    generators, discriminators = trainer.engines(Phase(1, attention, not attention), True, None)
+    generators, discriminators = make_engines(trainer.context, model, Phase(1, attention, not attention), joint=True)
     x = 2 * torch.rand(32, 3, 16, 8) - 1
     domain = np.tile(np.repeat([0, 1], 8), 2)
     batch = Batch(x, domain, np.arange(32) % 16, 0)
     parts = (model.source.encoder, model.source.decoder, model.source.attention, model.head, model.target_discriminator)
     before = [snapshot(part) for part in parts]
     with frozen(model.discriminators()):
-        terms, seen = generators.forward(x, torch.from_numpy(domain == 0), trainer.labelled(batch, 0))
+        terms, seen = generators.forward(x, torch.from_numpy(domain == 0), draw_labelled(trainer.context, model, batch, [0]))
         generators.step(sum(terms.values(), torch.zeros(())))
     assert [moved(b, part) for b, part in zip(before, parts, strict=True)] == [True, True, attention, True, False]
     assert all(p.grad is None for d in model.discriminators() for p in d.parameters()), "no gradient reaches a discriminator"
@@ -263,7 +266,7 @@ def test_the_second_stage_leaves_the_translator_alone(make: Make) -> None:
 
 
 def test_the_masks_area_and_binarity_are_held_where_asked(make: Make) -> None:
-    how = dataclasses.replace(make().edaan, area_prior_weight=2.0, area_prior=0.25, binary_weight=3.0)
+    how = dataclasses.replace(make().group(EDAANConfig), area_prior_weight=2.0, area_prior=0.25, binary_weight=3.0)
     trainer = method(make("edaan.network.attention_start=0.9"))
     assert trainer.model.source is not None and trainer.model.source.attention is not None
     started = trainer.model.source.attention(torch.rand(2, 3, 16, 8))

@@ -13,8 +13,9 @@ from distreid.config import Config, config_from_dict
 from distreid.data import ImageStore, rewrite
 from distreid.data.loader import Stacked
 from distreid.errors import UserError
-from distreid.methods.edaan.foreground import measure
+from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.translate import png
+from distreid.methods.foreground import measure
 from distreid.methods.networks import load_model
 from distreid.models import EDAAN
 from distreid.training.domains import open_domain
@@ -26,7 +27,8 @@ from tests.methods.edaan.test_algorithm import settings
 @pytest.fixture(scope="module")
 def trained(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Config:
     config = config_from_dict(settings(packed_pair, tmp_path_factory.mktemp("translate") / "run"))
-    config.edaan.epochs, config.edaan.decay_epochs, config.edaan.attention_epochs = 1, 0, 1
+    how = config.group(EDAANConfig)
+    how.epochs, how.decay_epochs, how.attention_epochs = 1, 0, 1
     run(config)
     return config
 

@@ -11,8 +11,9 @@ import torch
 from distreid.config import config_from_dict, to_yaml
 from distreid.methods.edaan.algorithm import EDAANMethod
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
+from distreid.training.context import Context
 from distreid.training.domains import open_domain
-from distreid.training.in_process import LocalDesk
+from distreid.training.in_process import LocalEvaluator, LocalLabeler
 from tests.methods.daam.test_algorithm import Silent, metrics
 from tests.methods.edaan.test_algorithm import settings
 from tests.processes import on_ranks
@@ -21,12 +22,11 @@ from tests.processes import on_ranks
 def train(rank: int, world: int, options: dict[str, Any]) -> float:
     config = config_from_dict(options)
     source, target = open_domain(config.source, labelled=True), open_domain(config.target, labelled=False)
-    # Accuracy is the desk's affair; without test sets no process waits for another's features.
+    # Accuracy is the evaluator's affair; without test sets no process waits for another's features.
     source, target = (type(network)(**{**vars(network), "test": None}) for network in (source, target))
     directory = RunDirectory(config.output)
-    EDAANMethod(
-        config, ProcessGroup(rank, world), source, target, LocalDesk(config.labels, {}, torch.device("cpu")), directory, Silent()
-    ).run()
+    parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
+    EDAANMethod(Context(config, ProcessGroup(rank, world), source, target, *parts, directory, Silent())).run()
     return 0.0
 
 

@@ -14,17 +14,17 @@ from distreid.evaluation import changed_share, color_distance, foreground_iou
 
 def measure(
     before: ImageStore,
-    truth: Path,
+    ground_truth: Path,
     images: Path,
     masks: Path | None,
     *,
     target: ImageStore | None = None,
-    target_truth: Path | None = None,
+    target_ground_truth: Path | None = None,
 ) -> dict[str, float]:
     """What `translate` did to ``before``: the masks' foreground IoU, the shares of pixels changed, the background's colours.
 
     Args:
-        truth, target_truth: folders of true masks laid out like the data set (``distreid synth --masks`` writes them).
+        ground_truth, target_ground_truth: folders of masks laid out like the data set, as ``distreid synth --masks`` writes.
         images, masks: what `translate` wrote.
         target: whose background the translated one should resemble; its training images are taken.
     """
@@ -32,7 +32,7 @@ def measure(
     width, height = (int(pixels) for pixels in after.sizes_N2[0])
     row_of = {path: row for row, path in enumerate(before.paths.tolist())}
     rows = np.array([row_of[path] for path in after.paths.tolist()])
-    truth_NHW = _truth(before, rows, truth, height, width)
+    truth_NHW = _truth(before, rows, ground_truth, height, width)
     old, new = _pixels(before, rows, height, width), _pixels(after, np.arange(len(after)), height, width)
     figures = {
         "foreground_changed": changed_share(old, new, truth_NHW),
@@ -41,9 +41,9 @@ def measure(
     if masks is not None:
         mask_NHW = _pixels(ImageStore.open(masks), np.arange(len(after)), height, width)[..., 0] >= 128
         figures["foreground_iou"] = foreground_iou(mask_NHW, truth_NHW)
-    if target is not None and target_truth is not None:
+    if target is not None and target_ground_truth is not None:
         others = np.flatnonzero(target.splits == "train")
-        wanted = _pixels(target, others, height, width)[~_truth(target, others, target_truth, height, width)]
+        wanted = _pixels(target, others, height, width)[~_truth(target, others, target_ground_truth, height, width)]
         figures["background_distance_before"] = color_distance(old[~truth_NHW], wanted)
         figures["background_distance_after"] = color_distance(new[~truth_NHW], wanted)
     return figures
@@ -55,12 +55,12 @@ def _pixels(store: ImageStore, rows: np.ndarray, height: int, width: int) -> np.
 
 def _truth(store: ImageStore, rows: np.ndarray, folder: Path, height: int, width: int) -> np.ndarray:
     """True masks, bool [N, H, W]."""
-    truth = np.zeros((len(rows), height, width), dtype=bool)
+    ground_truth = np.zeros((len(rows), height, width), dtype=bool)
     for place, path in enumerate(store.paths[rows].tolist()):
         file = folder / Path(path).with_suffix(".png")
         try:
             with Image.open(file) as image:
-                truth[place] = np.asarray(image.convert("L").resize((width, height), Image.Resampling.BILINEAR)) >= 128
+                ground_truth[place] = np.asarray(image.convert("L").resize((width, height), Image.Resampling.BILINEAR)) >= 128
         except OSError:
             raise UserError(f"{file}: no such mask; give the folder `masks` that `distreid synth --masks` wrote") from None
-    return truth
+    return ground_truth

@@ -13,8 +13,8 @@ import torch
 
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.errors import UserError
-from distreid.methods.compute import settle
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
+from distreid.training.compute import settle
 from distreid.training.machine import bf16_in_hardware, look
 from tests.methods.daam.test_algorithm import Silent, run
 from tests.processes import on_ranks

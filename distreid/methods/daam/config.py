@@ -1,0 +1,46 @@
+"""What method: daam asks of the configuration, whose groups model, pretrain, labels, loss and adapt are its settings."""
+
+from __future__ import annotations
+
+from distreid.config import Config
+from distreid.errors import UserError
+
+
+def check(config: Config) -> None:
+    """Combinations that cannot work."""
+    _check_group(config)
+    for name, how, images in (
+        ("pretrain", config.pretrain, config.pretrain.batch_size),
+        ("adapt", config.adapt, config.adapt.batch_size // 2),
+    ):
+        _check_batch(config, f"{name}.batch_size", how.batch_size)
+        if how.sampler == "pk" and images % how.instances:
+            raise UserError(
+                f"{name}.instances={how.instances} does not divide the {images} images of a domain in {name}.batch_size"
+            )
+
+
+def _check_group(config: Config) -> None:
+    group = config.model.batchnorm_group
+    if group % 2:
+        raise UserError(f"model.batchnorm_group={group} must be even: half of its images are source, half target")
+
+
+def _check_batch(config: Config, name: str, batch: int) -> None:
+    workers, group, accumulate = max(1, config.runtime.workers), config.model.batchnorm_group, config.runtime.accumulate
+    if batch % workers:
+        raise UserError(f"{name}={batch} cannot be divided among runtime.workers={workers}: choose a multiple of {workers}")
+    share = batch // workers
+    if share % group:
+        fitting = [g for g in range(2, share + 1, 2) if share % g == 0]
+        hint = f"choose one of {fitting}" if fitting else f"choose a larger {name}"
+        raise UserError(
+            f"model.batchnorm_group={group} does not divide the {share} images of {name}={batch} that each of "
+            f"{workers} worker(s) gets: {hint}"
+        )
+    for count in range(config.runtime.min_workers or workers, workers + 1):
+        if accumulate > 1 and (batch // group) % (count * accumulate):
+            raise UserError(
+                f"runtime.accumulate={accumulate} does not divide what each of {count} worker(s) gets of the "
+                f"{batch // group} groups (model.batchnorm_group={group}) of {name}={batch}"
+            )

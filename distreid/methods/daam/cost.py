@@ -1,0 +1,25 @@
+"""What a round of DAAM costs, for `distreid plan`."""
+
+from __future__ import annotations
+
+import torch
+
+from distreid.config import Config
+from distreid.methods.cost import Stage, count
+from distreid.models import DAAMNet
+
+
+def stages(model: DAAMNet, config: Config) -> tuple[Stage, ...]:
+    """A round's training. ``model`` is on the meta device."""
+    how, group = config.adapt, config.model.batchnorm_group
+    x_BCHW = torch.empty(group, 3, config.input.height, config.input.width)
+    # All of the source: one head over the whole batch costs what two heads over its halves do.
+    domain_B = torch.zeros(group, dtype=torch.int64, device="cpu")
+
+    def step() -> None:
+        output = model.train()(x_BCHW, domain_B)
+        logits = [output.source_logits_SN, output.domain_logits_B2]
+        torch.stack([scores.sum() for scores in logits if scores is not None]).sum().backward()
+
+    flops, kept = count(model, step)
+    return (Stage("train", how.epochs, how.batch_size // 2, how.batch_size, flops / group * how.batch_size, kept / group),)

@@ -1,0 +1,46 @@
+"""DAAM, as the rest of the project knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distreid.config import Config, to_dict
+from distreid.errors import UserError
+from distreid.methods.daam.config import check
+from distreid.methods.daam.report import REPORT
+from distreid.methods.registry import MethodSpec, lazy
+
+if TYPE_CHECKING:
+    from distreid.models import ReIDNetwork
+    from distreid.training.domains import DomainData
+
+HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # take no part in f_sh
+
+
+def matching(model: ReIDNetwork, name: str) -> bool:
+    return not name.startswith(HEADS)
+
+
+def describe(model: ReIDNetwork, config: Config) -> tuple[str, dict[str, Any]]:
+    return "f_sh of Huang et al. (AAAI 2020)", to_dict(config)["model"]
+
+
+def check_data(config: Config, source: DomainData, target: DomainData) -> None:
+    if config.adapt.rounds and len(target.train) <= config.labels.k1:
+        raise UserError(f"{target.given}: {len(target.train)} target images are too few for labels.k1={config.labels.k1}")
+
+
+SPEC = MethodSpec(
+    name="daam",
+    title="DAAM (Huang et al., AAAI 2020)",
+    method=lazy("distreid.methods.daam.algorithm:DAAM"),
+    build_model=lazy("distreid.methods.daam.network:build_model"),
+    check=check,
+    matching=matching,
+    describe=describe,
+    check_data=check_data,
+    shares_pretraining=True,
+    bench=lazy("distreid.methods.daam.bench:training_step"),
+    report=REPORT,
+    cost=lazy("distreid.methods.daam.cost:stages"),
+)

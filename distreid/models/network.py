@@ -1,0 +1,53 @@
+"""What every method's network can do: give the features that are matched, and take a checkpoint's weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from distreid.errors import UserError
+from distreid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Colour
+
+
+class ReIDNetwork(nn.Module, ABC):
+    """A network from whose images' features people are matched.
+
+    Attributes:
+        mean, std: what the loader normalises images by, of each channel, for pixels in [0, 1].
+    """
+
+    mean: Colour
+    std: Colour
+    unsaid = (IMAGENET_MEAN, IMAGENET_STD)  # by what images were normalised for a checkpoint of 0.1.0, which does not say
+
+    @property
+    @abstractmethod
+    def feature_channels(self) -> int:
+        """c of :meth:`features`."""
+
+    @abstractmethod
+    def features(self, x_BCHW: Tensor) -> Tensor:
+        """Normalised images to what is clustered and matched, float32 [B, c], not normalised."""
+
+    def grow(self, weights: Mapping[str, Tensor]) -> None:
+        """Make the parts that a checkpoint's weights have and a new network lacks."""
+
+
+def load_weights(model: ReIDNetwork, saved: Mapping[str, Any], path: Path) -> None:
+    """Load a checkpoint's weights, making the parts that they belong to, and the normalisation that they were trained with.
+
+    Raises:
+        UserError: they are another network's.
+    """
+    weights: Mapping[str, Tensor] = saved.get("model", {})
+    model.grow(weights)
+    model.mean, model.std = saved.get("normalisation", model.unsaid)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path}: the weights do not fit the configured model ({reason})") from None

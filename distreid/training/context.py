@@ -1,0 +1,59 @@
+"""What one process of a run is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from distreid.config import Config
+from distreid.training.compute import settle
+from distreid.training.domains import DomainData
+from distreid.training.engine import Precision
+from distreid.training.process_group import ProcessGroup
+from distreid.training.protocols import Evaluator, Labeler, Reporter
+from distreid.training.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Context:
+    """One process's part of a run, before any method.
+
+    Attributes:
+        source: labelled; target: unlabelled, with a test set where accuracy is to be measured.
+        labeler, evaluator: label and rank features that all processes hand in.
+    """
+
+    config: Config
+    processes: ProcessGroup
+    source: DomainData
+    target: DomainData
+    labeler: Labeler
+    evaluator: Evaluator
+    run_directory: RunDirectory
+    reporter: Reporter
+
+    @classmethod
+    def begin(
+        cls,
+        config: Config,
+        processes: ProcessGroup,
+        source: DomainData,
+        target: DomainData,
+        labeler: Labeler,
+        evaluator: Evaluator,
+        run_directory: RunDirectory,
+        reporter: Reporter,
+    ) -> Context:
+        """A run that begins or goes on: how it computes is decided here (:func:`settle`). All processes must call it."""
+        config = settle(config, processes, run_directory, reporter)
+        return cls(config, processes, source, target, labeler, evaluator, run_directory, reporter)
+
+    @cached_property
+    def precision(self) -> Precision:
+        how = self.config.runtime
+        return Precision(how.precision, self.processes.device, channels_last=how.channels_last is True, compile=how.compile)
+
+    def note(self, text: str) -> None:
+        """A line for the user; once, whatever the number of processes."""
+        if self.processes.is_main:
+            self.reporter.note(text)
