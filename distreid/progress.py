@@ -109,8 +109,6 @@ class Progress:
             if self._news or time.monotonic() - written > HEARTBEAT:
                 self._write()
                 written = time.monotonic()
-            with self._lock:
-                self._shown.tick()
             self._stop.wait(EVERY)
 
     def _write(self) -> None:
