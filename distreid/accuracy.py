@@ -52,8 +52,9 @@ def evaluate(
 
 
 def network_features(model: DAAMNet | EDAAN, config: Config, images: View, *, flip: bool) -> np.ndarray:
-    """What is matched (DAAM: f_sh) of every image, float32 [n, c], on this machine's device and in the run's precision."""
-    precision = Precision(config.runtime.precision, training_device(config.runtime.gpu), channels_last=config.runtime.channels_last)
+    """What is matched (DAAM: f_sh) of every image, float32 [n, c], on this machine's device; see Precision.to_use."""
+    how = config.runtime
+    precision = Precision.to_use(how.precision, training_device(how.gpu), channels_last=how.channels_last)
     with bar("features") as progress:
         return extract(
             precision.place(model),  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from distreid.data.sampling import PlainStream, plan_one
 from distreid.losses import hard_label_loss
 from distreid.models import DAAMNet, build_backbone, group_batchnorm
 from distreid.runtime import Engine, Precision, Team
+from distreid.runtime.machine import choose, look
 
 
 def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any]) -> str:
@@ -61,47 +63,65 @@ class _Noise:
         return torch.randint(0, 256, (len(indices), 3, height, width), dtype=torch.uint8)
 
 
-def bench_train(backbone: str = "resnet18", height: int = 128, width: int = 64, batch: int = 32, steps: int = 8) -> dict[str, Any]:
-    """Images a second of DAAM's training step: float32, bf16, bf16 with channels_last; and the share of augmentation."""
+STEPS = 8  # that are timed, or as many as take about
+BUDGET = 20.0  # seconds: emulated bf16 is slow
+
+
+def bench_train(
+    backbone: str = "resnet18", height: int = 128, width: int = 64, batch: int = 32, last_stride: int = 2
+) -> dict[str, Any]:
+    """Images a second of DAAM's training step in float32 and bf16, contiguous and channels_last; the share of augmentation.
+
+    auto: what `runtime.precision` and `channels_last` take here, why, and its speed relative to the fastest of the four.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    figures: dict[str, Any] = {"backbone": backbone, "input": f"{height}x{width}", "batch": batch, "device": str(device)}
-    how = Augmentation(height, width, flip=0.5, pad=10, erase=0.5)
-    plan = plan_one(PlainStream(batch * steps, [0]), 0, batch)
-    labels = sources = torch.zeros(batch, dtype=torch.int64, device=device)
-    settings = {"fp32": ("fp32", False), "bf16": ("bf16", False), "bf16_channels_last": ("bf16", True)}
-    for name, (number, last) in settings.items():
-        model = DAAMNet(build_backbone(backbone, "none", 1), 751)
+    compute = choose(look(), device.type, threads=torch.get_num_threads())
+    figures: dict[str, Any] = {
+        "method": "daam", "backbone": backbone, "last_stride": last_stride, "input": f"{height}x{width}", "batch": batch,
+        "device": str(device), "threads": compute.threads,
+    }  # fmt: skip
+    speed = {}
+    for number, last in itertools.product(("fp32", "bf16"), (False, True)):
+        model = DAAMNet(build_backbone(backbone, "none", last_stride), 751)
         group_batchnorm(model, batch)
-        precision = Precision(number, device, channels_last=last)
-        precision.place(model)
-        parameters = [p for module in (model.backbone, model.attention, model.source_head) if module for p in module.parameters()]
-        engine = Engine(model, [{"params": parameters, "lr": 1e-3}], lambda _: 1.0, Team(device=device), precision)
-
-        def step(item: Batch, engine: Engine = engine) -> None:
-            engine.step(hard_label_loss(engine.forward(item.images_BCHW, sources).source_logits_SN, labels))
-
-        figures[f"{name}_images_per_second"] = batch * steps / _seconds(lambda: _each(plan, how, device, step), device)
-    figures["speedup"] = figures["bf16_channels_last_images_per_second"] / figures["fp32_images_per_second"]
-    alone = _seconds(lambda: _each(plan, how, device, lambda item: None), device)
-    figures["augmentation_share"] = alone / (batch * steps / figures["bf16_channels_last_images_per_second"])
+        step = _step(model, Precision(number, device, channels_last=last), device)
+        speed[number, last] = _images_per_second(step, height, width, batch, device)
+        figures[f"{number}{'_channels_last' if last else ''}_images_per_second"] = speed[number, last]
+    taken = speed[compute.precision, compute.channels_last]
+    figures["speedup"] = speed["bf16", True] / speed["fp32", False]
+    figures["auto"] = {**compute.to_json(), "of_fastest": taken / max(speed.values())}
+    figures["augmentation_share"] = taken / _images_per_second(lambda item: None, height, width, batch, device)
     return figures
 
 
-def _each(plan: Any, how: Augmentation, device: torch.device, step: Callable[[Batch], None]) -> None:
-    for item in training_batches([_Noise()], plan, how, [0], device=device):
-        step(item)
+def _step(model: DAAMNet, precision: Precision, device: torch.device) -> Callable[[Batch], None]:
+    precision.place(model)
+    parameters = [p for module in (model.backbone, model.attention, model.source_head) if module for p in module.parameters()]
+    engine = Engine(model, [{"params": parameters, "lr": 1e-3}], lambda _: 1.0, Team(device=device), precision)
+
+    def step(item: Batch) -> None:
+        zeros = torch.zeros(len(item.images_BCHW), dtype=torch.int64, device=device)
+        engine.step(hard_label_loss(engine.forward(item.images_BCHW, zeros).source_logits_SN, zeros))
+
+    return step
 
 
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds of the second of two runs."""
-    took = 0.0
-    for _ in range(2):
+def _images_per_second(step: Callable[[Batch], None], height: int, width: int, batch: int, device: torch.device) -> float:
+    """Of the steps after two that warm up."""
+    how = Augmentation(height, width, flip=0.5, pad=10, erase=0.5)
+
+    def seconds(steps: int) -> float:
+        plan = plan_one(PlainStream(batch * steps, [0]), 0, batch)
         started = time.perf_counter()
-        work()
+        for item in training_batches([_Noise()], plan, how, [0], device=device):
+            step(item)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        took = time.perf_counter() - started
-    return took
+        return time.perf_counter() - started
+
+    seconds(1)
+    steps = max(1, min(STEPS, int(BUDGET / seconds(1))))
+    return batch * steps / seconds(steps)
 
 
 _BENCHES: dict[str, Callable[[int, int], dict[str, Any]]] = {

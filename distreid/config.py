@@ -141,13 +141,15 @@ class EvaluateConfig:
 class RuntimeConfig:
     workers: int = 1  # Ray Train workers; 0 trains in this process without Ray
     min_workers: int = 0  # go on with as few when nodes are lost, and take new ones; 0: never fewer than `workers`
-    cpus_per_worker: int = 0  # 0: the machine's cores divided by the workers
+    cpus_per_worker: int = 0  # threads of a worker, also with workers=0; 0: the cores that may be used, divided by the workers
     gpu: Literal["auto", "yes", "no"] = "auto"
     strategy: Literal["ddp", "deepspeed"] = "ddp"  # deepspeed: the extra `deepspeed`
     zero_stage: Literal[0, 1, 2, 3] = 1  # of DeepSpeed: what the workers share (1 optimiser, 2 gradients, 3 weights)
     accumulate: int = 1  # parts of a worker's slice of a batch that pass through the network one after another, to save memory
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # fp16: on GPUs without bf16
-    channels_last: bool = False
+    # What the machine decides is decided once, when the run starts, and then kept (distreid/runtime/machine.py).
+    # auto: bf16 where every worker has it in hardware, else fp32; fp16, for GPUs without bf16, is never taken by itself.
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: Literal["auto", True, False] = "auto"  # memory layout; auto: on CPUs, and on GPUs with bf16 or fp16
     compile: bool = False  # torch.compile
     max_failures: int = 3  # how often Ray restarts the workers after a fault before the run gives up
     hang_timeout: float = 900.0  # seconds without a step after which the worker that holds all up is named and restarted; 0: never
@@ -403,9 +405,10 @@ def _convert(value: Any, kind: Any, key: str, where: str) -> Any:
             value = "yes"
         if value in choices and type(value) in {type(choice) for choice in choices}:
             return value
-        near = difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+        names = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices]  # true, as YAML writes it
+        near = difflib.get_close_matches(str(value), names, n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise UserError(f"{where}: {key}={value!r} must be one of {', '.join(map(str, choices))}{hint}")
+        raise UserError(f"{where}: {key}={value!r} must be one of {', '.join(names)}{hint}")
     if origin is list:
         if not isinstance(value, list):
             raise UserError(f"{where}: {key}={value!r} must be a list, for example [1, 2, 3]")

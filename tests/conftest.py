@@ -44,5 +44,6 @@ def small_settings(pair: tuple[Path, Path], output: Path) -> dict[str, Any]:
         "pretrain": {"epochs": 2, "batch_size": 16, "optimizer": rates},
         "labels": {"k1": 8, "k2": 3, "p": 0.03, "min_samples": 3},
         "adapt": {"rounds": 2, "epochs": 2, "batch_size": 16, "optimizer": rates},
-        "runtime": {"workers": 0, "gpu": "no"},
+        # Not auto: what tests compare must not depend on the machine they run on.
+        "runtime": {"workers": 0, "gpu": "no", "precision": "fp32", "channels_last": False},
     }

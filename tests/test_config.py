@@ -43,7 +43,9 @@ def test_yaml_and_overrides(tmp_path) -> None:
         ("model=resnet50", "model is a group of keys"),
         ("source.cameras=1", "must be a list"),
         ("source.identities=[5, 2]", "start < stop"),
-        ("runtime.channels_last=1", "true or false"),
+        ("runtime.channels_last=1", "must be one of auto, true, false"),
+        ("runtime.channels_last=ture", "did you mean 'true'"),
+        ("runtime.precision=fp61", "runtime.precision='fp61' must be one of auto, fp32, bf16, fp16"),
         ("output=", "output"),
         ("seed", "is not an override"),
         ("adapt.instances=0", "adapt.instances=0 must be greater than 0"),
@@ -102,3 +104,10 @@ def test_files_that_are_not_configurations(tmp_path) -> None:
     bad.write_text("just text")
     with pytest.raises(UserError, match="keys and values"):
         load_config(bad)
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("true", True), ("false", False)])
+def test_the_machine_decides_unless_a_file_does(text: str, value: bool | str) -> None:
+    usual = config_from_dict(BASE).runtime
+    assert (usual.precision, usual.channels_last) == ("auto", "auto")
+    assert config_from_dict(BASE, [f"runtime.channels_last={text}"]).runtime.channels_last is value

@@ -29,6 +29,7 @@ from distreid.methods.domains import open_network
 from distreid.methods.local import METHODS
 from distreid.progress import Progress
 from distreid.runtime import RunDirectory, Team
+from distreid.runtime.machine import usable_cores
 
 
 def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, Any]:
@@ -122,7 +123,9 @@ def start_ray(workers: int) -> None:
         ray.init(**quiet)
     else:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process that waits for this machine to be taken away
-        ray.init("local", num_cpus=max(workers, os.cpu_count() or 1), include_dashboard=False, **quiet)
+        # Ray's workers have a niceness of 15 unless told otherwise, and would starve beside the user's other programs.
+        own = {"worker_niceness": 0}
+        ray.init("local", num_cpus=max(workers, usable_cores()), include_dashboard=False, _system_config=own, **quiet)
 
 
 def _resources(cpus: int, use_gpu: bool) -> dict[str, float]:

@@ -15,12 +15,14 @@ from distreid.methods.edaan import EDAANMethod
 from distreid.methods.method import Method
 from distreid.methods.protocols import Reporter
 from distreid.runtime import RunDirectory, Team
+from distreid.runtime.machine import usable_cores
 
 METHODS: dict[str, type[Method]] = {"daam": DAAM, "edaan": EDAANMethod}
 
 
 def train(config: Config, source: Network, target: Network, run: RunDirectory, reporter: Reporter) -> dict[str, Any]:
     """Train with one process. Returns what result.json holds."""
+    torch.set_num_threads(config.runtime.cpus_per_worker or min(torch.get_num_threads(), usable_cores()))
     team = Team(device=training_device(config.runtime.gpu))
     desk = LocalDesk(config.labels, test_sets(source, target), team.device, camids=target.camids)
     reporter.note(f"in this process, on {team.device}")

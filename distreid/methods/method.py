@@ -20,6 +20,7 @@ from distreid.config import Config, to_dict
 from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, shard
 from distreid.errors import Stopped, UserError
+from distreid.methods.compute import settle
 from distreid.methods.domains import Network, TestSet
 from distreid.methods.features import extract
 from distreid.methods.networks import build_model, load_weights
@@ -52,10 +53,11 @@ class Method(ABC):
     def __init__(
         self, config: Config, team: Team, source: Network, target: Network, desk: Desk, run: RunDirectory, reporter: Reporter
     ) -> None:
+        config = settle(config, team, run, reporter)
         self.config, self.team, self.source, self.target = config, team, source, target
         self.desk, self.run_directory, self.reporter = desk, run, reporter
         how = config.runtime
-        self.precision = Precision(how.precision, team.device, channels_last=how.channels_last, compile=how.compile)
+        self.precision = Precision(how.precision, team.device, channels_last=how.channels_last is True, compile=how.compile)
         self.state = self.first_state()
         self.saved: dict[str, Any] | None = None  # a checkpoint being resumed, until its optimiser is loaded
         torch.manual_seed(config.seed)

@@ -88,7 +88,7 @@ class Lens:
         how = config.runtime
         # Not where the run was trained, perhaps: a GPU that it demanded need not be here.
         self.device = training_device("no" if how.gpu == "no" else "auto")
-        self.precision = Precision(how.precision, self.device, channels_last=how.channels_last)
+        self.precision = Precision.to_use(how.precision, self.device, channels_last=how.channels_last)
         self.precision.place(model)
         self.model, self.config = model, config
 

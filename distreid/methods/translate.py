@@ -47,7 +47,7 @@ def translate(
     if not len(rows):
         raise UserError(f"{store.path}: holds no image of {' or '.join(splits)} to translate")
     how = config.input
-    precision = Precision(config.runtime.precision, torch.device(device), channels_last=config.runtime.channels_last)
+    precision = Precision.to_use(config.runtime.precision, torch.device(device), channels_last=config.runtime.channels_last)
     precision.place(model.eval())
     masks: list[bytes] = []
 

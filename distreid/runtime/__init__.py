@@ -2,11 +2,13 @@
 
 from distreid.runtime.engine import Engine, Precision, learning_rate_factor
 from distreid.runtime.files import load_tensors, save_tensors, write_json
+from distreid.runtime.machine import Compute
 from distreid.runtime.meters import LossMeter, timed
 from distreid.runtime.rundir import RunDirectory
 from distreid.runtime.team import Team
 
 __all__ = [
+    "Compute",
     "Engine",
     "LossMeter",
     "Precision",

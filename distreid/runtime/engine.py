@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distreid.errors import UserError
+from distreid.runtime.machine import choose, look, usable
 from distreid.runtime.strategy import DDPStrategy, Groups, Strategy
 from distreid.runtime.team import Team
 from distreid.runtime.zero import ZeroStrategy
@@ -34,9 +35,16 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device, *, channels_last: bool = False, compile: bool = False) -> None:
         if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-            raise UserError("runtime.precision=bf16: this GPU has no bf16; use fp16 or fp32")
+            raise UserError("runtime.precision=bf16: this GPU has no bf16, not even emulated; use auto, fp16 or fp32")
         self._device, self._channels_last, self.compile = device, channels_last, compile
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+    @classmethod
+    def to_use(cls, name: str, device: torch.device, *, channels_last: bool | str) -> Precision:
+        """For a trained network, perhaps not where it was trained: as it was trained if this machine has that in hardware."""
+        machine = look()
+        chosen = choose(machine, device.type, precision=name, channels_last=channels_last)
+        return cls(usable(chosen.precision, machine, device.type), device, channels_last=chosen.channels_last)
 
     def place(self, model: nn.Module) -> nn.Module:
         model = model.to(self._device)

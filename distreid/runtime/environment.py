@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from distreid.runtime.machine import usable_cores
+
 _PACKAGES = ("torch", "torchvision", "ray", "numpy", "scipy", "scikit-learn", "numba", "timm", "deepspeed", "faiss-cpu", "cuml")
 
 
@@ -29,7 +31,7 @@ def environment() -> dict[str, Any]:
         "machine": {
             "os": f"{platform.system()} {platform.release()}",
             "cpu": _cpu(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            "cores": usable_cores(),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
             "cuda": torch.version.cuda if torch.cuda.is_available() else None,

@@ -50,7 +50,7 @@ class RunDirectory:
         if self.config.exists():
             if not resume:
                 raise UserError(f"{self.shown} already holds a run: continue it with --resume, or choose another output")
-            changed = _changed_keys(self.config.read_text(encoding="utf-8"), config_yaml)
+            changed = _changed_keys(self.config.read_text(encoding="utf-8"), config_yaml, self.compute())
             if changed:
                 raise UserError(f"{self.shown}: --resume with other settings ({changed}); keep them or choose another output")
         elif self.path.exists() and (not self.path.is_dir() or any(not _is_note(file) for file in self.path.iterdir())):
@@ -66,6 +66,27 @@ class RunDirectory:
         if not self.environment.exists():  # a resumed run keeps what it started with
             write_json(self.environment, environment())
         self.publish()
+
+    def compute(self) -> dict[str, Any]:
+        """How the run computes (:class:`distreid.runtime.machine.Compute`), as it decided when it began; empty before that.
+
+        A run of before that was decided holds it in its checkpoint's configuration.
+        """
+        try:
+            kept = json.loads(self.environment.read_text(encoding="utf-8")).get("compute")
+        except (OSError, ValueError, AttributeError):  # deleted or damaged: the checkpoint knows as well
+            kept = None
+        if not kept and self.last.exists():
+            how = load_tensors(self.last).get("config", {}).get("runtime", {})
+            kept = {key: how[key] for key in ("precision", "channels_last") if how.get(key, "auto") != "auto"}
+        return kept or {}
+
+    def keep_compute(self, compute: dict[str, Any]) -> None:
+        """Add the decision to environment.json, unless it is there."""
+        if self.environment.exists():
+            kept = json.loads(self.environment.read_text(encoding="utf-8"))
+            if "compute" not in kept:
+                write_json(self.environment, {**kept, "compute": compute})
 
     def fetch(self) -> None:
         """Of a run at a URI: bring what is new there; several processes of a machine may ask."""
@@ -157,8 +178,15 @@ MAY_CHANGE = {
 }  # fmt: skip
 
 
-def _changed_keys(old: str, new: str) -> str:
+def _changed_keys(old: str, new: str, compute: dict[str, Any]) -> str:
+    """The settings in which a continuation differs and must not; ``compute``: what the run decided where it was told "auto"."""
     before, after = _flat(yaml.safe_load(old)), _flat(yaml.safe_load(new))
+    for key, value in compute.items():
+        name = f"runtime.{key}"
+        if before.get(name) == "auto":
+            before[name] = value
+        if after.get(name) == "auto":  # what the run has is kept, also what a file of version 0.1.0 fixed
+            after[name] = before.get(name)
     # A key that an older version did not write is at its default, which is how that version behaved.
     changed = [key for key in after if key in before and before[key] != after[key] and key not in MAY_CHANGE]
     return ", ".join(f"{key}: {before[key]} -> {after[key]}" for key in changed[:3])

@@ -48,6 +48,16 @@ class Team:
         dist.all_reduce(both, dist.ReduceOp.MAX)
         return int(both[0]) == -int(both[1])
 
+    def texts(self, mine: str) -> list[str]:
+        """Every process's text, in rank order, in all of them."""
+        if self.world == 1:
+            return [mine]
+        data = torch.tensor(list(mine.encode()), dtype=torch.uint8, device=self.device)
+        longest = torch.tensor(len(data), device=self.device)
+        dist.all_reduce(longest, dist.ReduceOp.MAX)
+        rows = self.gather(nn.functional.pad(data, (0, int(longest) - len(data)))[None])
+        return [bytes(row.tolist()).rstrip(b"\0").decode() for row in rows.cpu()]
+
     def any(self, mine: bool) -> bool:
         """Whether it is true in any process; the same answer in all of them."""
         if self.world == 1:

@@ -113,7 +113,7 @@ def _of_checkpoint(checkpoint: Path, out: Path, device: str) -> Given:
     identities = (target.identities[0], target.identities[1]) if target.identities is not None else None
     split = select(store, cameras=target.cameras, identities=identities, holdout=target.holdout).train
     where = training_device("auto" if device == "cuda" else "no")
-    precision = Precision(config.runtime.precision, where, channels_last=config.runtime.channels_last)
+    precision = Precision.to_use(config.runtime.precision, where, channels_last=config.runtime.channels_last)
     with bar("features of the target") as progress:
         features_ND = extract(
             precision.place(model),  # type: ignore[arg-type]

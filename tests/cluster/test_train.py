@@ -47,14 +47,20 @@ def test_killed_driver_resumes_to_the_same_accuracies(undisturbed: Path, packed_
 
 
 def test_ctrl_c_ends_within_seconds_and_can_be_resumed(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
-    driver = start(tmp_path, packed_pair, "pretrain.epochs=500")
+    driver = start(tmp_path, packed_pair, "pretrain.epochs=500", "runtime.precision=auto")
     wait_for(tmp_path, "epoch", 0)
+    workers = processes_of(driver.pid, "RayTrainWorker")
+    assert len(workers) == 2
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in workers} == {os.nice(0)}, "Ray's own default is 15"
     driver.send_signal(signal.SIGINT)
     _, err = driver.communicate(timeout=30)
     assert driver.returncode == 1
     assert err.strip().splitlines()[-1] == "distreid: interrupted; a run that was under way continues with --resume"
     assert "Traceback" not in err
-    assert RunDirectory(tmp_path / "run").load() is not None
+    saved = RunDirectory(tmp_path / "run").load()
+    decided = RunDirectory(tmp_path / "run").compute()
+    assert saved is not None and saved["config"]["runtime"]["precision"] == decided["precision"] in ("fp32", "bf16")
+    assert [line.startswith(f"precision {decided['precision']} (") for line in err.splitlines()].count(True) == 1
 
 
 @pytest.mark.chaos  # test_faults kills a worker too, during evaluation
