@@ -20,7 +20,7 @@ COMMANDS = {
     "Data": ("synth", "pack", "info"),
     "Labels and features": ("label", "embed", "export"),
     "Look": ("evaluate", "score", "report", "status", "runs"),
-    "Machine": ("bench", "plan"),
+    "Machine": ("doctor", "bench", "plan"),
 }
 
 
