@@ -31,7 +31,7 @@ class Progress:
         self._claim, self._shown = claim, shown
         self._lock, self._stop, self._news = threading.Lock(), threading.Event(), True
         self._noticed = threading.Event()
-        self._threads = [threading.Thread(target=loop, daemon=True) for loop in (self._tick, self._beat)]
+        self._thread = threading.Thread(target=self._beat, daemon=True)
         self._state: Word = {"state": "running", **this_process(), "started": time.time(), "stage": None, "figures": {}}
 
     def stage(self, title: str, total: int, done: int = 0) -> None:
@@ -71,14 +71,12 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self.heed_notice()
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
         self._shown.close()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -94,11 +92,6 @@ class Progress:
         with self._lock:
             self._state |= values
             self._news = True
-
-    def _tick(self) -> None:
-        while not self._stop.wait(EVERY):
-            with self._lock:
-                self._shown.tick()
 
     def _beat(self) -> None:
         """In a thread of its own, since a storage may take its time."""

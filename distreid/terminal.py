@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
 
 from distreid.methods.registry import report_of
 from distreid.text import percent, protocol_name, protocol_of
@@ -24,47 +35,34 @@ class TerminalReporter:
     """Shows what a :class:`distreid.training.protocols.Reporter` is told, on standard error."""
 
     def __init__(self) -> None:
-        self._tty = sys.stderr.isatty()
-        self._bar: tqdm | None = None
+        self._console = Console(stderr=True, highlight=False)
+        self._progress: RichProgress | None = None
+        self._task: TaskID | None = None
         self._title, self._total, self._first, self._started, self._printed = "", 0, 0, 0.0, 0.0
 
     def stage(self, title: str, total: int, done: int = 0) -> None:
         self.close()
         self._title, self._total, self._first = title, total, done
         self._started = self._printed = time.perf_counter()
-        if self._tty:
-            self._bar = tqdm(
-                total=total or None,
-                initial=done,
-                desc=f"  {title:<34}",
-                leave=False,
-                dynamic_ncols=True,
-                bar_format="{desc}{percentage:3.0f}% {bar:16} {n_fmt}/{total_fmt}, {remaining} left{postfix}"
-                if total
-                else "{desc}{elapsed}",
-            )
+        if self._console.is_terminal:
+            self._progress = RichProgress(*_columns(total), console=self._console, transient=True)
+            self._task = self._progress.add_task(title, total=total or None, completed=done, figures="")
+            self._progress.start()
 
     def advance(self, done: int, figures: dict[str, float]) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.3g}" for name, value in figures.items()}, refresh=False)
-            self._bar.update(done - self._bar.n)
-        elif not self._tty and time.perf_counter() - self._printed > LINE_EVERY:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, figures=_shown(figures))
+        elif time.perf_counter() - self._printed > LINE_EVERY:
             self._printed = time.perf_counter()
             left = (self._printed - self._started) / max(1, done - self._first) * (self._total - done)
-            shown = "".join(f", {name} {value:.3g}" for name, value in figures.items())
-            print(f"  {self._title}: {done:,} of {self._total:,}, {left / 60:.0f} min left{shown}", file=sys.stderr, flush=True)
-
-    def tick(self) -> None:
-        """Draw the bar again, so that its clock goes on while nothing advances."""
-        if self._bar is not None:
-            self._bar.refresh()
+            self._print(f"  {self._title}: {done:,} of {self._total:,}, {left / 60:.0f} min left{_shown(figures)}")
 
     def note(self, text: str) -> None:
         self.close()
-        print(text, file=sys.stderr, flush=True)
+        self._print(text)
 
     def measure(self, losses: dict[str, float], images_per_second: float) -> None:
-        """For dashboards: here the sum of the losses stands in the bar."""
+        """For dashboards: here the sum of the losses stands beside the bar."""
 
     def stopping(self) -> bool:
         return False
@@ -74,12 +72,28 @@ class TerminalReporter:
 
     def close(self) -> None:
         """End the current stage; where there is no bar, a line says how long it took."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        if self._title and not self._tty:
-            print(f"  {self._title}: {time.perf_counter() - self._started:.1f} s", file=sys.stderr, flush=True)
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        elif self._title:
+            self._print(f"  {self._title}: {time.perf_counter() - self._started:.1f} s")
         self._title = ""
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+
+def _columns(total: int) -> list[ProgressColumn]:
+    """What stands in a bar's line, with or without a known length."""
+    title = TextColumn("  {task.description:<34}", markup=False)
+    if not total:
+        return [title, SpinnerColumn(), TimeElapsedColumn()]
+    figures = TextColumn("{task.fields[figures]}", markup=False)
+    return [title, TaskProgressColumn(), BarColumn(16), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"), figures]
+
+
+def _shown(figures: dict[str, float]) -> str:
+    return "".join(f", {name} {value:.3g}" for name, value in figures.items())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,45 @@
+"""`distreid bench`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from distreid.commands.options import Json
+from distreid.labels.settings import LabelSettings, label_settings
+
+USUAL = LabelSettings()
+
+
+def bench(
+    what: Literal["labels", "score", "train", "round"],
+    /,
+    *,
+    n: int = 12_936,
+    dim: int = 2048,
+    p: float = USUAL.p,
+    device: Literal["cpu", "cuda"] = "cpu",
+    neighbours: Literal["exact", "ivf", "hnsw"] = "exact",
+    images_per_identity: int = 20,
+    oracle: bool = False,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine.
+
+    Args:
+        what: labels and score need nothing; train is one DAAM step; round moves features and labels through Ray.
+        n: labels, round: features; score: gallery images.
+        dim: Of the features.
+        p: labels: see `distreid label --help`.
+        device: labels: the engine.
+        neighbours: labels: see `distreid label --help`.
+        images_per_identity: labels: of the random features.
+        oracle: labels: the dense N x N form beside it (n up to 4,000).
+    """
+    from distreid.bench import bench as run
+    from distreid.errors import UserError
+
+    if images_per_identity < 1:
+        raise UserError(f"--images-per-identity {images_per_identity} must be greater than 0")
+    settings = label_settings(p=p, device=device, neighbours=neighbours)
+    labels = {"settings": settings, "oracle": oracle, "images_per_identity": images_per_identity}
+    print(run(what, n=n, dim=dim, as_json=as_json, labels=labels))

@@ -1,0 +1,27 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+Overrides = Annotated[str, Parameter(help="``key=value`` changes of the configuration, such as ``adapt.rounds=3``.")]
+Checkpoint = Annotated[str, Parameter(help="A run directory (its last finished round) or a checkpoint file; a path or a URI.")]
+Flip = Annotated[bool, Parameter(help="Average the features of each image and its mirror image.")]
+Rerank = Annotated[bool, Parameter(help="k-reciprocal re-ranking, in which queries see each other.")]
+PerQuery = Annotated[Path | None, Parameter(help="Also write every query's own figures to this Parquet file.")]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON in place of text.")]
+Many = Parameter(consume_multiple=True)  # a list as `--seeds 0 1 2`
+
+
+def print_metrics(metrics: dict[str, Any], *, as_json: bool) -> None:
+    """What `evaluate` and `score` found."""
+    if as_json:
+        print(json.dumps(metrics))
+        return
+    from distreid.terminal import metrics_text
+
+    print(metrics_text(metrics))

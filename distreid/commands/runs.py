@@ -1,0 +1,16 @@
+"""`distreid runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def runs(folder: Path = Path("runs"), /) -> None:
+    """List the runs in a folder.
+
+    Args:
+        folder: Looked through at any depth.
+    """
+    from distreid.status import runs as text
+
+    print(text(folder))

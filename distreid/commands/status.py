@@ -1,0 +1,14 @@
+"""`distreid status`."""
+
+from __future__ import annotations
+
+
+def status(run: str, /) -> None:
+    """Where a run stands: its step, the time left, the figures so far.
+
+    Args:
+        run: A run directory; a path or a URI.
+    """
+    from distreid.status import status as text
+
+    print(text(run))

@@ -1,0 +1,37 @@
+"""`distreid table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from distreid.commands.options import Many, Overrides
+
+
+def table(
+    name: str,
+    /,
+    *overrides: Overrides,
+    run: bool = False,
+    synthetic: Annotated[bool, Parameter(name=("--synthetic", "--drawn"))] = False,
+    seeds: Annotated[tuple[int, ...], Many] = (0,),
+    data: Path = Path("data"),
+    out: Path = Path("runs/tables"),
+    format: Literal["text", "markdown", "csv", "latex"] = "text",
+) -> None:
+    """A paper's table, its figures beside ours.
+
+    Args:
+        name: daam-1 … daam-4, daam-figure-4 … daam-figure-6, edaan-1 … edaan-5.
+        run: Run what is missing first; an interrupted table continues.
+        synthetic: Ours on synthetic data, small enough for two cores.
+        seeds: Ours is the mean over them.
+        data: Folder of the packed data sets.
+        out: Where our runs lie.
+        format: Of what is printed.
+    """
+    from distreid.tables import table as lay_out
+
+    print(lay_out(name, list(overrides), drawn=synthetic, seeds=seeds, data=data, out=out, run=run, form=format))

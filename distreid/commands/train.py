@@ -1,0 +1,18 @@
+"""`distreid train`."""
+
+from __future__ import annotations
+
+from distreid.commands.options import Overrides
+
+
+def train(config: str, /, *overrides: Overrides, resume: bool = False) -> None:
+    """Run a method: here, or on the cluster that RAY_ADDRESS or a Ray job provides.
+
+    Args:
+        config: YAML file.
+        resume: Continue the run in the output directory.
+    """
+    from distreid.config import load_config
+    from distreid.launch import train as run
+
+    run(load_config(config, list(overrides)), resume=resume)

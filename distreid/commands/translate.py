@@ -1,0 +1,51 @@
+"""`distreid translate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from distreid.commands.options import Checkpoint, Many
+
+
+def translate(
+    checkpoint: Checkpoint,
+    out: Path,
+    /,
+    *,
+    data: str | None = None,
+    format: str = "market1501",
+    reverse: bool = False,
+    splits: Annotated[tuple[str, ...], Many] = ("train",),
+    ground_truth: Annotated[Path | None, Parameter(name=("--ground-truth", "--truth"))] = None,
+    target_ground_truth: Annotated[Path | None, Parameter(name=("--target-ground-truth", "--target-truth"))] = None,
+) -> None:
+    """Put a data set into another domain's style with a trained translator.
+
+    Args:
+        out: Folder for images.arrow and masks.arrow.
+        data: Packed file, or the data set's folder; the run's own source when empty.
+        format: How to read --data when it is a folder: see `distreid pack --help`.
+        reverse: From the target's style to the source's.
+        splits: Which of train, query and gallery.
+        ground_truth: Folder of true foreground masks (`distreid synth --masks`), to measure what changed.
+        target_ground_truth: The other domain's, to compare the backgrounds' colours.
+    """
+    from distreid.layout import model_files
+    from distreid.mirror import on_this_machine
+    from distreid.terminal import translation_text
+    from distreid.translation import translate as run
+
+    done = run(
+        on_this_machine(checkpoint, model_files),
+        data,
+        format,
+        out,
+        reverse=reverse,
+        splits=splits,
+        ground_truth=ground_truth,
+        target_ground_truth=target_ground_truth,
+    )
+    print(translation_text(*done))
