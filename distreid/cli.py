@@ -12,7 +12,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from distreid import __version__
-from distreid.errors import Stopped, UserError
+from distreid.common.errors import Stopped, UserError
 
 # In the order of `distreid --help`.
 COMMANDS = {

@@ -20,8 +20,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 from pydantic import ValidationError
 
-from distreid.errors import UserError, explain
-from distreid.files import expand
+from distreid.common.errors import UserError, explain
+from distreid.common.files import expand
 from distreid.labels.settings import LabelSettings
 
 
@@ -272,9 +272,9 @@ def check(config: Config) -> None:
         if not 0 <= _get(config, name) <= 1:
             raise UserError(f"{name}={_get(config, name)} must lie between 0 and 1")
     for name in ("pretrain.optimizer", "adapt.optimizer"):
-        how: OptimizerConfig = _get(config, name)
+        settings: OptimizerConfig = _get(config, name)
         for key in ("lr_backbone", "lr_new", "weight_decay", "clip", "warmup_epochs", "momentum", "step_gamma"):
-            value = getattr(how, key)
+            value = getattr(settings, key)
             if not 0 <= value < math.inf or (key == "momentum" and value >= 1):
                 raise UserError(f"{name}.{key}={value} must be a number from 0{' to below 1' if key == 'momentum' else ''}")
     if not 0 <= config.loss.domain_weight < math.inf:
@@ -293,26 +293,28 @@ def check(config: Config) -> None:
 
 
 def _check_strategy(config: Config) -> None:
-    how = config.runtime
-    if how.min_workers > how.workers:
-        raise UserError(f"runtime.min_workers={how.min_workers} must not be above runtime.workers={how.workers}")
-    if how.strategy == "ddp":
+    settings = config.runtime
+    if settings.min_workers > settings.workers:
+        raise UserError(f"runtime.min_workers={settings.min_workers} must not be above runtime.workers={settings.workers}")
+    if settings.strategy == "ddp":
         return
-    if how.workers == 0:
+    if settings.workers == 0:
         raise UserError("runtime.strategy=deepspeed needs Ray workers: set runtime.workers to 1 or more, or runtime.strategy=ddp")
-    if how.precision == "fp16":
+    if settings.precision == "fp16":
         raise UserError("runtime.precision=fp16 does not work with runtime.strategy=deepspeed: use bf16 or fp32")
-    if how.compile:
+    if settings.compile:
         raise UserError("runtime.compile=true does not work with runtime.strategy=deepspeed: set one of the two")
 
 
 def _check_labels(config: Config) -> None:
-    how = config.labels
-    if how.neighbours != "exact" and (how.camera_aware or how.tasks > 1):
-        raise UserError(f"labels.neighbours={how.neighbours} goes with neither labels.camera_aware nor labels.tasks: use exact")
-    if how.tasks > 1 and config.runtime.workers == 0:
-        raise UserError(f"labels.tasks={how.tasks} needs Ray: runtime.workers must be 1 or more")
-    if how.device == "cuda" and config.runtime.workers and not config.runtime.label_gpus:
+    settings = config.labels
+    if settings.neighbours != "exact" and (settings.camera_aware or settings.tasks > 1):
+        raise UserError(
+            f"labels.neighbours={settings.neighbours} goes with neither labels.camera_aware nor labels.tasks: use exact"
+        )
+    if settings.tasks > 1 and config.runtime.workers == 0:
+        raise UserError(f"labels.tasks={settings.tasks} needs Ray: runtime.workers must be 1 or more")
+    if settings.device == "cuda" and config.runtime.workers and not config.runtime.label_gpus:
         raise UserError(
             "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus (a share such as 0.5 will do)"
         )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from distreid.launch import packed
 from PIL import Image
 from pyarrow import parquet
 from pyarrow.csv import read_csv
@@ -18,7 +19,6 @@ from pyarrow.csv import read_csv
 from distreid.cli import main
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
-from distreid.launch import packed
 from tests.conftest import small_settings
 from tests.labels.test_engine import draw_features
 

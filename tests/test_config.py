@@ -1,8 +1,8 @@
 import pytest
 import yaml
+from distreid.errors import UserError
 
 from distreid.config import config_from_dict, load_config, to_dict, to_yaml
-from distreid.errors import UserError
 
 BASE = {"output": "runs/x", "source": {"data": "a.arrow"}, "target": {"data": "b.arrow"}}
 

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from distreid.demo import synthetic_settings
 
 from distreid.cli import main
 from distreid.config import config_from_dict
 from distreid.data import ImageStore
 from distreid.data.synthetic import draw_domain
-from distreid.demo import synthetic_settings
 
 EDAAN = [
     "edaan.epochs=1", "edaan.decay_epochs=0", "edaan.whole_epochs=0", "edaan.attention_epochs=1",

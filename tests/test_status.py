@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from distreid.claim import SILENCE, Claim, alive
-from distreid.cli import main
 from distreid.errors import UserError
 from distreid.progress import Progress, read_progress
 from distreid.status import runs, status
 from distreid.terminal import TerminalReporter
+
+from distreid.cli import main
 from tests.report.runs import whole_run
 from tests.test_cli import fails
 

@@ -13,11 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from distreid import claim as claims
-from distreid import remote
 from distreid.claim import Claim, TakenOver, alive, read_word
-from distreid.config import Config
 from distreid.errors import UserError
 from distreid.launch import train
 from distreid.layout import run_files
@@ -26,6 +22,10 @@ from distreid.progress import Progress
 from distreid.remote import Storage, local_copy
 from distreid.status import status
 from distreid.terminal import TerminalReporter
+
+from distreid import claim as claims
+from distreid import remote
+from distreid.config import Config
 from distreid.training import RunDirectory
 from tests.storage import KEYS, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
 from tests.test_status import bare_run

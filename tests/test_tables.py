@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
-
 from distreid.errors import UserError
-from distreid.sweeps.plan import Trial
 from distreid.tables import FORMATS, papers, table
+
+from distreid.sweeps.plan import Trial
 
 
 def cells(text: str, row: str) -> dict[str, str]:

@@ -14,8 +14,8 @@ import ray
 
 from distreid.cluster.metrics import ActorMetrics
 from distreid.cluster.search import SpreadSearch
+from distreid.common.errors import UserError
 from distreid.config import DomainConfig
-from distreid.errors import UserError
 from distreid.labels import LabelSettings
 from distreid.methods.local import test_sets
 from distreid.training.domains import TestSet, open_domain

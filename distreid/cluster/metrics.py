@@ -19,8 +19,8 @@ from pathlib import Path
 import ray
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from distreid.errors import UserError
-from distreid.files import atomic_write
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 from distreid.training.protocols import RoundLabels
 
 STEP_SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]

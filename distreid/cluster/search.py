@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 if TYPE_CHECKING:  # these bring numba, which only the tasks need
     from distreid.retrieval.lists import Neighbours

@@ -25,9 +25,9 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
 from distreid.cluster.train import start_ray
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 from distreid.config import Config, config_from_dict, to_dict
-from distreid.errors import UserError
-from distreid.files import atomic_write
 from distreid.training import RunDirectory
 from distreid.training.protocols import Reporter
 
@@ -141,19 +141,19 @@ def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     cores, gpus = sum(int(node.get("CPU", 0)) for node in nodes), sum(int(node.get("GPU", 0)) for node in nodes)
-    how = config.runtime
-    processes = max(how.workers, 1)
-    cpus = how.cpus_per_worker or max(1, cores // (max(concurrency, 1) * processes))
-    use_gpu = how.gpu == "yes" or (how.gpu == "auto" and gpus >= processes)
-    if how.workers == 0:
+    settings = config.runtime
+    processes = max(settings.workers, 1)
+    cpus = settings.cpus_per_worker or max(1, cores // (max(concurrency, 1) * processes))
+    use_gpu = settings.gpu == "yes" or (settings.gpu == "auto" and gpus >= processes)
+    if settings.workers == 0:
         cpus = min(cpus, max(int(node.get("CPU", 0)) for node in nodes))
-        fitting = None if how.cpus_per_worker else 1
+        fitting = None if settings.cpus_per_worker else 1
         return cpus, {"CPU": float(cpus)} | ({"GPU": 1.0} if use_gpu else {}), concurrency or fitting
-    fitting = max(1, cores // (cpus * processes)) if how.cpus_per_worker else 1
+    fitting = max(1, cores // (cpus * processes)) if settings.cpus_per_worker else 1
     if use_gpu:
-        fitting = max(1, min(fitting if how.cpus_per_worker else max(concurrency, 1), gpus // processes))
+        fitting = max(1, min(fitting if settings.cpus_per_worker else max(concurrency, 1), gpus // processes))
     # Tune cannot reserve nothing, so a byte; what the labelling actor takes stands in the trial's own reservation, where Ray looks.
-    own = [{"CPU": 0.0, "memory": 1.0}, *([{"GPU": how.label_gpus}] if how.label_gpus else [])]
+    own = [{"CPU": 0.0, "memory": 1.0}, *([{"GPU": settings.label_gpus}] if settings.label_gpus else [])]
     return cpus, tune.PlacementGroupFactory(own), min(concurrency or fitting, max(1, cores // (cpus * processes)))
 
 
@@ -246,7 +246,7 @@ def _optuna(space: Space) -> Any:
         "uniform": lambda bounds: tune.uniform(*bounds),
         "loguniform": lambda bounds: tune.loguniform(*bounds),
     }
-    drawn = {key: kinds[kind](values) for key, how in space.kinds.items() for kind, values in how.items()}
+    drawn = {key: kinds[kind](values) for key, settings in space.kinds.items() for kind, values in settings.items()}
     known, qualities = [settings for settings, _ in space.known], [quality for _, quality in space.known]
     return OptunaSearch(
         drawn, metric=METRIC, mode="max", seed=space.seed + len(known),

@@ -24,14 +24,14 @@ from distreid.cluster import cluster_is_given
 from distreid.cluster.labelling import LabellingActor, RemoteEvaluator, RemoteLabeler
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
+from distreid.common.errors import Stopped, UserError
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
-from distreid.errors import Stopped, UserError
 from distreid.methods.registry import find
-from distreid.progress import Progress
 from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
 from distreid.training.domains import open_pair
 from distreid.training.machine import usable_cores
+from distreid.training.progress import Progress
 
 
 def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, Any]:
@@ -43,27 +43,29 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
     reporter.stage("starting Ray", 0)
     start_ray(config.runtime.workers)
     reporter.heed_notice()  # ray.init has taken the signal over
-    how = config.runtime
-    use_gpu, cpus = _plan_resources(how, config.labels.tasks)
+    settings = config.runtime
+    use_gpu, cpus = _plan_resources(settings, config.labels.tasks)
     reporter.note(
-        f"{how.workers} Ray worker{'s' if how.workers > 1 else ''}, each with {cpus} CPU{'s' if cpus > 1 else ''}"
+        f"{settings.workers} Ray worker{'s' if settings.workers > 1 else ''}, each with {cpus} CPU{'s' if cpus > 1 else ''}"
         f"{' and a GPU' if use_gpu else ''}"
     )
-    workers: Any = (how.min_workers, how.workers) if 0 < how.min_workers < how.workers else how.workers  # Ray's types lack the pair
+    workers: Any = (
+        (settings.min_workers, settings.workers) if 0 < settings.min_workers < settings.workers else settings.workers
+    )  # Ray's types lack the pair
     # Beside the driver, which shares its fate.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     monitor = MonitorActor.options(scheduling_strategy=here).remote()
-    actor = LabellingActor.options(num_gpus=how.label_gpus).remote(
-        config.labels, (config.source, config.target), how.label_gpus, run.path.name
+    actor = LabellingActor.options(num_gpus=settings.label_gpus).remote(
+        config.labels, (config.source, config.target), settings.label_gpus, run.path.name
     )
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"config": to_dict(config), "cpus": cpus, "actor": actor, "monitor": monitor, "token": run.claim.token},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
-        run_config=RunConfig(name="ray", storage_path=run.shown, failure_config=FailureConfig(max_failures=how.max_failures)),
+        run_config=RunConfig(name="ray", storage_path=run.shown, failure_config=FailureConfig(max_failures=settings.max_failures)),
     )
-    with Watch(monitor, reporter, how.hang_timeout), contextlib.nullcontext() if cluster_is_given() else advertised(run.path):
+    with Watch(monitor, reporter, settings.hang_timeout), contextlib.nullcontext() if cluster_is_given() else advertised(run.path):
         try:
             trainer.fit()
         except SystemExit:  # how Ray's own handler of Ctrl-C ends a run
@@ -79,7 +81,7 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
     return json.loads(run.result.read_text(encoding="utf-8"))
 
 
-def _plan_resources(how: RuntimeConfig, label_tasks: int) -> tuple[bool, int]:
+def _plan_resources(settings: RuntimeConfig, label_tasks: int) -> tuple[bool, int]:
     """Whether each worker gets a GPU, and its CPUs.
 
     Args:
@@ -89,23 +91,23 @@ def _plan_resources(how: RuntimeConfig, label_tasks: int) -> tuple[bool, int]:
         UserError: the nodes cannot hold the workers, for which Ray would wait without end.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    label_gpus = math.ceil(how.label_gpus * (1 if label_tasks == 1 else 1 + label_tasks))
+    label_gpus = math.ceil(settings.label_gpus * (1 if label_tasks == 1 else 1 + label_tasks))
     total_gpus = sum(int(node.get("GPU", 0)) for node in nodes) - label_gpus
-    if how.label_gpus > max((node.get("GPU", 0) for node in nodes), default=0):
-        raise UserError(f"runtime.label_gpus={how.label_gpus}: no node of this Ray has as many GPUs")
+    if settings.label_gpus > max((node.get("GPU", 0) for node in nodes), default=0):
+        raise UserError(f"runtime.label_gpus={settings.label_gpus}: no node of this Ray has as many GPUs")
     if total_gpus < 0:
         raise UserError(
-            f"labels.tasks={label_tasks} with runtime.label_gpus={how.label_gpus} need {label_gpus} GPUs for labels alone"
+            f"labels.tasks={label_tasks} with runtime.label_gpus={settings.label_gpus} need {label_gpus} GPUs for labels alone"
         )
-    least = how.min_workers or how.workers
-    needed = f"runtime.{'min_workers' if how.min_workers else 'workers'}={least}"
-    use_gpu = how.gpu == "yes" or (how.gpu == "auto" and total_gpus >= least)
+    least = settings.min_workers or settings.workers
+    needed = f"runtime.{'min_workers' if settings.min_workers else 'workers'}={least}"
+    use_gpu = settings.gpu == "yes" or (settings.gpu == "auto" and total_gpus >= least)
     if use_gpu and total_gpus < least:
         raise UserError(f"{needed} with runtime.gpu=yes needs as many GPUs beside those for labels; {total_gpus} are left")
     cores = [int(node.get("CPU", 0)) for node in nodes]
-    cpus = how.cpus_per_worker or max(1, min(sum(cores) // how.workers, max(cores)))
-    if not how.cpus_per_worker:
-        while cpus > 1 and sum(count // cpus for count in cores) < how.workers:
+    cpus = settings.cpus_per_worker or max(1, min(sum(cores) // settings.workers, max(cores)))
+    if not settings.cpus_per_worker:
+        while cpus > 1 and sum(count // cpus for count in cores) < settings.workers:
             cpus -= 1
     if sum(count // cpus for count in cores) < least:
         raise UserError(f"{needed} with {cpus} CPUs each do not fit on this Ray's nodes ({cores} CPUs)")

@@ -35,8 +35,8 @@ def bench(
         images_per_identity: labels: of the random features.
         oracle: labels: the dense N x N form beside it (n up to 4,000).
     """
-    from distreid.bench import bench as run
-    from distreid.errors import UserError
+    from distreid.actions.bench import bench as run
+    from distreid.common.errors import UserError
 
     if images_per_identity < 1:
         raise UserError(f"--images-per-identity {images_per_identity} must be greater than 0")

@@ -18,6 +18,6 @@ def demo(*overrides: Overrides, method: str = USUAL, out: Path | None = None, se
         out: Run directory; runs/demo when empty, of another method than the usual one runs/demo-METHOD.
         seed: Of the drawing and of the training.
     """
-    from distreid.demo import demo as run
+    from distreid.actions.demo import demo as run
 
     run(out or Path("runs", "demo" if method == USUAL else f"demo-{method}"), method=method, seed=seed, overrides=list(overrides))

@@ -14,7 +14,7 @@ def doctor(*, folder: Path = Path("runs"), as_json: Json = False) -> None:
     Args:
         folder: Where runs would be written: its free space is looked at.
     """
-    from distreid.doctor import diagnose
+    from distreid.actions.doctor import diagnose
 
     found = diagnose(folder)
     if as_json:

@@ -18,9 +18,9 @@ def embed(
         format: How to read a folder: see `distreid pack --help`.
         split: Only this one: train, query, gallery or spare.
     """
-    from distreid.embed import embed as run
-    from distreid.layout import model_files
-    from distreid.mirror import on_this_machine
+    from distreid.actions.embed import embed as run
+    from distreid.common.layout import model_files
+    from distreid.common.mirror import on_this_machine
 
     done = run(on_this_machine(checkpoint, model_files), data, out, format=format, split=split, flip=flip)
     splits = ", ".join(f"{count:,} {name}" for name, count in done.splits.items())

@@ -22,9 +22,9 @@ def evaluate(
         data: Packed file, or the data set's folder; the run's own target when empty.
         format: How to read --data when it is a folder: see `distreid pack --help`.
     """
-    from distreid.accuracy import evaluate as run
-    from distreid.layout import model_files
-    from distreid.mirror import on_this_machine
+    from distreid.actions.evaluate import evaluate as run
+    from distreid.common.layout import model_files
+    from distreid.common.mirror import on_this_machine
 
     metrics = run(on_this_machine(checkpoint, model_files), data, format, flip=flip, rerank=rerank, per_query=per_query)
     print_metrics(metrics, as_json=as_json)

@@ -13,9 +13,9 @@ def export(checkpoint: Checkpoint, out: Path, /) -> None:
     Args:
         out: NAME.safetensors or NAME.onnx.
     """
-    from distreid.export import export as run
-    from distreid.layout import model_files
-    from distreid.mirror import on_this_machine
+    from distreid.actions.export import export as run
+    from distreid.common.layout import model_files
+    from distreid.common.mirror import on_this_machine
 
     done = run(on_this_machine(checkpoint, model_files), out)
     print(f"{done.path}: {done.size / 1e6:,.1f} MB, images -> {done.channels} features, of {done.checkpoint}")

@@ -38,9 +38,9 @@ def label(
         camids: Cameras [N] (.npy, or array camids of an .npz): camera-aware distances (CA-Jaccard).
         neighbours: ivf and hnsw search approximately, by faiss.
     """
-    from distreid.label import check_out, write_labels
+    from distreid.actions.label import check_out, write_labels
     from distreid.labels import load_camids, load_features, make_pseudo_labels
-    from distreid.terminal import labels_text
+    from distreid.report.text import labels_text
 
     settings = label_settings(k1=k1, k2=k2, p=p, min_samples=min_samples, neighbours=neighbours)
     check_out(out)

@@ -22,6 +22,6 @@ def print_metrics(metrics: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(metrics))
         return
-    from distreid.terminal import metrics_text
+    from distreid.report.text import metrics_text
 
     print(metrics_text(metrics))

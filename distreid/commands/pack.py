@@ -12,9 +12,9 @@ def pack(src: str, out: str, /, *, format: str, skip_bad: bool = False) -> None:
         format: market1501, dukemtmc, msmt17, cuhk03, cuhk03-detected, prid2011, or folder (unlabelled images).
         skip_bad: Leave out images that cannot be decoded.
     """
+    from distreid.common.terminal import bar
     from distreid.data import ImageStore, describe, format_description
     from distreid.data import pack as run
-    from distreid.terminal import bar
 
     with bar("packing") as progress:
         run(src, out, format=format, skip_bad=skip_bad, progress=progress)

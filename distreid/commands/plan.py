@@ -29,9 +29,9 @@ def plan(
         gallery: As --queries.
         bench: Output of `distreid bench --json`; repeatable.
     """
+    from distreid.actions.plan import plan as estimate
+    from distreid.actions.plan import read_figures, size_of
     from distreid.config import load_config
-    from distreid.plan import plan as estimate
-    from distreid.plan import read_figures, size_of
 
     settings = load_config(config, [*overrides, f"runtime.workers={nodes * gpus}"])
     size = size_of(settings, nodes, gpus, images, queries, gallery)

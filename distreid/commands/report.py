@@ -13,8 +13,8 @@ def report(run: str, /, *others: str, out: Path | None = None) -> None:
         others: More of them.
         out: RUN/report.html when empty, or comparison.html beside the first run.
     """
-    from distreid.launch import report as write
-    from distreid.layout import page_files
-    from distreid.mirror import on_this_machine
+    from distreid.actions.train import report as write
+    from distreid.common.layout import page_files
+    from distreid.common.mirror import on_this_machine
 
     print(write([on_this_machine(place, page_files) for place in (run, *others)], out))

@@ -11,6 +11,6 @@ def runs(folder: Path = Path("runs"), /) -> None:
     Args:
         folder: Looked through at any depth.
     """
-    from distreid.status import runs as text
+    from distreid.actions.status import runs as text
 
     print(text(folder))

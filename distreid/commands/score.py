@@ -28,7 +28,7 @@ def score(
             [splits, identities]. QUERY's own protocol when empty, or single_query.
         device: Where to compute.
     """
-    from distreid.accuracy import score as run
+    from distreid.actions.evaluate import score as run
 
     metrics = run(query, gallery, protocol=protocol, rerank=rerank, per_query=per_query, device=device)
     print_metrics(metrics, as_json=as_json)

@@ -9,6 +9,6 @@ def status(run: str, /) -> None:
     Args:
         run: A run directory; a path or a URI.
     """
-    from distreid.status import status as text
+    from distreid.actions.status import status as text
 
     print(text(run))

@@ -27,8 +27,8 @@ def synth(
         seed: The same seed draws the same images.
         masks: Also write the true foreground masks.
     """
+    from distreid.common.terminal import bar
     from distreid.data.synthetic import draw_domain
-    from distreid.terminal import bar
 
     with bar(f"drawing {domain}") as progress:
         summary = draw_domain(

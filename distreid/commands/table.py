@@ -32,6 +32,6 @@ def table(
         out: Where our runs lie.
         format: Of what is printed.
     """
-    from distreid.tables import table as lay_out
+    from distreid.sweeps.tables import table as lay_out
 
     print(lay_out(name, list(overrides), drawn=synthetic, seeds=seeds, data=data, out=out, run=run, form=format))

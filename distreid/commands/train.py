@@ -12,7 +12,7 @@ def train(config: str, /, *overrides: Overrides, resume: bool = False) -> None:
         config: YAML file.
         resume: Continue the run in the output directory.
     """
+    from distreid.actions.train import train as run
     from distreid.config import load_config
-    from distreid.launch import train as run
 
     run(load_config(config, list(overrides)), resume=resume)

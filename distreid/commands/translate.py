@@ -33,10 +33,10 @@ def translate(
         ground_truth: Folder of true foreground masks (`distreid synth --masks`), to measure what changed.
         target_ground_truth: The other domain's, to compare the backgrounds' colours.
     """
-    from distreid.layout import model_files
-    from distreid.mirror import on_this_machine
-    from distreid.terminal import translation_text
-    from distreid.translation import translate as run
+    from distreid.actions.translate import translate as run
+    from distreid.common.layout import model_files
+    from distreid.common.mirror import on_this_machine
+    from distreid.report.text import translation_text
 
     done = run(
         on_this_machine(checkpoint, model_files),

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from distreid.common.files import atomic_write
 from distreid.data.records import DISTRACTOR, SPLITS, UNKNOWN
 from distreid.data.store import ImageStore
-from distreid.files import atomic_write
 
 Integers = npt.NDArray[np.int64]
 

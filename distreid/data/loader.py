@@ -94,7 +94,7 @@ class Batch:
 def training_batches(
     domains: Sequence[Images],
     plan: BatchPlan,
-    how: Augmentation,
+    settings: Augmentation,
     seed: Sequence[int],
     *,
     rank: int = 0,
@@ -112,24 +112,24 @@ def training_batches(
         group: a slice is a number of whole groups of so many images.
         layout: how the network wants its images in memory.
     """
-    mean, std = _on_device(how.mean, device), _on_device(how.std, device)
+    mean, std = _on_device(settings.mean, device), _on_device(settings.std, device)
     total = plan.domain_SB.shape[1]
     groups = shard(total // group, rank, world)
     part = slice(groups.start * group, groups.stop * group)
 
     def load(step: int) -> tuple[Tensor, int]:
         domain_B, index_B = plan.domain_SB[step, part], plan.index_SB[step, part]
-        images = torch.empty(len(index_B), 3, how.height, how.width, dtype=torch.uint8)
+        images = torch.empty(len(index_B), 3, settings.height, settings.width, dtype=torch.uint8)
         for number in np.unique(domain_B):
             mine = np.flatnonzero(domain_B == number)
-            images[torch.from_numpy(mine)] = domains[number].read(index_B[mine], how.height, how.width)
+            images[torch.from_numpy(mine)] = domains[number].read(index_B[mine], settings.height, settings.width)
         return pinned(images, device), step
 
     for images, step in prefetch(load, range(first, len(plan))):
         rng = np.random.default_rng([*seed, step])
-        draws = draw(rng, total, how.height, how.width, flip=how.flip, pad=how.pad, erase=how.erase)[part]
+        draws = draw(rng, total, settings.height, settings.width, flip=settings.flip, pad=settings.pad, erase=settings.erase)[part]
         yield Batch(
-            images_BCHW=augment(images.to(device, non_blocking=True), draws, how.pad, mean, std, layout),
+            images_BCHW=augment(images.to(device, non_blocking=True), draws, settings.pad, mean, std, layout),
             domain_B=plan.domain_SB[step, part],
             index_B=plan.index_SB[step, part],
             step=step,

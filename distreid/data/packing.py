@@ -24,13 +24,13 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from distreid import __version__
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 from distreid.data.readers import read_dataset
 from distreid.data.readers.files import plural, sample
 from distreid.data.records import SPLITS, Dataset, Record
 from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, upright
 from distreid.data.verified import Verified
-from distreid.errors import UserError
-from distreid.files import atomic_write
 
 BATCH = 256
 """Images a record batch: what is in memory at once (about 1 MB of crops)."""

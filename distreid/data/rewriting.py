@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from distreid import __version__
+from distreid.common.files import atomic_write
 from distreid.data.records import SPLITS
 from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary
-from distreid.files import atomic_write
 
 
 def rewrite(

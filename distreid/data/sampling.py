@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 SOURCE, TARGET = 0, 1
 

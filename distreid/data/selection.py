@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from distreid.common.errors import UserError
 from distreid.data.readers.files import plural
 from distreid.data.records import SINGLE_QUERY, UNKNOWN, Protocol
 from distreid.data.store import ImageStore
-from distreid.errors import UserError
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

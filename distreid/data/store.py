@@ -22,9 +22,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from distreid.common.errors import UserError
+from distreid.common.storage import is_uri, local_copy
 from distreid.data.records import SINGLE_QUERY, Protocol
-from distreid.errors import UserError
-from distreid.remote import is_uri, local_copy
 
 SCHEMA = pa.schema(
     [

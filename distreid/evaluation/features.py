@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 JUNK = -1  # the pid of a junk box, as in Market-1501; as a camid -1 means "unknown"
 _KEYS = ("features", "pids", "camids")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.evaluation.features import Features
 from distreid.evaluation.metrics import AP, Hits, Metrics, summarise
 from distreid.evaluation.pairs import Pairs, find_pairs, places, ranked_gallery

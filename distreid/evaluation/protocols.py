@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.evaluation.features import JUNK, Features
 from distreid.evaluation.hits import hit_ranks
 from distreid.evaluation.metrics import AP, Hits, PerQuery, cmc_curve, per_query, summarise

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distreid.common.files import atomic_write
 from distreid.evaluation.metrics import per_query
 from distreid.evaluation.protocols import Trial
-from distreid.files import atomic_write
 
 
 def write_per_query(out: Path, trials: Sequence[Trial], images: Mapping[str, NDArray[Any]]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.labels.settings import LabelSettings, check_cameras, check_eps, label_settings
 from distreid.labels.weights import MIN_SQUARED_DISTANCE, soft_weights
 from distreid.retrieval.blocks import Progress, peak_memory_bytes

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.labels import reference
 from distreid.labels.api import eps_from_proportion, jaccard_graph, label_device, make_pseudo_labels
 from distreid.labels.settings import LabelSettings

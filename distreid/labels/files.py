@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
-from distreid.files import atomic_write
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 
 if TYPE_CHECKING:
     from distreid.labels.api import PseudoLabels

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.labels import quality
 from distreid.labels.api import checked, label_device, lists_of, stages_of
 from distreid.labels.ground_truth import score_clusters

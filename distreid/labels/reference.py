@@ -6,7 +6,7 @@ Ties are broken by index; a list of the k nearest includes the point itself.
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 
 def squared_distances(features_ND: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from distreid.errors import UserError, explain
+from distreid.common.errors import UserError, explain
 
 NeighbourKind = Literal["exact", "ivf", "hnsw"]
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from distreid.layout import round_files, round_number
-from distreid.methods.crops import crops, spread, store_of
+from distreid.common.layout import round_files, round_number
 from distreid.methods.exhibits import Cluster
+from distreid.methods.thumbnails import store_of, subsample, thumbnails
 from distreid.training import RunDirectory
 from distreid.training.domains import DomainData
 
 SHOWN, IMAGES = 4, 12  # of the best and of the worst clusters; of each
 
 
-def judge(run: RunDirectory, target: DomainData) -> tuple[dict[str, Any], np.ndarray | None]:
+def score_clusters(run: RunDirectory, target: DomainData) -> tuple[dict[str, Any], np.ndarray | None]:
     """The latest round's clusters, best first, the best and worst with some of their images.
 
     Returns what `distreid.report.Pictures` holds of clusters, and their labels; nothing and None where there are none to read.
@@ -44,8 +44,8 @@ def judge(run: RunDirectory, target: DomainData) -> tuple[dict[str, Any], np.nda
         one = found[at]
         members = np.flatnonzero(labels_N == one.number)
         # The most frequent person first, then the others, so that a mixed cluster shows both.
-        members = spread(members[np.lexsort((pids_N[members], pids_N[members] != one.pid))], IMAGES)
-        found[at] = replace(one, crops=crops(target.train, members))
+        members = subsample(members[np.lexsort((pids_N[members], pids_N[members] != one.pid))], IMAGES)
+        found[at] = replace(one, crops=thumbnails(target.train, members))
     return {"clusters": found, "labels_round": number, "known": known}, labels_N
 
 

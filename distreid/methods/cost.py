@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from distreid.common.errors import UserError
 from distreid.config import Config
-from distreid.errors import UserError
 from distreid.methods.networks import build_model
 from distreid.methods.registry import find
 from distreid.models import ReIDNetwork

@@ -91,7 +91,7 @@ class Pictures:
     embedding_of: "identity" or "cluster", what `Cloud.groups_N` are. known: whether the training identities of the target are
     known, so that clusters are scored by purity. clusters: all of `labels_round`, best first; those to be shown hold crops.
     data: (role, description) of the source and the target. notes: why something is missing, a sentence each.
-    protocol: how the target is tested (`distreid.text.protocol_name`), "" where it is not.
+    protocol: how the target is tested (`distreid.common.text.protocol_name`), "" where it is not.
     """
 
     round: int

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from distreid.common.errors import UserError
 from distreid.data import ImageStore
-from distreid.errors import UserError
 from distreid.evaluation import changed_share, color_distance, foreground_iou
 
 

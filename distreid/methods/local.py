@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from distreid.common.errors import UserError
 from distreid.config import Config
-from distreid.errors import UserError
 from distreid.methods.registry import find
 from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distreid.common.errors import UserError
+from distreid.common.layout import round_files
 from distreid.config import Config, config_from_dict
-from distreid.errors import UserError
-from distreid.layout import round_files
 from distreid.methods.registry import find
 from distreid.models import ReIDNetwork, load_weights
 from distreid.training import RunDirectory, load_checkpoint

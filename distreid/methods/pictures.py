@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from PIL import Image
 
+from distreid.common.errors import UserError
+from distreid.common.layout import round_number
+from distreid.common.text import protocol_name
 from distreid.config import Config
 from distreid.data import ImageStore
 from distreid.data.loader import View, plain_batches
-from distreid.errors import UserError
 from distreid.evaluation import Features, hit_ranks, per_query
-from distreid.layout import round_number
-from distreid.methods.clusters import judge
-from distreid.methods.crops import crops, spread, store_of
+from distreid.methods.clusters import score_clusters
 from distreid.methods.exhibits import Attended, Cloud, Grid, Pictures, RankList
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model
 from distreid.methods.registry import report_of
+from distreid.methods.thumbnails import store_of, subsample, thumbnails
 from distreid.models import DAAMNet, ReIDNetwork
-from distreid.text import protocol_name
 from distreid.training import Precision, RunDirectory, load_checkpoint
 from distreid.training.domains import DomainData, TestSet, open_domain
 from distreid.training.features import extract
@@ -56,12 +56,12 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
     except UserError as error:
         source = None
         notes.append(f"Nothing of the source is shown ({error}).")
-    lens = Lens(model, config)
-    clusters, labels = judge(run, target)
+    extractor = FeatureExtractor(model, config)
+    clusters, labels = score_clusters(run, target)
     pictures = Pictures(
         round=number,
         attended=[
-            one for role, network in (("source", source), ("target", target)) if network for one in attend(lens, role, network)
+            one for role, network in (("source", source), ("target", target)) if network for one in attend(extractor, role, network)
         ],
         grids=grids(path),
         data=[(role, str(network)) for role, network in (("source", source), ("target", target)) if network],
@@ -74,27 +74,27 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
         tested = protocol_name({"protocol": protocol.name, "splits": len(protocol.test_pids)})
         pictures = replace(pictures, protocol=tested)
         try:
-            chosen, among = rank_lists(lens, target.test, progress)
+            chosen, among = rank_lists(extractor, target.test, progress)
             pictures = replace(pictures, rank_lists=chosen, ranked_among=among)
         except UserError as error:
             notes.append(f"There are no rank lists: {error}.")
     view, groups_N, kind = _to_embed(target, labels)
     if len(view) > 5:
         models = [("direct transfer", run.round_checkpoint(0))] if number and run.round_checkpoint(0).exists() else []
-        clouds = [embed(Lens(load_model(before)[0], config), name, view, groups_N) for name, before in models]
-        clouds.append(embed(lens, report_of(config.method).title(number) if number else "direct transfer", view, groups_N))
+        clouds = [embed(FeatureExtractor(load_model(before)[0], config), name, view, groups_N) for name, before in models]
+        clouds.append(embed(extractor, report_of(config.method).title(number) if number else "direct transfer", view, groups_N))
         pictures = replace(pictures, clouds=clouds, embedding_of=kind)
     return replace(pictures, notes=notes)
 
 
-class Lens:
+class FeatureExtractor:
     """A network with the run's way of using it."""
 
     def __init__(self, model: ReIDNetwork, config: Config) -> None:
-        how = config.runtime
+        settings = config.runtime
         # Not where the run was trained, perhaps: a GPU that it demanded need not be here.
-        self.device = training_device("no" if how.gpu == "no" else "auto")
-        self.precision = Precision.to_use(how.precision, self.device, channels_last=how.channels_last)
+        self.device = training_device("no" if settings.gpu == "no" else "auto")
+        self.precision = Precision.to_use(settings.precision, self.device, channels_last=settings.channels_last)
         self.precision.place(model)
         self.model, self.config = model, config
 
@@ -114,10 +114,10 @@ class Lens:
 
     def attention(self, images: View) -> tuple[np.ndarray, np.ndarray | None]:
         """The branches' shares of the activation at each place, float32 [n, h, w]; see :class:`distreid.report.Attended`."""
-        model, how = self.model.eval(), self.config.input
+        model, settings = self.model.eval(), self.config.input
         assert isinstance(model, DAAMNet) and model.attention is not None
         batches = plain_batches(
-            images, slice(0, len(images)), len(images), how.height, how.width,
+            images, slice(0, len(images)), len(images), settings.height, settings.width,
             mean=model.mean, std=model.std, device=self.device,
         )  # fmt: skip
         with torch.inference_mode(), self.precision.autocast():
@@ -130,17 +130,17 @@ class Lens:
         return shared, None if model.domain_head is None else specific
 
 
-def attend(lens: Lens, role: str, network: DomainData) -> list[Attended]:
+def attend(extractor: FeatureExtractor, role: str, network: DomainData) -> list[Attended]:
     """A few of a domain's training images, at even steps."""
-    attends = isinstance(lens.model, DAAMNet) and lens.model.attention is not None
+    attends = isinstance(extractor.model, DAAMNet) and extractor.model.attention is not None
     if not attends or not isinstance(network.train.store, ImageStore):  # source.extra: images of two files
         return []
-    index = spread(np.arange(len(network.train)), OVERLAYS)
+    index = subsample(np.arange(len(network.train)), OVERLAYS)
     view = View(network.train.store, network.train.rows[index])
-    shared, specific = lens.attention(view)
+    shared, specific = extractor.attention(view)
     return [
         Attended(role, crop, shared[at], None if specific is None else specific[at])
-        for at, crop in enumerate(crops(view, np.arange(len(view))))
+        for at, crop in enumerate(thumbnails(view, np.arange(len(view))))
     ]
 
 
@@ -151,15 +151,17 @@ def grids(path: Path) -> list[Grid]:
     return [Grid(int(file.stem.removeprefix("epoch-")), np.asarray(Image.open(file).convert("RGB"))) for file in chosen]
 
 
-def rank_lists(lens: Lens, test: TestSet, progress: Progress | None = None) -> tuple[list[RankList], tuple[int, int]]:
+def rank_lists(
+    extractor: FeatureExtractor, test: TestSet, progress: Progress | None = None
+) -> tuple[list[RankList], tuple[int, int]]:
     """The queries with the best, median and worst AP, each of another person; gallery images ranked, and there are."""
     everything = len(test.images)
-    query_index, gallery_index = sample(test, everything if lens.device.type == "cuda" else CPU_IMAGES)
+    query_index, gallery_index = sample(test, everything if extractor.device.type == "cuda" else CPU_IMAGES)
     index = np.concatenate([query_index, gallery_index])
-    features_nD = lens.features(View(test.images.store, test.images.rows[index]), progress)
+    features_nD = extractor.features(View(test.images.store, test.images.rows[index]), progress)
     every = Features(features_nD, test.pids[index], test.camids[index])
     query, gallery = every.take(np.arange(len(query_index))), every.take(np.arange(len(query_index), len(index)))
-    each = per_query(hit_ranks(query, gallery, device=lens.device))
+    each = per_query(hit_ranks(query, gallery, device=extractor.device))
     found = np.flatnonzero(each.positives > 0)
     worst_first = found[np.argsort(each.ap_hits[found], kind="stable")]
     middle = worst_first[np.argsort(np.abs(np.arange(len(worst_first)) - len(worst_first) // 2), kind="stable")]
@@ -171,11 +173,11 @@ def rank_lists(lens: Lens, test: TestSet, progress: Progress | None = None) -> t
             chosen.append(
                 RankList(
                     kind=kind,
-                    query=crops(test.images, query_index[[q]])[0],
+                    query=thumbnails(test.images, query_index[[q]])[0],
                     ap=float(each.ap_hits[q]),
                     positives=int(each.positives[q]),
                     first_hit=int(each.first_hit[q]),
-                    ranked=list(zip(crops(test.images, gallery_index[nearest]), similarity.tolist(), strict=True)),
+                    ranked=list(zip(thumbnails(test.images, gallery_index[nearest]), similarity.tolist(), strict=True)),
                 )
             )
     return chosen, (len(gallery_index), test.sides[1].stop - test.sides[1].start)
@@ -201,9 +203,9 @@ def sample(test: TestSet, limit: int) -> tuple[np.ndarray, np.ndarray]:
     queries, gallery = (np.arange(len(test.images))[side] for side in test.sides)
     if len(test.images) <= limit:
         return queries, gallery
-    queries = spread(queries, limit // 10)
+    queries = subsample(queries, limit // 10)
     wanted = np.isin(test.pids[gallery], test.pids[queries])
-    others = spread(gallery[~wanted], max(0, limit - len(queries) - int(wanted.sum())))
+    others = subsample(gallery[~wanted], max(0, limit - len(queries) - int(wanted.sum())))
     return queries, np.sort(np.concatenate([gallery[wanted], others]))
 
 
@@ -218,17 +220,17 @@ def _to_embed(target: DomainData, labels_N: np.ndarray | None) -> tuple[View, np
         usable = np.unique(labels_N[labels_N >= 0]).tolist()
     else:
         return View(target.train.store, np.zeros(0, np.int64)), np.zeros(0, np.int64), ""
-    chosen = spread(np.array(usable), PEOPLE)
-    index = np.concatenate([spread(np.flatnonzero(groups == group), EACH) for group in chosen])
+    chosen = subsample(np.array(usable), PEOPLE)
+    index = np.concatenate([subsample(np.flatnonzero(groups == group), EACH) for group in chosen])
     return View(images.store, images.rows[index]), groups[index], kind
 
 
-def embed(lens: Lens, name: str, view: View, groups_N: np.ndarray) -> Cloud:
+def embed(extractor: FeatureExtractor, name: str, view: View, groups_N: np.ndarray) -> Cloud:
     """t-SNE (van der Maaten & Hinton 2008) of L2-normalised features."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
-    features_ND = lens.features(view)
+    features_ND = extractor.features(view)
     features_ND /= np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
     perplexity = min(20.0, (len(features_ND) - 1) / 3)
     with threadpool_limits(1):  # a few hundred points: more threads only wait for each other

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from distreid import config
+from distreid.common.errors import UserError
 from distreid.config import Config, MethodSettings
-from distreid.errors import UserError
 from distreid.methods.spec import ReportSpec
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.models.weights import fit, flat, numbered, packaged_weights, read_weights
 
 Colour = tuple[float, float, float]
@@ -101,8 +101,8 @@ def _build_torchvision(name: str, weights: str, size: tuple[int, int]) -> Backbo
         *children, head = (child for child, module in net.named_children() if next(module.parameters(), None) is not None)
         needed = [key for key in net.state_dict() if not key.startswith(f"{head}.")]
         _load_file(net, needed, Path(weights), name, partial(numbered, children=children))
-    how = published.DEFAULT.transforms()
-    return Backbone(_torchvision_body(net, name), 0, tuple(how.mean), tuple(how.std))
+    settings = published.DEFAULT.transforms()
+    return Backbone(_torchvision_body(net, name), 0, tuple(settings.mean), tuple(settings.std))
 
 
 def _torchvision_body(net: nn.Module, name: str) -> nn.Module:
@@ -133,8 +133,8 @@ def _build_timm(name: str, weights: str, size: tuple[int, int]) -> Backbone:
     except ImportError:
         raise UserError(f"model.backbone=timm/{name} needs timm: pip install 'distreid[timm]'") from None
     try:
-        how: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
-        sized: dict[str, Any] = {"img_size": size} if how.fixed_input_size else {}
+        settings: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
+        sized: dict[str, Any] = {"img_size": size} if settings.fixed_input_size else {}
         make = partial(timm.create_model, name, pretrained=weights == "imagenet", **sized)
         net: Any = make(features_only=True)
         tokens = hasattr(getattr(net, "model", None), "forward_intermediates")  # then timm would take the first few blocks
@@ -152,7 +152,7 @@ def _build_timm(name: str, weights: str, size: tuple[int, int]) -> Backbone:
             needed = [key for key in whole.state_dict() if flat(key) in own]
             _load_file(whole, needed, Path(weights), f"timm/{name}", partial(_timm_names, net=whole))
         body.net.load_state_dict({own[flat(key)]: value for key, value in whole.state_dict().items() if flat(key) in own})
-    return Backbone(body, 0, how.mean, how.std)
+    return Backbone(body, 0, settings.mean, settings.std)
 
 
 def _timm_names(found: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:

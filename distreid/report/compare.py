@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from functools import partial
 from string import ascii_uppercase
 
+from distreid.common.text import duration, number, percent, plural, setting
 from distreid.report.charts import line_chart
 from distreid.report.figures import TONES
 from distreid.report.marks import Line
 from distreid.report.page import flat_settings
 from distreid.report.parts import Column, Figure, Page, Section, Table
 from distreid.report.read import Record, Run
-from distreid.text import duration, number, percent, plural, setting
 
 Lettered = Sequence[tuple[str, Run]]
 Curve = tuple[str, Sequence[tuple[int, float]]]  # a run's letter and its (round, value)s

@@ -9,12 +9,12 @@ from functools import partial
 from itertools import groupby, zip_longest
 from statistics import median
 
+from distreid.common.text import duration, number, percent, plural
 from distreid.methods.spec import LossTerm
 from distreid.report.charts import Band, histogram, line_chart, stacked_bars
 from distreid.report.marks import Chart, Line
 from distreid.report.parts import Column, Figure
 from distreid.report.read import Record, Run
-from distreid.text import duration, number, percent, plural
 
 TONES = 8  # colours of lines; further ones share them
 _BINS, _CMC_RANKS = 8, 20

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+from distreid.common.text import number, percent, plural
 from distreid.methods.exhibits import UNKNOWN, Attended, Cloud, Cluster, Crop, Pictures, RankList
 from distreid.methods.spec import PictureSpec
 from distreid.report.charts import scatter
@@ -11,7 +12,6 @@ from distreid.report.images import heat, overlay, picture
 from distreid.report.marks import Chart, box, label
 from distreid.report.parts import Cell, Column, Figure, Strip
 from distreid.report.read import Run
-from distreid.text import number, percent, plural
 
 _SCORE = partial(number, digits=3)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from distreid.files import atomic_write
+from distreid.common.files import atomic_write
 from distreid.report.marks import Chart
 from distreid.report.parts import Page
 

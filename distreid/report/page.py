@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from distreid.common.text import duration, number, percent, plural, protocol_name, setting
 from distreid.methods.exhibits import Pictures
 from distreid.report import figures, gallery
 from distreid.report.parts import Fold, Page, Section, Table, Tile
 from distreid.report.read import Record, Run
-from distreid.text import duration, number, percent, plural, protocol_name, setting
 
 _AP_NAMES = {"hits": "precision at hits", "trapezoid": "the official Market-1501 code's trapezoid rule"}
 _ACCURACIES = ("mAP", "rank1", "rank5", "rank10")
@@ -76,9 +76,9 @@ def _note(run: Run, protocol: str) -> str:
         if run.pretrained or run.finished:
             return "Steps in seconds. No accuracy: neither domain has a test set."
         return f"No {run.spec.round} has ended yet, and nothing has been measured."
-    how = ", ".join(filter(None, (protocol_name(metrics) or protocol, "no re-ranking")))
+    tested = ", ".join(filter(None, (protocol_name(metrics) or protocol, "no re-ranking")))
     kind = _AP_NAMES.get(metrics.get("ap", "hits"), str(metrics.get("ap")))
-    parts = [f"mAP and CMC ranks in percent, steps in seconds; {how}. mAP is average precision by {kind}."]
+    parts = [f"mAP and CMC ranks in percent, steps in seconds; {tested}. mAP is average precision by {kind}."]
     last = run.measured[-1] if run.measured else {}
     if "mAP_trapezoid" in last and metrics.get("ap") != "trapezoid":
         stage = run.stage(last["round"])

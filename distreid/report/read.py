@@ -10,11 +10,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
-from distreid.layout import round_name
+from distreid.common.errors import UserError
+from distreid.common.layout import round_name
+from distreid.common.text import protocol_of
 from distreid.methods.registry import report_of
 from distreid.methods.spec import ReportSpec
-from distreid.text import protocol_of
 
 Record = dict[str, Any]
 
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """See `distreid.text.protocol_of`."""
+        """See `distreid.common.text.protocol_of`."""
         return protocol_of({"direct_transfer": self.direct_transfer, "rounds": self.rounds})
 
     @property

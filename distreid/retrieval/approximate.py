@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.retrieval import neighbour_kernels as kernels
 from distreid.retrieval.blocks import blocks, run_blocks
 from distreid.retrieval.lists import NONE, Neighbours

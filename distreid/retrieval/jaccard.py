@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.retrieval.blocks import map_blocks
 from distreid.retrieval.reciprocal import ROWS, Csr, stack
 

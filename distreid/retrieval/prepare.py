@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.retrieval import distances as kernels
 from distreid.retrieval.blocks import run_blocks
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 _BLOCK_BYTES = 1 << 27  # of float32 scores kept at a time
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from distreid.actions.train import packed, train
+from distreid.common.errors import UserError
+from distreid.common.terminal import bar
 from distreid.config import load_config
-from distreid.errors import UserError
 from distreid.labels import LabelSettings, load_features
 from distreid.labels.grid import label_grid
 from distreid.labels.settings import label_settings
-from distreid.launch import packed, train
-from distreid.methods.crops import store_of
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model
+from distreid.methods.thumbnails import store_of
 from distreid.report.sweep import HeatMap, write_sweep_page
 from distreid.sweeps.rows import Row, text_table, write_rows
-from distreid.terminal import bar
 from distreid.training import Precision, RunDirectory
 from distreid.training.domains import open_domain
 from distreid.training.features import extract

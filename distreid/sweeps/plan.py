@@ -31,9 +31,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from distreid.common.errors import UserError
+from distreid.common.files import expand
 from distreid.config import Config, canonical, config_from_dict, to_dict
-from distreid.errors import UserError
-from distreid.files import expand
 from distreid.methods.registry import find
 
 KINDS = ("grid", "choice", "uniform", "loguniform")
@@ -124,7 +124,7 @@ def read_plan(file: Path, drawn: Base, overrides: Sequence[str] = ()) -> Plan:
     changes = [text for text in overrides if _split(text)[0] not in _KEYS]
     changes = [f"{key}={json.dumps(value)}" for key, value in (tree.get("set") or {}).items()] + changes
     optuna = tree.get("search_algorithm") == "optuna"
-    if optuna and any("grid" in how for how in search.values()):
+    if optuna and any("grid" in settings for settings in search.values()):
         raise UserError(f"{file}: search_algorithm=optuna draws every key: write choice, uniform or loguniform in place of grid")
     plan = Plan(
         output=Path(expand(str(tree["output"]), "output")).resolve(),
@@ -151,19 +151,19 @@ _KEYS = ("base", "output", "set", "search", "samples", "seed", "concurrency", "s
 def points(search: dict[str, dict[str, list[Any]]], samples: int, seed: int) -> list[dict[str, Any]]:
     """Every point of the grid, with `samples` draws of the other keys for each; the same for the same seed."""
     random = np.random.default_rng(seed)
-    grids = {key: how["grid"] for key, how in search.items() if "grid" in how}
-    drawn = {key: how for key, how in search.items() if "grid" not in how}
+    grids = {key: settings["grid"] for key, settings in search.items() if "grid" in settings}
+    drawn = {key: settings for key, settings in search.items() if "grid" not in settings}
     found = []
     for _ in range(samples if drawn else 1):
         for values in itertools.product(*grids.values()):
-            point = dict(zip(grids, values, strict=True)) | {key: _draw(how, random) for key, how in drawn.items()}
+            point = dict(zip(grids, values, strict=True)) | {key: _draw(settings, random) for key, settings in drawn.items()}
             if point not in found:
                 found.append({key: point[key] for key in search})
     return found
 
 
-def _draw(how: dict[str, list[Any]], random: np.random.Generator) -> Any:
-    (kind, values), *_ = how.items()
+def _draw(settings: dict[str, list[Any]], random: np.random.Generator) -> Any:
+    (kind, values), *_ = settings.items()
     if kind == "choice":
         return values[int(random.integers(len(values)))]
     low, high = values
@@ -202,11 +202,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _check_search(file: Path, search: dict[str, Any]) -> None:
-    for key, how in search.items():
-        kinds = list(how) if isinstance(how, dict) else []
-        if len(kinds) != 1 or kinds[0] not in KINDS or not isinstance(how[kinds[0]], list) or not how[kinds[0]]:
+    for key, settings in search.items():
+        kinds = list(settings) if isinstance(settings, dict) else []
+        if len(kinds) != 1 or kinds[0] not in KINDS or not isinstance(settings[kinds[0]], list) or not settings[kinds[0]]:
             raise UserError(f"{file}: search.{key} must be one of {', '.join(KINDS)} with a list, for example {{grid: [1, 2]}}")
-        values = how[kinds[0]] = [_read_number(canonical(key, value)) for value in how[kinds[0]]]
+        values = settings[kinds[0]] = [_read_number(canonical(key, value)) for value in settings[kinds[0]]]
         if kinds[0] in ("uniform", "loguniform"):
             bounds = [value if isinstance(value, (int, float)) else float("nan") for value in values]
             if len(bounds) != 2 or not bounds[0] < bounds[1] or (kinds[0] == "loguniform" and bounds[0] <= 0):

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distreid.files import atomic_write
+from distreid.common.files import atomic_write
 
 Row = dict[str, Any]
 

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distreid.actions.demo import draw_pair, synthetic_settings
+from distreid.actions.train import train, with_absolute_paths
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
+from distreid.common.terminal import TerminalReporter
+from distreid.common.text import percent
 from distreid.config import Config, to_dict
-from distreid.demo import draw_pair, synthetic_settings
-from distreid.errors import UserError
-from distreid.files import atomic_write
-from distreid.launch import train, with_absolute_paths
 from distreid.sweeps.page import write_page
 from distreid.sweeps.plan import Plan, Trial, pretraining, read_plan, shared_pretraining
 from distreid.sweeps.results import advice, collect, failure_file, rounds_of, stop_file
 from distreid.sweeps.rows import Row, cell, text_table, write_rows
-from distreid.terminal import TerminalReporter
-from distreid.text import percent
 from distreid.training import RunDirectory
 
 
@@ -133,7 +133,7 @@ def _run_optuna(plan: Plan, reporter: TerminalReporter) -> None:
     example = with_absolute_paths(plan.config(Trial({})))
     tree = to_dict(example)
     plan = dataclasses.replace(plan, base=lambda seed: tree)  # read here: a trial's process has another working directory
-    pair = [Trial({key: next(iter(how.values()))[at] for key, how in plan.search.items()}) for at in (0, -1)]
+    pair = [Trial({key: next(iter(settings.values()))[at] for key, settings in plan.search.items()}) for at in (0, -1)]
     names = shared_pretraining(plan, pair)
     source = RunDirectory(plan.output / "pretrained" / next(iter(names.values()))) if len(names) == 2 else None
     if source is not None and not source.result.exists():

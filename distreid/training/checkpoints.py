@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from distreid.common.errors import UserError
 from distreid.config import to_dict
-from distreid.errors import UserError
 from distreid.models import ReIDNetwork, load_weights
 from distreid.training.context import Context
 from distreid.training.files import save_tensors

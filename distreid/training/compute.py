@@ -20,17 +20,17 @@ def settle(config: Config, team: ProcessGroup, run: RunDirectory, reporter: Repo
     A run that has begun keeps what it decided, on whatever machine it continues. The decision goes to the run's
     environment.json and, as the settings it stands for, into its checkpoints.
     """
-    how, machine, device = config.runtime, look(), team.device
+    settings, machine, device = config.runtime, look(), team.device
     run.fetch()
     kept = json.loads(team.texts(json.dumps(run.compute()) if team.is_main else "")[0])
-    set_ = {key: getattr(how, key) for key in ("precision", "channels_last")}
+    set_ = {key: getattr(settings, key) for key in ("precision", "channels_last")}
     precision, channels_last = (kept.get(key, value) if value == "auto" else value for key, value in set_.items())
     mine = choose(machine, device.type, precision=precision, channels_last=channels_last, threads=torch.get_num_threads())
     emulated = mine.precision == "bf16" and not bf16_in_hardware(machine, device.type)[0]
     slowdown = 1 / bf16_speed(device) if emulated else 0.0
     answers = [json.loads(text) for text in team.texts(json.dumps([mine.to_json(), slowdown]))]
     compute, slowest = common([Compute(**answer) for answer, _ in answers]), max(slowdown for _, slowdown in answers)
-    if kept and how.precision == "auto":
+    if kept and settings.precision == "auto":
         compute = dataclasses.replace(compute, reason="as this run began")
     if team.is_main:
         reporter.note(str(compute))
@@ -38,7 +38,7 @@ def settle(config: Config, team: ProcessGroup, run: RunDirectory, reporter: Repo
             reporter.note(_emulated(slowest, device.type, begun=bool(kept)))
         run.keep_compute(compute.to_json())
     decided: dict[str, Any] = {"precision": compute.precision, "channels_last": compute.channels_last}
-    return dataclasses.replace(config, runtime=dataclasses.replace(how, **decided))
+    return dataclasses.replace(config, runtime=dataclasses.replace(settings, **decided))
 
 
 def _emulated(slowdown: float, device: str, *, begun: bool) -> str:

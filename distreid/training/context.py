@@ -50,8 +50,10 @@ class Context:
 
     @cached_property
     def precision(self) -> Precision:
-        how = self.config.runtime
-        return Precision(how.precision, self.processes.device, channels_last=how.channels_last is True, compile=how.compile)
+        settings = self.config.runtime
+        return Precision(
+            settings.precision, self.processes.device, channels_last=settings.channels_last is True, compile=settings.compile
+        )
 
     def note(self, text: str) -> None:
         """A line for the user; once, whatever the number of processes."""

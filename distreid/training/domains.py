@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from distreid.common.errors import UserError
 from distreid.config import Config, DomainConfig
 from distreid.data import Domain, ImageStore, relabel, select
 from distreid.data.loader import Stacked, View
 from distreid.data.records import SINGLE_QUERY, UNKNOWN, Protocol
 from distreid.data.selection import Split
-from distreid.errors import UserError
 
 MAX_DECODERS = 8  # threads: enough for one GPU, and a worker has as many threads as cores
 
@@ -66,9 +66,9 @@ class DomainData:
 
 def open_pair(config: Config) -> tuple[DomainData, DomainData]:
     """Source and target of a run, with the test sets that it is to be measured on."""
-    how = config.evaluate
-    source = open_domain(config.source, labelled=True, tested=how.source)
-    return source, open_domain(config.target, labelled=False, tested=how.target)
+    settings = config.evaluate
+    source = open_domain(config.source, labelled=True, tested=settings.source)
+    return source, open_domain(config.target, labelled=False, tested=settings.target)
 
 
 def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, tested: bool = True) -> DomainData:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.training.machine import choose, look, usable
 from distreid.training.process_group import ProcessGroup
 from distreid.training.strategy import DDPStrategy, Groups, Strategy

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from distreid.common.errors import UserError
 from distreid.data.loader import Images, plain_batches
-from distreid.errors import UserError
 from distreid.models import ReIDNetwork
 from distreid.training.engine import Precision
 

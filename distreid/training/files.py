@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from distreid.errors import UserError
-from distreid.files import atomic_write
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 
 FORMAT = 1  # of a checkpoint: goes up when an older distreid could not read it, or would misread it
 

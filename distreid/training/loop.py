@@ -12,10 +12,10 @@ from typing import Any, Generic, NoReturn, TypeVar
 import numpy as np
 import torch
 
+from distreid.common.errors import Stopped, UserError
 from distreid.config import Config
 from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, shard
-from distreid.errors import Stopped, UserError
 from distreid.models import ReIDNetwork, place_randomness
 from distreid.training.checkpoints import Checkpoints, State
 from distreid.training.context import Context
@@ -104,11 +104,13 @@ class Trainer(Generic[Model, StateT]):
 
     def batches(self, stage: Stage, plan: BatchPlan, seed: list[int]) -> Iterator[Batch]:
         """This process's slices of an epoch's batches, from the step on that the state says."""
-        context, how = self.context, self.config.input
+        context, settings = self.context, self.config.input
         return training_batches(
             [context.source.train, context.target.train],
             plan,
-            Augmentation(how.height, how.width, how.flip, how.pad, how.erase, self.model.mean, self.model.std),
+            Augmentation(
+                settings.height, settings.width, settings.flip, settings.pad, settings.erase, self.model.mean, self.model.std
+            ),
             seed,
             rank=context.processes.rank,
             world=context.processes.world,
@@ -172,15 +174,15 @@ class Trainer(Generic[Model, StateT]):
 
     def extract(self, images: View, title: str, *, flip: bool = False) -> np.ndarray:
         """This process's shard of the features of ``images``, float32 [n, c]."""
-        how, processes, reporter = self.config.input, self.context.processes, self.context.reporter
+        settings, processes, reporter = self.config.input, self.context.processes, self.context.reporter
         part = shard(len(images), processes.rank, processes.world)
         reporter.stage(title, part.stop - part.start)
         return extract(
             self.model,
             images,
             part,
-            height=how.height,
-            width=how.width,
+            height=settings.height,
+            width=settings.width,
             batch=self.config.evaluate.batch_size,
             precision=self.context.precision,
             flip=flip,

@@ -1,4 +1,4 @@
-"""A run directory, in a folder or at a URI: what is written there, and by whom. What lies where: `distreid.layout`."""
+"""A run directory, in a folder or at a URI: what is written there, and by whom. What lies where: `distreid.common.layout`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from distreid.claim import LOCK, Claim
-from distreid.errors import UserError
-from distreid.files import atomic_write, drop_drafts, writing
-from distreid.layout import LAST, PROGRESS, round_files, round_name, run_files
-from distreid.mirror import Mirror
-from distreid.remote import is_uri
+from distreid.common.claim import LOCK, Claim
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write, drop_drafts, writing
+from distreid.common.layout import LAST, PROGRESS, round_files, round_name, run_files
+from distreid.common.mirror import Mirror
+from distreid.common.storage import is_uri
 from distreid.training.environment import environment
 from distreid.training.files import load_checkpoint, save_tensors, write_json
 from distreid.training.tensorboard import Board
@@ -26,9 +26,9 @@ class RunDirectory:
     """Where one run lives. Only the leading process writes; every file but metrics.jsonl is replaced atomically.
 
     Args:
-        path: a folder, or a URI (`distreid.remote`): then all is done in a copy of it on this machine.
+        path: a folder, or a URI (`distreid.common.storage`): then all is done in a copy of it on this machine.
         tensorboard: also write metrics.jsonl's lines as event files.
-        token: of the claim under which this process writes, where another process has made the directory (`distreid.claim`).
+        token: of the claim under which this process writes, where another process has made the directory (`distreid.common.claim`).
     """
 
     def __init__(self, path: Path | str, *, tensorboard: bool = False, token: str | None = None) -> None:
@@ -120,8 +120,8 @@ class RunDirectory:
         except (OSError, ValueError, AttributeError):  # deleted or damaged: the checkpoint knows as well
             kept = None
         if not kept and self.last.exists():
-            how = load_checkpoint(self.last).get("config", {}).get("runtime", {})
-            kept = {key: how[key] for key in ("precision", "channels_last") if how.get(key, "auto") != "auto"}
+            settings = load_checkpoint(self.last).get("config", {}).get("runtime", {})
+            kept = {key: settings[key] for key in ("precision", "channels_last") if settings.get(key, "auto") != "auto"}
         return kept or {}
 
     def keep_compute(self, compute: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 
 class Board:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.training.process_group import ProcessGroup
 from distreid.training.strategy import Groups, MakeOptimizer
 from distreid.training.zero_config import zero_config

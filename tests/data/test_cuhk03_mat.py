@@ -6,11 +6,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from distreid.errors import UserError
 
 from distreid.data import READERS, pack, select
 from distreid.data.readers import read_dataset
 from distreid.data.store import ImageStore
-from distreid.errors import UserError
 from tests.data.layouts import cuhk03_mat
 from tests.data.test_readers_market import refused
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distreid.errors import UserError
 from PIL import Image
 
 from distreid.data import packing
@@ -18,7 +19,6 @@ from distreid.data.packing import pack
 from distreid.data.readers import read_dataset
 from distreid.data.store import ImageStore
 from distreid.data.verified import Verified
-from distreid.errors import UserError
 from tests.data.layouts import market, market_name, noise, packed, small_market
 
 

@@ -4,11 +4,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from distreid.errors import UserError
 
 from distreid.data.readers import cuhk03, dukemtmc, market1501, read_dataset
 from distreid.data.readers.flat import FlatLayout
 from distreid.data.records import Record
-from distreid.errors import UserError
 from tests.data.layouts import market, market_name, noise, small_market
 
 

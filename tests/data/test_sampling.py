@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from distreid.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distreid.data.sampling import PKStream, PlainStream, make_stream, plan_mixed, plan_one, shard
-from distreid.errors import UserError
 
 
 @given(st.integers(1, 40), st.integers(0, 100), st.integers(1, 90))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from distreid.errors import UserError
 
 from distreid.data.selection import Domain, relabel, select
 from distreid.data.store import ImageStore
-from distreid.errors import UserError
 from tests.data.layouts import market, market_name, noise, packed, small_market
 
 # Images per (pid, camid): identity 6 has one image in each of two cameras, 8 is in camera 2 only.

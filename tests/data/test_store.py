@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from distreid.errors import UserError
 from PIL import Image
 
 from distreid.data.packing import pack
 from distreid.data.store import SCHEMA, ImageStore
-from distreid.errors import UserError
 from tests.data.layouts import noise, packed, small_market
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distreid.errors import UserError
 from PIL import Image
 
 from distreid.data.synthetic import DOMAINS, DrawnSummary, contact_sheet, draw_domain
-from distreid.errors import UserError
 
 NAME = re.compile(r"(-1|\d{4})_c(\d)s(\d)_(\d{6})_(\d{2})\.jpg")
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from distreid.errors import UserError
+from distreid.launch import report
 
 from distreid.config import Config, config_from_dict
 from distreid.data import ImageStore, pack, select
-from distreid.errors import UserError
-from distreid.launch import report
 from distreid.methods.clusters import purities, silhouettes
-from distreid.methods.crops import spread
 from distreid.methods.exhibits import Pictures
 from distreid.methods.pictures import sample, take_pictures
 from distreid.report import write_report
@@ -47,13 +46,13 @@ def pictures(config: Config) -> Pictures:
 def test_rank_lists_are_those_of_the_evaluation(config: Config, pictures: Pictures) -> None:
     """Every query ranked by sorting Python lists."""
     from distreid.methods.networks import load_model
-    from distreid.methods.pictures import Lens
+    from distreid.methods.pictures import FeatureExtractor
 
     test = open_domain(config.target, labelled=False).test
     assert test is not None
     store = test.images.store
     assert isinstance(store, ImageStore)
-    features = Lens(load_model(Path(config.output))[0], config).features(test.images).astype(np.float64)
+    features = FeatureExtractor(load_model(Path(config.output))[0], config).features(test.images).astype(np.float64)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     rankings, precisions = {}, {}
     for q in range(test.queries):
@@ -149,9 +148,9 @@ def test_a_sample_keeps_every_match_of_its_queries() -> None:
     assert len(everything[0]) == 200 and len(everything[1]) == 5000
 
 
-def test_spread_takes_even_steps() -> None:
-    assert spread(np.arange(10), 5).tolist() == [0, 2, 4, 6, 8]
-    assert spread(np.arange(3), 5).tolist() == [0, 1, 2] and len(spread(np.arange(0), 5)) == 0
+def test_subsample_takes_even_steps() -> None:
+    assert subsample(np.arange(10), 5).tolist() == [0, 2, 4, 6, 8]
+    assert subsample(np.arange(3), 5).tolist() == [0, 1, 2] and len(subsample(np.arange(0), 5)) == 0
 
 
 def test_a_target_of_unlabelled_crops(config: Config, tmp_path: Path) -> None:

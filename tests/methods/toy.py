@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from distreid.errors import UserError
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from distreid.config import Config
 from distreid.data.loader import Batch
 from distreid.data.sampling import BatchPlan, PlainStream, plan_one
-from distreid.errors import UserError
 from distreid.losses import hard_label_loss
 from distreid.methods.registry import MethodSpec
 from distreid.models import ReIDNetwork, group_batchnorm

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from distreid.errors import UserError
+from distreid.export import export
 from torch import nn
 
 from distreid.config import config_from_dict
-from distreid.errors import UserError
-from distreid.export import export
 from distreid.methods.networks import build_model, load_model
 from distreid.models import DAAMNet, build_backbone, group_batchnorm
 from distreid.training import save_tensors

@@ -1,9 +1,9 @@
 import pytest
 import torch
+from distreid.errors import UserError
 from torch import nn
 
 from distreid.config import config_from_dict
-from distreid.errors import UserError
 from distreid.methods.networks import build_model
 from distreid.models import DAAMNet, DomainAdaptiveAttention, build_backbone
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from distreid.errors import UserError
 
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
-from distreid.errors import UserError
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.compute import settle
 from distreid.training.machine import bf16_in_hardware, look

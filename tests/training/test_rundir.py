@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from distreid.errors import UserError
 from distreid.files import atomic_write, draft_of
 from distreid.layout import model_files, round_files
+
 from distreid.methods.networks import last_round, load_model
 from distreid.training import RunDirectory, load_checkpoint, load_tensors, save_tensors
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from distreid.common.errors import UserError
 from distreid.data.readers import cuhk03, dukemtmc, folder, market1501, msmt17, prid2011
 from distreid.data.records import Dataset
-from distreid.errors import UserError
 
 READERS: dict[str, Callable[[Path], Dataset]] = {
     "market1501": market1501.read,

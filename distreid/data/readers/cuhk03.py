@@ -9,11 +9,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from distreid.common.errors import UserError
 from distreid.data.readers.cuhk03_mat import read_classic
 from distreid.data.readers.flat import FlatLayout, read_flat
 from distreid.data.readers.published import Published
 from distreid.data.records import Dataset
-from distreid.errors import UserError
 
 MAT = "cuhk-03.mat"
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from distreid.common.errors import UserError
 from distreid.data.readers.files import plural
 from distreid.data.readers.published import Published, compare
 from distreid.data.records import SPLITS, Dataset, Protocol, Record
-from distreid.errors import UserError
 
 PUBLISHED = {"labeled": Published(14_096, 1_467), "detected": Published(14_097, 1_467)}
 TESTSETS, TESTED = 20, 100

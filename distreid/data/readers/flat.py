@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from distreid.common.errors import UserError
 from distreid.data.readers.files import find_root, flat_images, others_note, plural, sample
 from distreid.data.readers.published import Published, camera_note, compare, is_nearly, lonely_queries
 from distreid.data.records import DISTRACTOR, UNKNOWN, Dataset, Record
-from distreid.errors import UserError
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 

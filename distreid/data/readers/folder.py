@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from distreid.common.errors import UserError
 from distreid.data.readers.files import by_path, check_folder, is_image, others_note, plural, walk_files
 from distreid.data.records import UNKNOWN, Dataset, Record
-from distreid.errors import UserError
 
 
 def read(root: Path) -> Dataset:

@@ -9,10 +9,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from distreid.common.errors import UserError
 from distreid.data.readers.files import find_root, is_image, plural, sample, walk_files
 from distreid.data.readers.published import Published, camera_note, compare, counted, is_nearly, lonely_queries
 from distreid.data.records import Dataset, Record
-from distreid.errors import UserError
 
 VERSIONS = {"V1": {"train": "train", "test": "test"}, "V2": {"train": "mask_train_v2", "test": "mask_test_v2"}}
 LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "query", "list_gallery.txt": "gallery"}

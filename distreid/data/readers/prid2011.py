@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from distreid.common.errors import UserError
 from distreid.data.readers.files import find_root, flat_images, plural, sample
 from distreid.data.readers.published import Published, compare
 from distreid.data.records import SPLITS, Dataset, Protocol, Record
-from distreid.errors import UserError
 
 CAMERAS = {"cam_a": 1, "cam_b": 2}
 PUBLISHED = {"cam_a": Published(385, 385), "cam_b": Published(749, 749)}

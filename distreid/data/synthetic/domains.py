@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from distreid.common.errors import UserError
 from distreid.data.synthetic.camera import Look
 from distreid.data.synthetic.people import COLOURS_EVEN, Wardrobe
 from distreid.data.synthetic.scene import Season
-from distreid.errors import UserError
 
 
 @dataclass(frozen=True)

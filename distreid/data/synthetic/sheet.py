@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from distreid.errors import UserError
-from distreid.files import atomic_write
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 
 _GAP = 4  # pixels between images
 

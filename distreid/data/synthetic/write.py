@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from distreid.common.errors import UserError
+from distreid.common.files import draft_of
 from distreid.data.synthetic.camera import Camera, sample_camera
 from distreid.data.synthetic.domains import DOMAINS, find_domain
 from distreid.data.synthetic.image import draw_image
 from distreid.data.synthetic.people import Person, sample_person
 from distreid.data.synthetic.scene import Scene, paint_scene
-from distreid.errors import UserError
-from distreid.files import draft_of
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 

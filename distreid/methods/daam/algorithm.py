@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from distreid.layout import pretrained_files
+from distreid.common.layout import pretrained_files
+from distreid.common.mirror import on_this_machine
 from distreid.methods.daam.labelling import DAAMState, Labelling
 from distreid.methods.daam.network import build_model
 from distreid.methods.daam.stages import Adaptation, Pretraining
-from distreid.mirror import on_this_machine
 from distreid.models import load_weights
 from distreid.training.context import Context
 from distreid.training.files import load_checkpoint

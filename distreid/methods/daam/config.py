@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from distreid.common.errors import UserError
 from distreid.config import Config
-from distreid.errors import UserError
 
 
 def check(config: Config) -> None:
     """Combinations that cannot work."""
     _check_group(config)
-    for name, how, images in (
+    for name, settings, images in (
         ("pretrain", config.pretrain, config.pretrain.batch_size),
         ("adapt", config.adapt, config.adapt.batch_size // 2),
     ):
-        _check_batch(config, f"{name}.batch_size", how.batch_size)
-        if how.sampler == "pk" and images % how.instances:
+        _check_batch(config, f"{name}.batch_size", settings.batch_size)
+        if settings.sampler == "pk" and images % settings.instances:
             raise UserError(
-                f"{name}.instances={how.instances} does not divide the {images} images of a domain in {name}.batch_size"
+                f"{name}.instances={settings.instances} does not divide the {images} images of a domain in {name}.batch_size"
             )
 
 

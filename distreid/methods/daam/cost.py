@@ -11,7 +11,7 @@ from distreid.models import DAAMNet
 
 def stages(model: DAAMNet, config: Config) -> tuple[Stage, ...]:
     """A round's training. ``model`` is on the meta device."""
-    how, group = config.adapt, config.model.batchnorm_group
+    settings, group = config.adapt, config.model.batchnorm_group
     x_BCHW = torch.empty(group, 3, config.input.height, config.input.width)
     # All of the source: one head over the whole batch costs what two heads over its halves do.
     domain_B = torch.zeros(group, dtype=torch.int64, device="cpu")
@@ -22,4 +22,13 @@ def stages(model: DAAMNet, config: Config) -> tuple[Stage, ...]:
         torch.stack([scores.sum() for scores in logits if scores is not None]).sum().backward()
 
     flops, kept = count(model, step)
-    return (Stage("train", how.epochs, how.batch_size // 2, how.batch_size, flops / group * how.batch_size, kept / group),)
+    return (
+        Stage(
+            "train",
+            settings.epochs,
+            settings.batch_size // 2,
+            settings.batch_size,
+            flops / group * settings.batch_size,
+            kept / group,
+        ),
+    )

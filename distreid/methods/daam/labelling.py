@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.labels import PseudoLabels
 from distreid.models import DAAMNet
 from distreid.training.checkpoints import State
@@ -69,8 +69,8 @@ class Labelling:
 
     def eps(self) -> float | None:
         """DBSCAN's radius by ``labels.eps``; None: it is derived from the proportion p."""
-        how = self._context.config.labels
-        return {"fixed": how.eps_value, "first_round": self._state.first_eps, "proportion": None}[how.eps]
+        settings = self._context.config.labels
+        return {"fixed": settings.eps_value, "first_round": self._state.first_eps, "proportion": None}[settings.eps]
 
     def require_clusters(self, pseudo: PseudoLabels) -> None:
         """There is nothing to learn from fewer than two."""

@@ -38,24 +38,24 @@ def source_identity_loss(logits_SN: Tensor, source_S: Tensor, smoothing: float =
     return label_smoothing_loss(logits_SN, source_S, smoothing)
 
 
-def soft_labels(labels: RoundLabels, centers_KD: Tensor, index_T: np.ndarray, target_T: Tensor, how: LossConfig) -> Tensor:
+def soft_labels(labels: RoundLabels, centers_KD: Tensor, index_T: np.ndarray, target_T: Tensor, settings: LossConfig) -> Tensor:
     """Eq. 4, w_ik of the target images ``index_T``; float32 [T, K]."""
     return soft_weights(
         torch.tensor(labels.features_ND[index_T], device=centers_KD.device).float(),
         centers_KD,
         target_T,
-        epsilon=how.epsilon,
-        normalize=how.normalize,
+        epsilon=settings.epsilon,
+        normalize=settings.normalize,
         normalize_features=labels.pseudo.normalized,
     )
 
 
-def target_identity_loss(logits_TK: Tensor, who: Identities, how: LossConfig) -> Tensor:
+def target_identity_loss(logits_TK: Tensor, who: Identities, settings: LossConfig) -> Tensor:
     """Eq. 5, L_cro_t = -sum_k w_ik log p_id(k|x_i), mean over the target images; or Table 4's hard label and LSR."""
-    if how.target == "hard":
+    if settings.target == "hard":
         return hard_label_loss(logits_TK, who.target_T)
-    if how.target == "lsr":
-        return label_smoothing_loss(logits_TK, who.target_T, how.smoothing)
+    if settings.target == "lsr":
+        return label_smoothing_loss(logits_TK, who.target_T, settings.smoothing)
     assert who.weights_TK is not None
     return soft_label_loss(logits_TK, who.weights_TK)
 
@@ -65,14 +65,14 @@ def domain_specific_loss(logits_B2: Tensor, domain_B: Tensor) -> Tensor:
     return domain_loss(logits_B2, domain_B)
 
 
-def total_loss(output: DAAMOutput, domain_B: Tensor, who: Identities, how: LossConfig) -> LossTerms:
+def total_loss(output: DAAMOutput, domain_B: Tensor, who: Identities, settings: LossConfig) -> LossTerms:
     """Eq. 7: L_cro_s + L_DSP on source images, L_cro_t + L_DSP on target images, as the mean over the images of the batch."""
     assert output.target_logits_TK is not None
     share = len(who.source_S) / len(domain_B)
     terms = {
         "source": share * source_identity_loss(output.source_logits_SN, who.source_S),
-        "target": (1 - share) * target_identity_loss(output.target_logits_TK, who, how),
+        "target": (1 - share) * target_identity_loss(output.target_logits_TK, who, settings),
     }
     if output.domain_logits_B2 is not None:
-        terms["domain"] = how.domain_weight * domain_specific_loss(output.domain_logits_B2, domain_B)
+        terms["domain"] = settings.domain_weight * domain_specific_loss(output.domain_logits_B2, domain_B)
     return terms

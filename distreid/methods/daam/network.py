@@ -8,16 +8,16 @@ from distreid.models import DAAMNet, build_backbone, group_batchnorm
 
 def build_model(config: Config, identities: int, *, weights: bool = True) -> DAAMNet:
     """``weights`` False where a checkpoint's follow."""
-    how = config.model
+    settings = config.model
     size = config.input.height, config.input.width
-    backbone = build_backbone(how.backbone, how.weights if weights else "none", how.last_stride, size)
+    backbone = build_backbone(settings.backbone, settings.weights if weights else "none", settings.last_stride, size)
     model = DAAMNet(
         backbone,
         identities,
-        attention=how.attention,
-        attention_start=how.attention_start,
-        domain_branch=how.domain_branch,
-        neck=how.neck,
+        attention=settings.attention,
+        attention_start=settings.attention_start,
+        domain_branch=settings.domain_branch,
+        neck=settings.neck,
     )
-    group_batchnorm(model, how.batchnorm_group)
+    group_batchnorm(model, settings.batchnorm_group)
     return model

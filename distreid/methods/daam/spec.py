@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distreid.common.errors import UserError
 from distreid.config import Config, to_dict
-from distreid.errors import UserError
 from distreid.methods.daam.config import check
 from distreid.methods.daam.report import REPORT
 from distreid.methods.registry import MethodSpec, lazy

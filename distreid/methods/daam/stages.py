@@ -25,19 +25,19 @@ class Pretraining(SingleEngineStage):
     def __init__(self, context: Context, model: DAAMNet) -> None:
         assert context.source.labels is not None
         config = context.config
-        self._how, self._labels, self._device = config.pretrain, context.source.labels, context.processes.device
+        self._settings, self._labels, self._device = config.pretrain, context.source.labels, context.processes.device
         trained = parameters_of([model.backbone, model.attention, model.neck, model.source_head])
-        engine = make_engine(context, model, self._how.optimizer, self._how.epochs, trained)
-        super().__init__(engine, "pre-training", self._how.epochs, config.model.batchnorm_group, config.runtime.accumulate)
-        self._stream = make_stream(self._labels, self._how.sampler, self._how.instances, [config.seed, 0, 0])
+        engine = make_engine(context, model, self._settings.optimizer, self._settings.epochs, trained)
+        super().__init__(engine, "pre-training", self._settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
+        self._stream = make_stream(self._labels, self._settings.sampler, self._settings.instances, [config.seed, 0, 0])
 
     def plan(self, epoch: int) -> BatchPlan:
-        return plan_one(self._stream, epoch, self._how.batch_size)
+        return plan_one(self._stream, epoch, self._settings.batch_size)
 
     def loss(self, batch: Batch, epoch: int) -> LossTerms:
         output = self.engine.forward(batch.images_BCHW, _on(self._device, batch.domain_B))
         source_S = _on(self._device, self._labels[batch.index_B])
-        return {"source": source_identity_loss(output.source_logits_SN, source_S, self._how.smoothing)}
+        return {"source": source_identity_loss(output.source_logits_SN, source_S, self._settings.smoothing)}
 
     def diverged(self, what: str, epoch: int) -> str:
         return (
@@ -51,15 +51,15 @@ class Adaptation(SingleEngineStage):
 
     def __init__(self, context: Context, model: DAAMNet, number: int, labels: RoundLabels) -> None:
         assert context.source.labels is not None
-        config, how = context.config, context.config.adapt
+        config, settings = context.config, context.config.adapt
         self._config, self._number, self._run = config, number, context.run_directory
         self._device, self._source_labels, self._labels = context.processes.device, context.source.labels, labels
         self._centers_KD = _on(self._device, labels.pseudo.centers)
         self._clustered = np.flatnonzero(labels.pseudo.labels >= 0)  # outliers take no part in the round
-        engine = make_engine(context, model, how.optimizer, how.epochs, parameters_of([model]))
-        title = f"training, round {number} of {how.rounds}"
-        super().__init__(engine, title, how.epochs, config.model.batchnorm_group, config.runtime.accumulate)
-        stream = partial(make_stream, sampler=how.sampler, instances=how.instances)
+        engine = make_engine(context, model, settings.optimizer, settings.epochs, parameters_of([model]))
+        title = f"training, round {number} of {settings.rounds}"
+        super().__init__(engine, title, settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
+        stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)
         self._source = stream(self._source_labels, seed=[config.seed, number, 0])
         self._target = stream(labels.pseudo.labels[self._clustered], seed=[config.seed, number, 1])
 
@@ -78,11 +78,11 @@ class Adaptation(SingleEngineStage):
 
     def identities(self, batch: Batch) -> Identities:
         """The source's identities, the target's pseudo-labels and, where they are used, its soft labels."""
-        is_target, how = batch.domain_B == TARGET, self._config.loss
+        is_target, settings = batch.domain_B == TARGET, self._config.loss
         index_T = batch.index_B[is_target]
         source_S = _on(self._device, self._source_labels[batch.index_B[~is_target]])
         target_T = _on(self._device, self._labels.pseudo.labels[index_T])
-        weights_TK = soft_labels(self._labels, self._centers_KD, index_T, target_T, how) if how.target == "soft" else None
+        weights_TK = soft_labels(self._labels, self._centers_KD, index_T, target_T, settings) if settings.target == "soft" else None
         return Identities(source_S, target_T, weights_TK)
 
     def diverged(self, what: str, epoch: int) -> str:
@@ -93,26 +93,26 @@ class Adaptation(SingleEngineStage):
 
 
 def make_engine(
-    context: Context, model: DAAMNet, how: OptimizerConfig, epochs: int, parameters: list[torch.nn.Parameter]
+    context: Context, model: DAAMNet, settings: OptimizerConfig, epochs: int, parameters: list[torch.nn.Parameter]
 ) -> Engine:
     """An optimiser over some parameters, the backbone's at their own rate."""
     backbone = {id(p) for p in model.backbone.parameters()}
     groups = [
-        {"params": [p for p in parameters if id(p) in backbone], "lr": how.lr_backbone},
-        {"params": [p for p in parameters if id(p) not in backbone], "lr": how.lr_new},
+        {"params": [p for p in parameters if id(p) in backbone], "lr": settings.lr_backbone},
+        {"params": [p for p in parameters if id(p) not in backbone], "lr": settings.lr_new},
     ]
     factor = partial(
         learning_rate_factor,
         epochs=epochs,
-        schedule=how.schedule,
-        step_epochs=how.step_epochs,
-        step_gamma=how.step_gamma,
-        warmup_epochs=how.warmup_epochs,
+        schedule=settings.schedule,
+        step_epochs=settings.step_epochs,
+        step_gamma=settings.step_gamma,
+        warmup_epochs=settings.warmup_epochs,
     )
     runtime = context.config.runtime
     return Engine(
         model, groups, factor, context.processes, context.precision,
-        optimizer=how.name, momentum=how.momentum, weight_decay=how.weight_decay,
+        optimizer=settings.name, momentum=settings.momentum, weight_decay=settings.weight_decay,
         zero_stage=runtime.zero_stage if runtime.strategy == "deepspeed" else None, accumulate=runtime.accumulate,
     )  # fmt: skip
 

@@ -19,13 +19,13 @@ class EDAANMethod:
     """One process's part of a run. A round is a stage: one end to end, two for daan and cyclegan, one for direct."""
 
     def __init__(self, context: Context) -> None:
-        self.context, self.how = context, context.config.group(EDAANConfig)
+        self.context, self.settings = context, context.config.group(EDAANConfig)
         self.trainer = Trainer(context, build_model, State(round=1))
         self.model, self.state, self.checkpoints = self.trainer.model, self.trainer.state, self.trainer.checkpoints
 
     @property
     def stages(self) -> list[str]:
-        return stages_of(self.how.variant)
+        return stages_of(self.settings.variant)
 
     def run(self) -> dict[str, Any]:
         """The stages of the variant. Returns what result.json holds."""
@@ -43,7 +43,7 @@ class EDAANMethod:
     def train_translation(self, *, joint: bool) -> None:
         """Phase by phase, each from where the one before it left the optimisers and the replayed images."""
         saved = self.checkpoints.take_optimizer()
-        for phase in phases(self.how):
+        for phase in phases(self.settings):
             if phase.until > self.state.epoch:
                 stage = TranslationStage(self.context, self.model, self.state.round, phase, joint=joint, saved=saved)
                 self.trainer.fit(stage)

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from distreid.common.errors import UserError
 from distreid.config import Config
-from distreid.errors import UserError
 
 
 @dataclass
@@ -88,31 +88,31 @@ class EDAANConfig:
 
 def check(config: Config) -> None:
     """Combinations that cannot work."""
-    how, size = config.group(EDAANConfig), config.input
-    _check_numbers(how)
-    if how.replay % how.batch_size:
-        raise UserError(f"edaan.replay={how.replay} must be a multiple of edaan.batch_size={how.batch_size}, or 0")
-    if how.variant == "cyclegan" and how.attention:
+    settings, size = config.group(EDAANConfig), config.input
+    _check_numbers(settings)
+    if settings.replay % settings.batch_size:
+        raise UserError(f"edaan.replay={settings.replay} must be a multiple of edaan.batch_size={settings.batch_size}, or 0")
+    if settings.variant == "cyclegan" and settings.attention:
         raise UserError("edaan.variant=cyclegan has no attention: set edaan.attention=false, or take edaan.variant=daan")
-    if how.metric == "none" and how.feature == "embedding":
+    if settings.metric == "none" and settings.feature == "embedding":
         raise UserError("edaan.metric=none trains no embedding to match by: set edaan.feature=pooled")
-    if how.translates and (size.height % 4 or size.width % 4):
+    if settings.translates and (size.height % 4 or size.width % 4):
         raise UserError(
             f"input.height={size.height} and input.width={size.width} must be multiples of 4: the generators halve twice"
         )
-    if how.translates and (size.erase or size.pad):
+    if settings.translates and (size.erase or size.pad):
         raise UserError(
             f"input.erase={size.erase} and input.pad={size.pad}: the generators would learn erased and black areas; set both to 0"
         )
-    _check_batch(how, config.runtime.workers)
+    _check_batch(settings, config.runtime.workers)
     for name, usual in (("strategy", "ddp"), ("accumulate", 1), ("min_workers", 0)):
         value = getattr(config.runtime, name)
         if value != usual:
             raise UserError(f"runtime.{name}={value} does not work with method=edaan: use {usual}")
 
 
-def _check_numbers(how: EDAANConfig) -> None:
-    network = how.network
+def _check_numbers(settings: EDAANConfig) -> None:
+    network = settings.network
     for name in (
         "width", "attention_width", "discriminator_width", "discriminator_layers",
     ):  # fmt: skip
@@ -126,8 +126,8 @@ def _check_numbers(how: EDAANConfig) -> None:
     if not 0 <= network.dropout < 1:
         raise UserError(f"edaan.network.dropout={network.dropout} must lie between 0 and 1")
     for name in ("batch_size", "instances", "group"):
-        if getattr(how, name) < 1:
-            raise UserError(f"edaan.{name}={getattr(how, name)} must be greater than 0")
+        if getattr(settings, name) < 1:
+            raise UserError(f"edaan.{name}={getattr(settings, name)} must be greater than 0")
     for name in (
         "epochs",
         "decay_epochs",
@@ -138,8 +138,8 @@ def _check_numbers(how: EDAANConfig) -> None:
         "pictures_every",
         "replay",
     ):
-        if getattr(how, name) < 0:
-            raise UserError(f"edaan.{name}={getattr(how, name)} must not be negative")
+        if getattr(settings, name) < 0:
+            raise UserError(f"edaan.{name}={getattr(settings, name)} must not be negative")
     for name in (
         "margin",
         "gan_weight",
@@ -151,30 +151,30 @@ def _check_numbers(how: EDAANConfig) -> None:
         "identity_weight",
         "lr",
     ):
-        if not 0 <= getattr(how, name) < math.inf:
-            raise UserError(f"edaan.{name}={getattr(how, name)} must be a number from 0")
-    if not 0 <= how.beta1 < 1 or not 0 <= how.mask_threshold <= 1 or not 0 <= how.area_prior <= 1:
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise UserError(f"edaan.{name}={getattr(settings, name)} must be a number from 0")
+    if not 0 <= settings.beta1 < 1 or not 0 <= settings.mask_threshold <= 1 or not 0 <= settings.area_prior <= 1:
         raise UserError(
-            f"edaan.beta1={how.beta1}, edaan.mask_threshold={how.mask_threshold} and edaan.area_prior={how.area_prior} must lie "
-            "between 0 and 1"
+            f"edaan.beta1={settings.beta1}, edaan.mask_threshold={settings.mask_threshold} and "
+            f"edaan.area_prior={settings.area_prior} must lie between 0 and 1"
         )
 
 
-def _check_batch(how: EDAANConfig, workers: int) -> None:
+def _check_batch(settings: EDAANConfig, workers: int) -> None:
     workers = max(1, workers)
-    if how.batch_size % (workers * how.group):
-        share = how.batch_size // workers
+    if settings.batch_size % (workers * settings.group):
+        share = settings.batch_size // workers
         raise UserError(
-            f"edaan.group={how.group} does not divide the {how.batch_size} source images of edaan.batch_size among {workers} "
-            f"worker(s): choose a group that divides {share}, or another batch size"
+            f"edaan.group={settings.group} does not divide the {settings.batch_size} source images of edaan.batch_size among "
+            f"{workers} worker(s): choose a group that divides {share}, or another batch size"
         )
-    if how.group % how.instances:
-        raise UserError(f"edaan.instances={how.instances} does not divide edaan.group={how.group}")
-    needed = {"quartet": 3, "triplet": 2, "none": 1}[how.metric]
-    if how.group // how.instances < needed:
+    if settings.group % settings.instances:
+        raise UserError(f"edaan.instances={settings.instances} does not divide edaan.group={settings.group}")
+    needed = {"quartet": 3, "triplet": 2, "none": 1}[settings.metric]
+    if settings.group // settings.instances < needed:
         raise UserError(
-            f"edaan.metric={how.metric} needs {needed} identities in a group of edaan.group={how.group} images, "
-            f"which holds {how.group // how.instances}: lower edaan.instances={how.instances}"
+            f"edaan.metric={settings.metric} needs {needed} identities in a group of edaan.group={settings.group} images, "
+            f"which holds {settings.group // settings.instances}: lower edaan.instances={settings.instances}"
         )
-    if how.metric != "none" and how.instances * how.views < 2:
-        raise UserError(f"edaan.metric={how.metric} needs positives: raise edaan.instances={how.instances}")
+    if settings.metric != "none" and settings.instances * settings.views < 2:
+        raise UserError(f"edaan.metric={settings.metric} needs positives: raise edaan.instances={settings.instances}")

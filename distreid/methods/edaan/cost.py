@@ -18,32 +18,34 @@ from distreid.models import EDAAN
 def stages(model: EDAAN, config: Config) -> tuple[Stage, ...]:
     """The variant's stages. ``model`` is on the meta device."""
     # Mining the metric loss's tuples depends on data, and costs nothing beside the networks.
-    how = dataclasses.replace(config.group(EDAANConfig), metric="none")
-    group, size = how.group, (3, config.input.height, config.input.width)
-    labelled = Labelled(torch.zeros(group, dtype=torch.int64), torch.ones(group * how.views, model.head.HIDDEN, dtype=torch.bool))
-    joint = how.variant == "edaan"
+    settings = dataclasses.replace(config.group(EDAANConfig), metric="none")
+    group, size = settings.group, (3, config.input.height, config.input.width)
+    labelled = Labelled(
+        torch.zeros(group, dtype=torch.int64), torch.ones(group * settings.views, model.head.HIDDEN, dtype=torch.bool)
+    )
+    joint = settings.variant == "edaan"
 
     def translate() -> None:
-        generators = GeneratorSide(model.train(), how, joint=joint, masked=False)
+        generators = GeneratorSide(model.train(), settings, joint=joint, masked=False)
         is_source_B = torch.arange(2 * group, device="cpu") < group
         with frozen(model.discriminators()):
             terms, seen = generators(torch.empty(2 * group, *size), is_source_B, labelled)
             torch.stack(list(terms.values())).sum().backward()
-        DiscriminatorSide(model, how)(*seen).backward()
+        DiscriminatorSide(model, settings)(*seen).backward()
 
     def identify() -> None:
-        terms = ReIDSide(model.train(), how)(torch.empty(group, *size), labelled)
+        terms = ReIDSide(model.train(), settings)(torch.empty(group, *size), labelled)
         torch.stack(list(terms.values())).sum().backward()
 
     def stage(name: str, epochs: int, sides: int, step: Callable[[], None]) -> Stage:
         flops, kept = count(model, step)
-        parts = how.batch_size / group
-        return Stage(name, epochs, how.batch_size, sides * how.batch_size, flops * parts, kept / group / sides)
+        parts = settings.batch_size / group
+        return Stage(name, epochs, settings.batch_size, sides * settings.batch_size, flops * parts, kept / group / sides)
 
     found = []
-    if how.translates:
+    if settings.translates:
         name = "translation and re-ID" if joint else "translation"
-        found.append(stage(name, how.epochs + how.decay_epochs, 2, translate))
+        found.append(stage(name, settings.epochs + settings.decay_epochs, 2, translate))
     if not joint:
-        found.append(stage("re-ID", how.reid_epochs + how.reid_decay_epochs, 1, identify))
+        found.append(stage("re-ID", settings.reid_epochs + settings.reid_decay_epochs, 1, identify))
     return tuple(found)

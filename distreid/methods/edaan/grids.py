@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from distreid.common.files import atomic_write
 from distreid.data.loader import View
 from distreid.data.transforms import normalize
-from distreid.files import atomic_write
 from distreid.models import EDAAN
 
 ROWS, GAP = 4, 4  # images of each domain; pixels between the cells

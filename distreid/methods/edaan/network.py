@@ -9,13 +9,13 @@ from distreid.models import EDAAN, Sizes, group_batchnorm
 
 def build_model(config: Config, identities: int, *, weights: bool = True) -> EDAAN:
     """From scratch, whatever ``weights`` says: the paper's networks start from no others."""
-    how = config.group(EDAANConfig)
+    settings = config.group(EDAANConfig)
     model = EDAAN(
         identities,
-        Sizes(**vars(how.network)),
-        encoder={"edaan": "shared", "direct": "alone"}.get(how.variant, "own"),  # type: ignore[arg-type]
-        attention=how.attention,
-        feature=how.feature,
+        Sizes(**vars(settings.network)),
+        encoder={"edaan": "shared", "direct": "alone"}.get(settings.variant, "own"),  # type: ignore[arg-type]
+        attention=settings.attention,
+        feature=settings.feature,
     )
-    group_batchnorm(model, how.group * how.views)
+    group_batchnorm(model, settings.group * settings.views)
     return model

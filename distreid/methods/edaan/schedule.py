@@ -16,14 +16,16 @@ class Phase:
     masked: bool  # the discriminators see the attended region only
 
 
-def phases(how: EDAANConfig) -> list[Phase]:
+def phases(settings: EDAANConfig) -> list[Phase]:
     """The paper's schedule, cut where something changes."""
-    end = how.epochs + how.decay_epochs
-    changes = {how.attention_epochs, how.whole_epochs} if how.attention else set()
+    end = settings.epochs + settings.decay_epochs
+    changes = {settings.attention_epochs, settings.whole_epochs} if settings.attention else set()
     cuts = sorted({cut for cut in changes if 0 < cut < end} | {end})
     starts = [0, *cuts[:-1]]
     return [
-        Phase(until, how.attention and start < how.attention_epochs, how.attention and start >= how.whole_epochs)
+        Phase(
+            until, settings.attention and start < settings.attention_epochs, settings.attention and start >= settings.whole_epochs
+        )
         for start, until in zip(starts, cuts, strict=True)
     ]
 

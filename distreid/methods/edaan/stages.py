@@ -38,10 +38,10 @@ class TranslationStage(Stage):
         self, context: Context, model: EDAAN, number: int, phase: Phase, *, joint: bool, saved: dict[str, Any] | None
     ) -> None:
         self._context, self._model, self._phase, self._joint = context, model, phase, joint
-        self._how, self._seed = context.config.group(EDAANConfig), [context.config.seed, number]
-        how, processes = self._how, context.processes
+        self._settings, self._seed = context.config.group(EDAANConfig), [context.config.seed, number]
+        settings, processes = self._settings, context.processes
         self.title = "translation" + " and re-ID" * joint + ", masked" * phase.masked
-        self.epochs, self.group = phase.until, 2 * how.group
+        self.epochs, self.group = phase.until, 2 * settings.group
         self.generators, self.discriminators = make_engines(context, model, phase, joint=joint)
         self.engines = [self.generators, self.discriminators]
         if saved is not None:
@@ -49,12 +49,12 @@ class TranslationStage(Stage):
             restore(self.discriminators, saved["discriminators"])
         # A phase of masked images replays no whole ones.
         kept = saved["replay"] if saved is not None and saved["masked"] == phase.masked else None
-        self._replay = ImagePool(how.replay, how.batch_size, processes, kept)
-        self._source = PKStream(labels_of(context), how.instances, [*self._seed, 0])
+        self._replay = ImagePool(settings.replay, settings.batch_size, processes, kept)
+        self._source = PKStream(labels_of(context), settings.instances, [*self._seed, 0])
         self._target = PlainStream(len(context.target.train), [*self._seed, 1])
 
     def plan(self, epoch: int) -> BatchPlan:
-        return plan_unpaired(self._source, self._target, epoch, half=self._how.batch_size, group=self.group)
+        return plan_unpaired(self._source, self._target, epoch, half=self._settings.batch_size, group=self.group)
 
     def step(self, batch: Batch, epoch: int, weight: float) -> list[LossTerms]:
         """The generators' step, then the discriminators' on what those have just made."""
@@ -87,7 +87,7 @@ class TranslationStage(Stage):
 
     def after_epoch(self, epochs: int) -> None:
         """A grid of pictures, every so many epochs."""
-        every, context = self._how.pictures_every, self._context
+        every, context = self._settings.pictures_every, self._context
         if context.processes.is_main and every and epochs % every == 0:
             size = context.config.input
             file = context.run_directory.path / "pictures" / f"epoch-{epochs:03d}.png"
@@ -102,19 +102,22 @@ class ReIDStage(SingleEngineStage):
 
     def __init__(self, context: Context, model: EDAAN, number: int, saved: dict[str, Any] | None) -> None:
         self._context, self._model = context, model
-        self._how, self._seed = context.config.group(EDAANConfig), [context.config.seed, number]
-        how = self._how
-        side = ReIDSide(model, how)
-        factor = partial(linear_decay_factor, constant=how.reid_epochs, decay=how.reid_decay_epochs)
+        self._settings, self._seed = context.config.group(EDAANConfig), [context.config.seed, number]
+        settings = self._settings
+        side = ReIDSide(model, settings)
+        factor = partial(linear_decay_factor, constant=settings.reid_epochs, decay=settings.reid_decay_epochs)
         super().__init__(
-            adam(context, side, [parameters_of([side])], factor), "re-ID", how.reid_epochs + how.reid_decay_epochs, how.group
+            adam(context, side, [parameters_of([side])], factor),
+            "re-ID",
+            settings.reid_epochs + settings.reid_decay_epochs,
+            settings.group,
         )
         if saved is not None:
             restore(self.engine, saved)
-        self._stream = PKStream(labels_of(context), how.instances, [*self._seed, 0])
+        self._stream = PKStream(labels_of(context), settings.instances, [*self._seed, 0])
 
     def plan(self, epoch: int) -> BatchPlan:
-        return plan_one(self._stream, epoch, batch=self._how.batch_size)
+        return plan_one(self._stream, epoch, batch=self._settings.batch_size)
 
     def loss(self, batch: Batch, epoch: int) -> LossTerms:
         labelled = draw_labelled(self._context, self._model, batch, [*self._seed, DROPOUT, epoch, batch.step])
@@ -131,9 +134,9 @@ def labels_of(context: Context) -> np.ndarray:
 
 def draw_labelled(context: Context, model: EDAAN, batch: Batch, seed: list[int]) -> Labelled:
     """Identities of this process's source images, and its rows of the dropout drawn for the whole batch."""
-    how, processes = context.config.group(EDAANConfig), context.processes
-    rows = how.batch_size * how.views
-    keep_RD = np.random.default_rng(seed).random((rows, model.head.HIDDEN)) >= how.network.dropout
+    settings, processes = context.config.group(EDAANConfig), context.processes
+    rows = settings.batch_size * settings.views
+    keep_RD = np.random.default_rng(seed).random((rows, model.head.HIDDEN)) >= settings.network.dropout
     return Labelled(
         torch.tensor(labels_of(context)[batch.index_B[batch.domain_B == SOURCE]], device=processes.device),
         torch.tensor(keep_RD[shard(rows, processes.rank, processes.world)], device=processes.device),
@@ -142,21 +145,21 @@ def draw_labelled(context: Context, model: EDAAN, batch: Batch, seed: list[int])
 
 def make_engines(context: Context, model: EDAAN, phase: Phase, *, joint: bool) -> tuple[Engine, Engine]:
     """Optimisers of the generators (with re-ID and, while it trains, the attention) and of the discriminators."""
-    how = context.config.group(EDAANConfig)
-    side = GeneratorSide(model, how, joint=joint, masked=phase.masked)
+    settings = context.config.group(EDAANConfig)
+    side = GeneratorSide(model, settings, joint=joint, masked=phase.masked)
     attention = {id(p) for p in model.attention_parameters()}
     groups = [[p for p in parameters_of([side]) if id(p) not in attention]]
     if phase.attention:
         groups.append(model.attention_parameters())
-    factor = partial(linear_decay_factor, constant=how.epochs, decay=how.decay_epochs)
-    judges = DiscriminatorSide(model, how)
+    factor = partial(linear_decay_factor, constant=settings.epochs, decay=settings.decay_epochs)
+    judges = DiscriminatorSide(model, settings)
     return adam(context, side, groups, factor), adam(context, judges, [parameters_of([judges])], factor)
 
 
 def adam(context: Context, side: nn.Module, groups: list[list[nn.Parameter]], factor: Any) -> Engine:
-    how = context.config.group(EDAANConfig)
+    settings = context.config.group(EDAANConfig)
     # AdamW without weight decay is Adam.
-    parameters = [{"params": group, "lr": how.lr, "betas": (how.beta1, 0.999)} for group in groups]
+    parameters = [{"params": group, "lr": settings.lr, "betas": (settings.beta1, 0.999)} for group in groups]
     return Engine(side, parameters, factor, context.processes, context.precision, optimizer="adamw", weight_decay=0.0)
 
 

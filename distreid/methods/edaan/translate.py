@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from distreid.common.errors import UserError
 from distreid.config import Config
 from distreid.data import ImageStore, rewrite
 from distreid.data.loader import View, plain_batches
-from distreid.errors import UserError
 from distreid.methods.edaan.grids import to_pixels
 from distreid.models import EDAAN
 from distreid.training import Precision
@@ -46,7 +46,7 @@ def translate(
     rows = np.flatnonzero(np.isin(store.splits, splits))
     if not len(rows):
         raise UserError(f"{store.shown}: holds no image of {' or '.join(splits)} to translate")
-    how = config.input
+    settings = config.input
     precision = Precision.to_use(config.runtime.precision, torch.device(device), channels_last=config.runtime.channels_last)
     precision.place(model.eval())
     masks: list[bytes] = []
@@ -55,7 +55,7 @@ def translate(
         done, part = 0, slice(0, len(rows))
         with torch.inference_mode(), precision.autocast():
             for x_BCHW in plain_batches(
-                View(store, rows), part, config.evaluate.batch_size, how.height, how.width,
+                View(store, rows), part, config.evaluate.batch_size, settings.height, settings.width,
                 mean=model.mean, std=model.std, device=device,
             ):  # fmt: skip
                 translation = translator(precision.layout(x_BCHW))
@@ -67,7 +67,7 @@ def translate(
                     progress(done, len(rows))
 
     style = Path(config.source.data if reverse else config.target.data).stem
-    size = {"height": how.height, "width": how.width}
+    size = {"height": settings.height, "width": settings.width}
     rewrite(store, rows, images(), out / "images.arrow", **size, note=f"translated to the style of {style} by EDAAN")
     if not masks:
         return out / "images.arrow", None

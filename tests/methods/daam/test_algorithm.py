@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from distreid.errors import Stopped, UserError
 
 from distreid.config import Config, to_yaml
-from distreid.errors import Stopped, UserError
 from distreid.methods.local import train
 from distreid.methods.networks import load_model
 from distreid.training import RunDirectory, load_tensors

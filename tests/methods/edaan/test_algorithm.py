@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from distreid.errors import UserError
+from distreid.launch import report
+from distreid.terminal import result_table
 from torch import nn
 
 from distreid.config import Config, config_from_dict
 from distreid.data.loader import Batch
 from distreid.data.sampling import PKStream, PlainStream, plan_unpaired
-from distreid.errors import UserError
-from distreid.launch import report
 from distreid.losses import (
     adversarial_loss,
     attention_consistency_loss,
@@ -31,7 +32,6 @@ from distreid.methods.edaan.schedule import Phase, linear_decay_factor, phases
 from distreid.methods.edaan.stages import draw_labelled, frozen, make_engines
 from distreid.methods.networks import load_model
 from distreid.models import EDAAN, Sizes
-from distreid.terminal import result_table
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.context import Context
 from distreid.training.domains import open_domain

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from distreid.errors import UserError
+from distreid.translation import translate
 
 from distreid.config import Config, config_from_dict
 from distreid.data import ImageStore, rewrite
 from distreid.data.loader import Stacked
-from distreid.errors import UserError
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.translate import png
 from distreid.methods.foreground import measure
 from distreid.methods.networks import load_model
 from distreid.models import EDAAN
 from distreid.training.domains import open_domain
-from distreid.translation import translate
 from tests.methods.daam.test_algorithm import run
 from tests.methods.edaan.test_algorithm import settings
 

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from distreid.errors import UserError
-from distreid.files import atomic_write, locked
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write, locked
 
 Stamp = list[int]  # size in bytes, time of change in nanoseconds, as a listing tells them
 T = TypeVar("T")

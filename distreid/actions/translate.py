@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from distreid.actions.train import packed
+from distreid.common.errors import UserError
+from distreid.common.terminal import bar
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
-from distreid.errors import UserError
-from distreid.launch import packed
 from distreid.methods.foreground import measure
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model
 from distreid.methods.registry import SPECS, find
-from distreid.terminal import bar
 
 
 def translate(

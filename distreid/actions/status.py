@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distreid.claim import alive
-from distreid.errors import UserError
-from distreid.layout import small_files
-from distreid.mirror import on_this_machine
-from distreid.progress import read_progress
+from distreid.common.claim import alive
+from distreid.common.errors import UserError
+from distreid.common.layout import small_files
+from distreid.common.mirror import on_this_machine
+from distreid.common.text import duration, percent
 from distreid.report.read import Run, read_run
-from distreid.terminal import result_table
-from distreid.text import duration, percent
+from distreid.report.text import result_table
+from distreid.training.progress import read_progress
 
 
 def status(place: str | Path) -> str:

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from distreid.actions.train import packed
+from distreid.common.errors import UserError
+from distreid.common.terminal import bar
 from distreid.config import Config, DomainConfig
 from distreid.data import ImageStore
 from distreid.data.loader import View
-from distreid.errors import UserError
 from distreid.evaluation import hit_ranks, load_npz, load_protocol, measure, reranked_hits, write_per_query
-from distreid.launch import packed
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model, trained_on
 from distreid.models import ReIDNetwork
-from distreid.terminal import bar
 from distreid.training import Precision
 from distreid.training.domains import open_domain
 from distreid.training.features import extract
@@ -54,8 +54,8 @@ def evaluate(
 
 def network_features(model: ReIDNetwork, config: Config, images: View, *, flip: bool) -> np.ndarray:
     """What is matched of every image, float32 [n, c], on this machine's device; see Precision.to_use."""
-    how = config.runtime
-    precision = Precision.to_use(how.precision, training_device(how.gpu), channels_last=how.channels_last)
+    settings = config.runtime
+    precision = Precision.to_use(settings.precision, training_device(settings.gpu), channels_last=settings.channels_last)
     with bar("features") as progress:
         return extract(
             precision.place(model),  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distreid.errors import UserError
-from distreid.files import atomic_write
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 from distreid.labels import PseudoLabels, save_labels
 
 SUFFIXES = (".npz", ".csv", ".parquet")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from distreid import __version__
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 from distreid.config import Config
 from distreid.data.transforms import normalize
-from distreid.errors import UserError
-from distreid.files import atomic_write
 from distreid.methods.networks import build_model, load_model
 from distreid.methods.registry import find
 from distreid.models import ReIDNetwork

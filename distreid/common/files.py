@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 
 
 def expand(place: str, key: str) -> str:

@@ -11,7 +11,7 @@ from distreid.methods.exhibits import Crop
 HEIGHT, WIDTH = 128, 64  # pixels
 
 
-def crops(images: View, index: np.ndarray) -> list[Crop]:
+def thumbnails(images: View, index: np.ndarray) -> list[Crop]:
     """The images ``index`` with what their data set knows of them."""
     store, rows = store_of(images), images.rows[index]
     pixels_BHW3 = store.read(rows, HEIGHT, WIDTH).permute(0, 2, 3, 1).numpy()
@@ -27,7 +27,7 @@ def store_of(images: View) -> ImageStore:
     return images.store
 
 
-def spread(values: np.ndarray, count: int) -> np.ndarray:
+def subsample(values: np.ndarray, count: int) -> np.ndarray:
     """``count`` of the values at even steps, or all if there are fewer."""
     count = min(count, len(values))
     return values[np.arange(count) * len(values) // max(count, 1)]

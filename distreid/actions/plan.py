@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from distreid.common.errors import UserError
 from distreid.config import Config, ModelConfig, RuntimeConfig
 from distreid.data.records import Protocol
-from distreid.errors import UserError
 from distreid.evaluation.protocols import SHOTS
 from distreid.methods.cost import Cost, Stage, cost_of
 from distreid.methods.registry import find
@@ -146,8 +146,10 @@ def plan(config: Config, size: Size, figures: Figures) -> str:
     lines += ["", *(f"  {name:<30}{_bytes(size_):>21}" for name, size_ in _memory(config, size, figures, cost))]
     lines += ["", "Assumed:", *(f"  - {text}" for text in ASSUMPTIONS + (OF_A_ROUND if rounds else ()))]
     if figures.train is not None:
-        how = figures.train
-        lines.append(f"  - measured: {how['backbone']} at {how['input']}, batch {how['batch']}, on {how['device']}")
+        settings = figures.train
+        lines.append(
+            f"  - measured: {settings['backbone']} at {settings['input']}, batch {settings['batch']}, on {settings['device']}"
+        )
     needed = ("train", "labels", "score") if rounds else ("train", "score")
     missing = [name for name in needed if getattr(figures, name) is None]
     if missing:
@@ -191,13 +193,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number > 1 else ''}"
 
 
-def _flops_a_second(how: RuntimeConfig, train: dict[str, Any] | None) -> float | None:
+def _flops_a_second(settings: RuntimeConfig, train: dict[str, Any] | None) -> float | None:
     """What one GPU computes in the configured precision, from images a second of the network that was measured."""
     if train is None:
         return None
-    number = PRECISIONS.get(how.precision)
+    number = PRECISIONS.get(settings.precision)
     names = ["fp32", "bf16", "bf16_channels_last"] if number is None else [number]  # auto takes the fastest
-    if number == "bf16" and how.channels_last:
+    if number == "bf16" and settings.channels_last:
         names = ["bf16_channels_last"]
     height, width = map(int, str(train["input"]).split("x"))
     measured = Config(
@@ -253,14 +255,14 @@ def _evaluate(config: Config, size: Size, figures: Figures, cost: Cost, speed: f
 
 
 def _memory(config: Config, size: Size, figures: Figures, cost: Cost) -> Rows:
-    how, rounds = config.runtime, find(config.method).labels_target
+    settings, rounds = config.runtime, find(config.method).labels_target
     states = 2 if not rounds or config.adapt.optimizer.name == "adamw" else 1
-    zero = how.zero_stage if how.strategy == "deepspeed" else 0
+    zero = settings.zero_stage if settings.strategy == "deepspeed" else 0
     whole, gradients, optimizer = (1 / size.workers if zero >= needed else 1.0 for needed in (3, 2, 1))
-    copies = 1 if how.strategy == "deepspeed" else 0  # DeepSpeed trains a copy of the model
+    copies = 1 if settings.strategy == "deepspeed" else 0  # DeepSpeed trains a copy of the model
     model = 4.0 * cost.parameters * (copies + whole + gradients + states * optimizer)
-    bytes_each = 4 if how.precision == "fp32" else 2
-    kept = max(stage.kept * stage.batch for stage in cost.stages) / size.workers / how.accumulate
+    bytes_each = 4 if settings.precision == "fp32" else 2
+    kept = max(stage.kept * stage.batch for stage in cost.stages) / size.workers / settings.accumulate
     rows: Rows = [("GPU memory of a worker", model + bytes_each * kept)]
     if not rounds:
         return rows

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from distreid.remote import cache_folder
-from distreid.runtime.environment import environment
-from distreid.runtime.machine import Compute, Machine, choose, look
+from distreid.common.storage import cache_folder
+from distreid.training.environment import environment
+from distreid.training.machine import Compute, Machine, choose, look
 
 GIB = 2**30
 EXTRAS = {  # extra of pyproject.toml: the modules that must import
@@ -115,10 +115,10 @@ def _gpus(machine: Machine) -> Iterator[Finding]:
 
 
 def _compute(machine: Machine, compute: dict[str, Compute]) -> Iterator[Finding]:
-    for device, how in compute.items():
-        limited = device == "cpu" and machine.limit and how.precision == "fp32"
+    for device, settings in compute.items():
+        limited = device == "cpu" and machine.limit and settings.precision == "fp32"
         advice = "unset ONEDNN_MAX_CPU_ISA" if limited else ""
-        yield Finding("A run here", f"training on {device}", "note" if limited else "ok", str(how), advice)
+        yield Finding("A run here", f"training on {device}", "note" if limited else "ok", str(settings), advice)
     engine = "on the GPU, with runtime.label_gpus" if machine.gpus else "compiled code on the CPU"
     yield Finding("A run here", "labels", "ok", f"exact, {engine}")
     workers = len(machine.gpus) or 1

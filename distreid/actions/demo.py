@@ -8,14 +8,15 @@ from typing import Any
 
 import yaml
 
+from distreid.actions.train import train
+from distreid.actions.translate import translate
+from distreid.common.terminal import bar
 from distreid.config import Config, config_from_dict
 from distreid.data import pack
 from distreid.data.synthetic import draw_domain
-from distreid.launch import train
 from distreid.methods.registry import find
-from distreid.terminal import bar, translation_text
+from distreid.report.text import translation_text
 from distreid.training import RunDirectory
-from distreid.translation import translate
 
 SOURCE, TARGET = "day", "night"
 
@@ -40,7 +41,7 @@ def demo(out: Path, *, method: str | None = None, seed: int = 0, overrides: list
 
 def synthetic_settings(data: Path, seed: int, method: str | None = None) -> dict[str, Any]:
     """The demo's settings of a method (None: the usual one) on the networks of :func:`draw_pair`; all but an output."""
-    text = (resources.files("distreid") / f"demo-{method or Config().method}.yaml").read_text(encoding="utf-8")
+    text = (resources.files("distreid.methods") / (method or Config().method) / "demo.yaml").read_text(encoding="utf-8")
     roles = {"source": SOURCE, "target": TARGET}
     return yaml.safe_load(text) | {"seed": seed} | {role: {"data": str(data / f"{domain}.arrow")} for role, domain in roles.items()}
 

@@ -40,10 +40,10 @@ def _shown(value: Any) -> str:
     return f"{value:,.0f}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _labels(n: int, dim: int, how: dict[str, Any]) -> dict[str, Any]:
+def _labels(n: int, dim: int, settings: dict[str, Any]) -> dict[str, Any]:
     from distreid.labels.bench import bench_labels
 
-    return bench_labels(n, dim, **how)
+    return bench_labels(n, dim, **settings)
 
 
 def _score(n: int, dim: int) -> dict[str, Any]:
@@ -103,12 +103,12 @@ def bench_train(
 
 def _images_per_second(step: Callable[[Batch], None], height: int, width: int, batch: int, device: torch.device) -> float:
     """Of the steps after two that warm up."""
-    how = Augmentation(height, width, flip=0.5, pad=10, erase=0.5, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    settings = Augmentation(height, width, flip=0.5, pad=10, erase=0.5, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
     def seconds(steps: int) -> float:
         plan = plan_one(PlainStream(batch * steps, [0]), 0, batch)
         started = time.perf_counter()
-        for item in training_batches([_Noise()], plan, how, [0], device=device):
+        for item in training_batches([_Noise()], plan, settings, [0], device=device):
             step(item)
         if device.type == "cuda":
             torch.cuda.synchronize()

@@ -10,19 +10,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from distreid.common.errors import UserError
+from distreid.common.storage import cache_folder, is_uri
+from distreid.common.terminal import TerminalReporter, bar
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack
 from distreid.data.readers.files import walk_files
-from distreid.errors import UserError
 from distreid.labels.settings import check_cameras
 from distreid.methods.pictures import take_pictures
 from distreid.methods.registry import find
-from distreid.progress import Progress
-from distreid.remote import cache_folder, is_uri
 from distreid.report import write_comparison, write_report
-from distreid.terminal import TerminalReporter, bar, result_table
+from distreid.report.text import result_table
 from distreid.training import RunDirectory
 from distreid.training.domains import DomainData, open_pair
+from distreid.training.progress import Progress
 
 
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:

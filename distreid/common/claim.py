@@ -22,10 +22,10 @@ import uuid
 from pathlib import Path
 from typing import Any, TextIO
 
-from distreid.errors import UserError
-from distreid.files import atomic_write, writing
-from distreid.layout import PROGRESS
-from distreid.remote import Storage, is_uri
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write, writing
+from distreid.common.layout import PROGRESS
+from distreid.common.storage import Storage, is_uri
 
 Word = dict[str, Any]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from distreid.accuracy import network_features
+from distreid.actions.evaluate import network_features
+from distreid.actions.train import packed
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from distreid.data.loader import View
-from distreid.errors import UserError
-from distreid.files import atomic_write
-from distreid.launch import packed
 from distreid.methods.networks import load_model
 
 SUFFIXES = (".npz", ".npy")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from distreid.errors import UserError
-from distreid.files import atomic_write, locked
-from distreid.layout import PROGRESS
-from distreid.remote import Stamp, Storage, cache_folder, hidden, is_uri, local_copy
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write, locked
+from distreid.common.layout import PROGRESS
+from distreid.common.storage import Stamp, Storage, cache_folder, hidden, is_uri, local_copy
 
 Wanted = Callable[[Iterable[str]], Iterable[str]]
 
@@ -20,7 +20,7 @@ def on_this_machine(place: str, wanted: Wanted) -> Path:
     """A run directory or a checkpoint where it can be read: the place itself, or of a URI a copy that is made up to date.
 
     Args:
-        wanted: of a run directory's files, those to bring (`distreid.layout`).
+        wanted: of a run directory's files, those to bring (`distreid.common.layout`).
     """
     if not is_uri(place):
         return Path(place)
@@ -36,7 +36,8 @@ class Mirror:
     """A folder at a URI and its copy on this machine. Raises `UserError` where the storage does.
 
     A hidden file in the copy notes what both sides held when they were last the same. A file that is missing on one side is just
-    that, and not a wish to delete it: only :meth:`forget` deletes. Left out is progress.json, which `distreid.claim` keeps there.
+    that, and not a wish to delete it: only :meth:`forget` deletes. Left out is progress.json, which
+    `distreid.common.claim` keeps there.
     """
 
     def __init__(self, uri: str) -> None:

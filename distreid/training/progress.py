@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from distreid.claim import Claim, TakenOver, Word, read_word, this_process
-from distreid.errors import Stopped, UserError
-from distreid.terminal import TerminalReporter
+from distreid.common.claim import Claim, TakenOver, Word, read_word, this_process
+from distreid.common.errors import Stopped, UserError
+from distreid.common.terminal import TerminalReporter
 
 EVERY = 1.0  # seconds between two looks at the terminal's clock
 

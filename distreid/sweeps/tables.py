@@ -1,5 +1,5 @@
 """`distreid table`: a paper's table in its layout, its figures beside ours (mean ± deviation over seeds), from runs that exist or
-are run now. What the paper says and what makes a row ours stands in `distreid/papers/*.yaml`."""
+are run now. What the paper says and what makes a row ours stands in `distreid/sweeps/papers/*.yaml`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import Any
 
 import yaml
 
+from distreid.actions.demo import SOURCE, TARGET, synthetic_settings
+from distreid.common.errors import UserError
+from distreid.common.text import protocol_of
 from distreid.config import to_dict
-from distreid.demo import SOURCE, TARGET, synthetic_settings
-from distreid.errors import UserError
 from distreid.sweeps.plan import Base, Plan, Trial
 from distreid.sweeps.results import failure_file
 from distreid.sweeps.rows import text_table
 from distreid.sweeps.run import drawn_folder, run_plan
-from distreid.text import protocol_of
 from distreid.training import RunDirectory
 
 FORMATS = ("text", "markdown", "csv", "latex")
@@ -105,8 +105,8 @@ def table(
 @cache
 def papers() -> dict[str, dict[str, Any]]:
     """Each table's name and the file of `papers/` that it stands in."""
-    files = [resources.files("distreid") / "papers" / name for name in ("daam.yaml", "edaan.yaml")]
-    books = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    files = (resources.files("distreid.sweeps") / "papers").iterdir()
+    books = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(files, key=lambda file: file.name)]
     return {name: book for book in books for name in book["tables"]}
 
 
@@ -126,13 +126,13 @@ def _columns(
 ) -> list[Column]:
     changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in overrides)}
     if drawn:
-        how = book["drawn"]
+        settings = book["drawn"]
 
         def base(seed: int) -> dict[str, Any]:
-            return synthetic_settings(drawn_folder(seed), seed, how["method"])
+            return synthetic_settings(drawn_folder(seed), seed, settings["method"])
 
-        title, folder = f"{SOURCE} → {TARGET} (drawn)", out / how["folder"]
-        return [_column(title, folder, base, how["set"] | changes, how["concurrency"], drawn=True)]
+        title, folder = f"{SOURCE} → {TARGET} (drawn)", out / settings["folder"]
+        return [_column(title, folder, base, settings["set"] | changes, settings["concurrency"], drawn=True)]
     columns = []
     for key in what["transfers"]:
         shown = book["transfers"][key]

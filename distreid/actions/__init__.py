@@ -1,0 +1,1 @@
+"""What the commands do, one file each: with one run, its model, its data, or this machine."""
