@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distreid.bench import bench_train
+from distreid.actions.bench import bench_train
 
 
 def test_train_measures_both_formats_in_both_layouts_and_says_which_auto_takes() -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from distreid.launch import packed
 from PIL import Image
 from pyarrow import parquet
 from pyarrow.csv import read_csv
 
+from distreid.actions.train import packed
 from distreid.cli import main
 from distreid.config import DomainConfig
 from distreid.data import ImageStore

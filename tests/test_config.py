@@ -1,7 +1,7 @@
 import pytest
 import yaml
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.config import config_from_dict, load_config, to_dict, to_yaml
 
 BASE = {"output": "runs/x", "source": {"data": "a.arrow"}, "target": {"data": "b.arrow"}}

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from distreid.demo import synthetic_settings
 
+from distreid.actions.demo import synthetic_settings
 from distreid.cli import main
 from distreid.config import config_from_dict
 from distreid.data import ImageStore

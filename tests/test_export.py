@@ -89,8 +89,8 @@ def test_safetensors_holds_the_weights_that_matching_needs(
 def test_a_wrong_graph_is_not_written(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check is real: a network whose weights change between writing and checking is refused."""
     pytest.importorskip("safetensors", reason="the extra 'export' is not installed")
-    import distreid.export as module
-    from distreid.errors import UserError
+    import distreid.actions.export as module
+    from distreid.common.errors import UserError
 
     honest = module.build_model
 

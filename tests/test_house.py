@@ -10,14 +10,27 @@ from pathlib import Path
 
 import pytest
 import yaml
-from distreid.demo import synthetic_settings
 
+from distreid.actions.demo import synthetic_settings
 from distreid.config import load_config
 from distreid.sweeps.plan import read_plan
 
 ROOT = Path(__file__).parent.parent
-COLUMNS = {"data", "labels", "models", "runtime", "evaluation", "losses", "retrieval"}
-ALLOWED = {"labels": {"retrieval"}, "evaluation": {"retrieval"}}  # a floor below them
+# From the ground up. A room may import its own files and all of the floors below.
+FLOORS: list[tuple[str, ...]] = [
+    ("common",),
+    ("retrieval",),
+    ("labels", "config", "data", "evaluation", "losses", "models"),
+    ("training",),
+    ("methods",),
+    ("cluster",),
+    ("report",),
+    ("actions",),
+    ("sweeps",),
+    ("commands",),
+    ("cli",),
+]
+BESIDE = {("config", "labels")}  # LabelSettings is the configuration's group
 
 
 def imports_of(file: Path) -> set[str]:
@@ -32,30 +45,25 @@ def imports_of(file: Path) -> set[str]:
     return rooms | ({"ray"} if any(name.split(".")[0] == "ray" for name in names) else set())
 
 
-@pytest.mark.parametrize("column", sorted(COLUMNS))
-def test_no_column_imports_another(column: str) -> None:
-    for file in (ROOT / "distreid" / column).rglob("*.py"):
-        ground = {"claim", "errors", "files", "layout", "mirror", "remote", "text"}
-        assert imports_of(file) - {column} <= ALLOWED.get(column, set()) | ground, file
+@pytest.mark.parametrize("floor", range(len(FLOORS)), ids=["-".join(floor) for floor in FLOORS])
+def test_no_import_runs_upward_or_across(floor: int) -> None:
+    below = {room for rooms in FLOORS[:floor] for room in rooms}
+    for room in FLOORS[floor]:
+        place = ROOT / "distreid" / room
+        for file in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
+            beside = {other for mine, other in BESIDE if mine == room}
+            assert imports_of(file) - {room, "ray"} <= below | beside, file
+
+
+def test_every_room_has_its_floor() -> None:
+    there = {path.stem for path in (ROOT / "distreid").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert there - {"__init__", "__main__"} == {room for floor in FLOORS for room in floor}
 
 
 def test_only_cluster_imports_ray() -> None:
     for file in (ROOT / "distreid").rglob("*.py"):
         if file.parent.name != "cluster":
             assert "ray" not in imports_of(file), file
-
-
-ABOVE = {"cluster", "cli", "launch", "demo", "report", "terminal"}
-
-
-def test_methods_import_nothing_above_them() -> None:
-    for file in (ROOT / "distreid" / "methods").rglob("*.py"):
-        assert not imports_of(file) & ABOVE, file
-
-
-def test_training_knows_no_method() -> None:
-    for file in (ROOT / "distreid" / "training").rglob("*.py"):
-        assert not imports_of(file) & (ABOVE | {"methods"}), file
 
 
 def test_only_the_registry_and_its_folder_know_a_method() -> None:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from distreid.errors import UserError
-from distreid.launch import train
-from distreid.layout import run_files
-from distreid.mirror import Mirror
-from distreid.remote import cache_folder, local_copy
 from pyarrow import fs
 
+from distreid.actions.train import train
 from distreid.cli import main
+from distreid.common.errors import UserError
+from distreid.common.layout import run_files
+from distreid.common.mirror import Mirror
+from distreid.common.storage import cache_folder, local_copy
 from distreid.config import Config
 from distreid.training import RunDirectory
 from tests.methods.daam.test_algorithm import Silent, run

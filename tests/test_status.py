@@ -13,22 +13,22 @@ from pathlib import Path
 
 import pytest
 import yaml
-from distreid.claim import SILENCE, Claim, alive
-from distreid.errors import UserError
-from distreid.progress import Progress, read_progress
-from distreid.status import runs, status
-from distreid.terminal import TerminalReporter
 
+from distreid.actions.status import runs, status
 from distreid.cli import main
+from distreid.common.claim import SILENCE, Claim, alive
+from distreid.common.errors import UserError
+from distreid.common.terminal import TerminalReporter
+from distreid.training.progress import Progress, read_progress
 from tests.report.runs import whole_run
 from tests.test_cli import fails
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from distreid.claim import Claim
-from distreid.progress import Progress
-from distreid.terminal import TerminalReporter
+from distreid.common.claim import Claim
+from distreid.training.progress import Progress
+from distreid.common.terminal import TerminalReporter
 claim = Claim(Path(sys.argv[1]))
 claim.take()
 with Progress(claim, TerminalReporter()) as reporter:
@@ -136,5 +136,5 @@ def test_a_broken_progress_file_is_no_obstacle(tmp_path: Path, content: str) -> 
 
 
 def test_status_needs_neither_torch_nor_ray() -> None:
-    code = "import sys, distreid.status; assert not {'torch', 'ray', 'scipy'} & set(sys.modules)"
+    code = "import sys, distreid.actions.status; assert not {'torch', 'ray', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from distreid.claim import Claim, TakenOver, alive, read_word
-from distreid.errors import UserError
-from distreid.launch import train
-from distreid.layout import run_files
-from distreid.mirror import Mirror
-from distreid.progress import Progress
-from distreid.remote import Storage, local_copy
-from distreid.status import status
-from distreid.terminal import TerminalReporter
 
-from distreid import claim as claims
-from distreid import remote
+from distreid.actions.status import status
+from distreid.actions.train import train
+from distreid.common import claim as claims
+from distreid.common import storage as remote
+from distreid.common.claim import Claim, TakenOver, alive, read_word
+from distreid.common.errors import UserError
+from distreid.common.layout import run_files
+from distreid.common.mirror import Mirror
+from distreid.common.storage import Storage, local_copy
+from distreid.common.terminal import TerminalReporter
 from distreid.config import Config
 from distreid.training import RunDirectory
+from distreid.training.progress import Progress
 from tests.storage import KEYS, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
 from tests.test_status import bare_run
 
@@ -252,7 +252,7 @@ def test_wrong_addresses_are_one_line(store: tuple[int, Uri], machine: Machine, 
 MOVES = """
 import sys
 from pathlib import Path
-from distreid.remote import Storage
+from distreid.common.storage import Storage
 what, uri, file = sys.argv[1:]
 print("goes", flush=True)
 if what == "upload":

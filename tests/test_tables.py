@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
-from distreid.errors import UserError
-from distreid.tables import FORMATS, papers, table
 
+from distreid.common.errors import UserError
 from distreid.sweeps.plan import Trial
+from distreid.sweeps.tables import FORMATS, papers, table
 
 
 def cells(text: str, row: str) -> dict[str, str]:

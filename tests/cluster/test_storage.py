@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from distreid.remote import Storage, cache_folder
 
+from distreid.common.storage import Storage, cache_folder
 from tests.cluster.runs import finish, start
 from tests.storage import KEYS, s3_server, s3_uri
 

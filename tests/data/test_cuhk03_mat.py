@@ -6,8 +6,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.data import READERS, pack, select
 from distreid.data.readers import read_dataset
 from distreid.data.store import ImageStore

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 from PIL import Image
 
+from distreid.common.errors import UserError
 from distreid.data.info import CELL_HEIGHT, CELL_WIDTH, MARGIN, contact_sheet, describe, format_description
 from distreid.data.store import ImageStore
 from tests.data.layouts import market, market_name, noise, packed, small_market

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 from PIL import Image
 
+from distreid.common.errors import UserError
 from distreid.data import packing
 from distreid.data.packing import pack
 from distreid.data.readers import read_dataset

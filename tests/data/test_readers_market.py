@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.data.readers import cuhk03, dukemtmc, market1501, read_dataset
 from distreid.data.readers.flat import FlatLayout
 from distreid.data.records import Record

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from distreid.errors import UserError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distreid.common.errors import UserError
 from distreid.data.sampling import PKStream, PlainStream, make_stream, plan_mixed, plan_one, shard
 
 

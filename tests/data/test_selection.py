@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.data.selection import Domain, relabel, select
 from distreid.data.store import ImageStore
 from tests.data.layouts import market, market_name, noise, packed, small_market

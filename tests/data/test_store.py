@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from distreid.errors import UserError
 from PIL import Image
 
+from distreid.common.errors import UserError
 from distreid.data.packing import pack
 from distreid.data.store import SCHEMA, ImageStore
 from tests.data.layouts import noise, packed, small_market

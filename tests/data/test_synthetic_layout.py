@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 from PIL import Image
 
+from distreid.common.errors import UserError
 from distreid.data.synthetic import DOMAINS, DrawnSummary, contact_sheet, draw_domain
 
 NAME = re.compile(r"(-1|\d{4})_c(\d)s(\d)_(\d{6})_(\d{2})\.jpg")

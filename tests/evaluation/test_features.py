@@ -2,8 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.evaluation import Features, load_npz, load_protocol
 from tests.evaluation.sets import draw
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 from pyarrow import parquet
 
+from distreid.common.errors import UserError
 from distreid.evaluation import (
     Features,
     bench_score,

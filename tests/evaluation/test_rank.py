@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from distreid.errors import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distreid.common.errors import UserError
 from distreid.evaluation import Features, Metrics, hit_ranks, hits, per_query, rank, summarise
 from distreid.retrieval.products import full_float32
 from tests.evaluation import oracle

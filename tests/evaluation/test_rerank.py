@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.evaluation import Features, hit_ranks, reranked_hits, summarise
 from tests.evaluation.sets import draw
 

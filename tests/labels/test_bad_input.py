@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.labels import PseudoLabels, load_features, make_pseudo_labels, save_labels
 from tests.features import draw_features
 

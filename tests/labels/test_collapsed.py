@@ -14,7 +14,7 @@ from distreid.retrieval import jaccard
 PROGRAM = """
 import resource, sys
 import numpy as np, torch
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.labels.api import stages_of
 from distreid.labels.gpu import TorchStages, pairs
 from distreid.labels.gpu.jaccard import Sparse

@@ -4,11 +4,11 @@ import hashlib
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
+from distreid.common.errors import UserError
 from distreid.labels import dbscan, eps_from_proportion, jaccard_graph, make_pseudo_labels, reference
 from tests.features import KINDS, draw_features, to_dense
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distreid.errors import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distreid.common.errors import UserError
 from distreid.labels import PseudoLabels, make_pseudo_labels
 from distreid.labels.cpu.stages import CpuStages
 from distreid.labels.gpu import TorchStages, pairs

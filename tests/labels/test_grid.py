@@ -4,9 +4,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from distreid.common.errors import UserError
 from distreid.labels import LabelSettings, make_pseudo_labels
 from distreid.labels.grid import label_grid
 from distreid.labels.ground_truth import score_clusters

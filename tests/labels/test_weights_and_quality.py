@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from distreid.errors import UserError
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
 
+from distreid.common.errors import UserError
 from distreid.labels import LabelSettings, PseudoLabels, make_pseudo_labels, reference, soft_weights
 from distreid.labels.bench import bench_labels, clustered_features
 from distreid.labels.quality import agreement
@@ -107,7 +107,7 @@ import sys
 for name in ("numba", "sklearn", "ray", "pandas"):
     sys.modules[name] = None
 import numpy, distreid.labels
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 try:
     distreid.labels.make_pseudo_labels(numpy.ones((50, 4), numpy.float32))
 except UserError as error:

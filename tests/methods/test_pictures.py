@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from distreid.errors import UserError
-from distreid.launch import report
 
+from distreid.actions.train import report
+from distreid.common.errors import UserError
 from distreid.config import Config, config_from_dict
 from distreid.data import ImageStore, pack, select
 from distreid.methods.clusters import purities, silhouettes
 from distreid.methods.exhibits import Pictures
 from distreid.methods.pictures import sample, take_pictures
+from distreid.methods.thumbnails import subsample
 from distreid.report import write_report
 from distreid.training import RunDirectory
 from distreid.training.domains import TestSet, open_domain

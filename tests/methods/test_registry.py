@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from distreid.errors import Stopped, UserError
 
 from distreid import config as configuration
+from distreid.common.errors import Stopped, UserError
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.methods.networks import load_model
 from distreid.methods.registry import SPECS, find, register

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from distreid.errors import UserError
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from distreid.common.errors import UserError
 from distreid.config import Config
 from distreid.data.loader import Batch
 from distreid.data.sampling import BatchPlan, PlainStream, plan_one

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from distreid.errors import UserError
-from distreid.export import export
 from torch import nn
 
+from distreid.actions.export import export
+from distreid.common.errors import UserError
 from distreid.config import config_from_dict
 from distreid.methods.networks import build_model, load_model
 from distreid.models import DAAMNet, build_backbone, group_batchnorm

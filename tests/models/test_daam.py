@@ -1,8 +1,8 @@
 import pytest
 import torch
-from distreid.errors import UserError
 from torch import nn
 
+from distreid.common.errors import UserError
 from distreid.config import config_from_dict
 from distreid.methods.networks import build_model
 from distreid.models import DAAMNet, DomainAdaptiveAttention, build_backbone

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from distreid.errors import UserError
 from torch import Tensor
 
+from distreid.common.errors import UserError
 from distreid.models import build_backbone
 from distreid.models.weights import PACKAGED
 

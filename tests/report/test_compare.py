@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.report import write_comparison
 from tests.report.document import figure, read
 from tests.report.runs import lines_of, result_of, whole_run, write_run

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distreid.status import runs, status
-from distreid.terminal import metrics_text, result_table
-from distreid.text import protocol_name
 
+from distreid.actions.status import runs, status
+from distreid.common.text import protocol_name
 from distreid.methods.registry import SPECS, report_of
 from distreid.report import write_comparison, write_report
+from distreid.report.text import metrics_text, result_table
 from tests.report.document import Node, figure, read
 from tests.report.runs import edaan_lines, edaan_run, lines_of, metrics, result_of, write_run
 from tests.report.test_report import check_page, csv_of, headline, rounds_table, titles

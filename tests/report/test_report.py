@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.report import write_report
 from tests.report.document import Node, figure, read
 from tests.report.runs import DEFAULTS, lines_of, result_of, whole_run, write_run

@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.labels import make_pseudo_labels
 from distreid.retrieval.neighbours import nearest
 from distreid.retrieval.prepare import prepare

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.sweeps.plan import Plan, points, read_plan, shared_pretraining
 from tests.conftest import small_settings
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.compute import settle

@@ -2,9 +2,9 @@ from functools import partial
 
 import pytest
 import torch
-from distreid.errors import UserError
 from torch import nn
 
+from distreid.common.errors import UserError
 from distreid.training import Engine, Precision, ProcessGroup, learning_rate_factor
 from distreid.training.strategy import DDPStrategy
 from tests.processes import on_ranks

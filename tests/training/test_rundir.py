@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distreid.errors import UserError
-from distreid.files import atomic_write, draft_of
-from distreid.layout import model_files, round_files
 
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write, draft_of
+from distreid.common.layout import model_files, round_files
 from distreid.methods.networks import last_round, load_model
 from distreid.training import RunDirectory, load_checkpoint, load_tensors, save_tensors
 
@@ -195,7 +195,7 @@ def test_broken_checkpoints_are_named(tmp_path: Path, content: bytes) -> None:
 FULL_DISK = """
 import resource, signal, sys, torch
 from pathlib import Path
-from distreid.errors import UserError
+from distreid.common.errors import UserError
 from distreid.training import save_tensors
 file = Path(sys.argv[1])
 save_tensors(file, {"x": torch.zeros(10)})

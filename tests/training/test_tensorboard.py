@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.training import RunDirectory
 
 LINES: list[dict[str, Any]] = [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from distreid.errors import UserError
 
+from distreid.common.errors import UserError
 from distreid.training import zero
 from distreid.training.zero_config import zero_config
 from tests.processes import on_ranks

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distreid.errors import Stopped, UserError
 
+from distreid.common.errors import Stopped, UserError
 from distreid.config import Config, to_yaml
 from distreid.methods.local import train
 from distreid.methods.networks import load_model

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from distreid.errors import UserError
-from distreid.launch import report
-from distreid.terminal import result_table
 from torch import nn
 
+from distreid.actions.train import report
+from distreid.common.errors import UserError
 from distreid.config import Config, config_from_dict
 from distreid.data.loader import Batch
 from distreid.data.sampling import PKStream, PlainStream, plan_unpaired
@@ -32,6 +31,7 @@ from distreid.methods.edaan.schedule import Phase, linear_decay_factor, phases
 from distreid.methods.edaan.stages import draw_labelled, frozen, make_engines
 from distreid.methods.networks import load_model
 from distreid.models import EDAAN, Sizes
+from distreid.report.text import result_table
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.context import Context
 from distreid.training.domains import open_domain

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from distreid.errors import UserError
-from distreid.translation import translate
 
+from distreid.actions.translate import translate
+from distreid.common.errors import UserError
 from distreid.config import Config, config_from_dict
 from distreid.data import ImageStore, rewrite
 from distreid.data.loader import Stacked
