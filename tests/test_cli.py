@@ -155,7 +155,7 @@ def test_settings_may_stand_behind_options(
     config = write(tmp_path, small_settings(packed_pair, tmp_path / "run"))
     main(["train", config, "pretrain.epochs=0", "adapt.rounds=0"])
     main(["train", config, "pretrain.epochs=0", "--resume", "adapt.rounds=0"])
-    assert "unrecognized arguments: --nosuch" in fails(capsys, "train", config, "--nosuch=1", "adapt.rounds=0")
+    assert "Unknown option: --nosuch" in fails(capsys, "train", config, "--nosuch=1", "adapt.rounds=0")
     assert "unrecognized arguments: adapt" in fails(capsys, "train", config, "--resume", "adapt")
 
 

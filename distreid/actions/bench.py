@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from distreid.common.machine import choose, look
 from distreid.config import config_from_dict
 from distreid.data.loader import Augmentation, Batch, training_batches
 from distreid.data.sampling import PlainStream, plan_one
 from distreid.methods.registry import find
 from distreid.training import Precision
-from distreid.training.machine import choose, look
 
 IDENTITIES = 751  # of the head: Market-1501's
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from distreid.common.machine import Compute, Machine, choose, look
 from distreid.common.storage import cache_folder
 from distreid.training.environment import environment
-from distreid.training.machine import Compute, Machine, choose, look
 
 GIB = 2**30
 EXTRAS = {  # extra of pyproject.toml: the modules that must import

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from distreid.common.errors import UserError
+from distreid.common.machine import usable_cores
 from distreid.config import Config
 from distreid.methods.registry import find
 from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
 from distreid.training.domains import DomainData, TestSet
 from distreid.training.in_process import LocalEvaluator, LocalLabeler
-from distreid.training.machine import usable_cores
 from distreid.training.protocols import Reporter
 
 

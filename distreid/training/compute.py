@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from distreid.common.machine import bf16_in_hardware, bf16_speed, choose, common, look
 from distreid.config import Config
 from distreid.training import Compute, ProcessGroup, RunDirectory
-from distreid.training.machine import bf16_in_hardware, bf16_speed, choose, common, look
 from distreid.training.protocols import Reporter
 
 

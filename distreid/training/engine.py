@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distreid.common.errors import UserError
-from distreid.training.machine import choose, look, usable
+from distreid.common.machine import choose, look, usable
 from distreid.training.process_group import ProcessGroup
 from distreid.training.strategy import DDPStrategy, Groups, Strategy
 from distreid.training.zero import ZeroStrategy

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from distreid.training.machine import usable_cores
+from distreid.common.machine import usable_cores
 
 _PACKAGES = ("torch", "torchvision", "ray", "numpy", "scipy", "scikit-learn", "numba", "timm", "deepspeed", "faiss-cpu", "cuml")
 

@@ -111,7 +111,7 @@ class RunDirectory:
                 drop_drafts(folder)
 
     def compute(self) -> dict[str, Any]:
-        """How the run computes (:class:`distreid.training.machine.Compute`), as it decided when it began; empty before that.
+        """How the run computes (:class:`distreid.common.machine.Compute`), as it decided when it began; empty before that.
 
         A run of before that was decided holds it in its checkpoint's configuration.
         """

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from distreid.common.errors import UserError
+from distreid.common.machine import bf16_in_hardware, look
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.compute import settle
-from distreid.training.machine import bf16_in_hardware, look
 from tests.methods.daam.test_algorithm import Silent, run
 from tests.processes import on_ranks
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
+from distreid.common.machine import GPU, Machine, bf16_in_hardware, bf16_speed, choose, common, look, usable
 from distreid.training import Compute
-from distreid.training.machine import GPU, Machine, bf16_in_hardware, bf16_speed, choose, common, look, usable
 
 ZEN2 = Machine("x86_64", 2, ("avx2",), onednn_bf16=False)
 SKYLAKE = Machine("x86_64", 8, ("avx2", "avx512f"), onednn_bf16=True)  # oneDNN says yes: it emulates
@@ -85,7 +85,7 @@ def test_a_measured_product_leaves_the_threads_as_they_were() -> None:
 
 LIMITED = """
 import torch
-from distreid.training.machine import bf16_in_hardware, bf16_speed, look
+from distreid.common.machine import bf16_in_hardware, bf16_speed, look
 print(bf16_in_hardware(look(), "cpu")[0], bf16_speed(torch.device("cpu")) < 1)
 """
 
