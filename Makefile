@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test chaos check clean
+.PHONY: help install demo test chaos check docs clean
 
 help:
 	@echo "make demo    draw two camera networks, adapt a model from one to the other, write runs/demo/report.html"
 	@echo "make test    all tests"
 	@echo "make chaos   kills parts of a run at random, 20 times (DISTREID_CHAOS=n for another number)"
 	@echo "make check   ruff and mypy"
+	@echo "make docs    the documentation as a site, build/site/index.html"
 
 install: $(STAMP)
 
@@ -30,9 +31,12 @@ chaos: $(STAMP)
 	$(BIN)/python -m pytest -n 0 -m chaos tests/cluster
 
 check: $(STAMP)
-	$(BIN)/ruff check distreid tests jobs
-	$(BIN)/ruff format --check distreid tests jobs
+	$(BIN)/ruff check distreid tests jobs examples docs
+	$(BIN)/ruff format --check distreid tests jobs examples docs
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv runs
