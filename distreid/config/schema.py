@@ -25,10 +25,11 @@ def json_schema(*methods: str) -> dict[str, Any]:
     schema = file_model(*methods).model_json_schema(schema_generator=_WithoutTitles)
     groups = schema["$defs"]
     for group in groups.values():
+        del group["title"]
         group["type"] = ["object", "null"]
-    for method, group in own_groups().items():
+    for method in own_groups():
         if method in schema["properties"]:
-            keys = groups[group.__name__]["properties"]
+            keys = groups[schema["properties"][method]["$ref"].rsplit("/", 1)[-1]]["properties"]
             for old, new in METHODS[method].renamed.items():
                 keys[old] = keys[new] | {"deprecated": True, "description": f"the old name of {new}"}
     return schema
