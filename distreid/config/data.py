@@ -43,7 +43,7 @@ class DomainConfig:
 
 @dataclass(config=SETTINGS)
 class InputConfig:
-    """What a training image goes through. Test images are only resized."""
+    """The size of all images, and how training images are varied."""
 
     height: Whole = Field(default=384, gt=0, description="pixels; paper, Implementation Details")
     width: Whole = Field(default=128, gt=0, description="pixels; paper")

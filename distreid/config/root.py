@@ -47,7 +47,7 @@ def own_groups() -> dict[str, type]:
 class Config:
     """An experiment."""
 
-    method: str = Field(default="daam", description="which method trains: one of distreid/methods")
+    method: str = Field(default="daam", description="what is trained, and how")
     seed: Whole = Field(default=0, ge=0, description="of everything that is left to chance; the same seed gives the same run")
     output: str = Field(default="", description="the run directory; required")
     source: DomainConfig = Field(default_factory=DomainConfig)

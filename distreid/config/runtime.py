@@ -34,8 +34,10 @@ class RuntimeConfig:
         ge=0,
         description="threads of a worker, also with workers=0; 0: the cores that may be used, divided by the workers",
     )
-    gpu: AutoYesNo = Field(default="auto", description="auto: a GPU for each worker where there are any")
-    strategy: Literal["ddp", "deepspeed"] = Field(default="ddp", description="deepspeed: the extra `deepspeed`")
+    gpu: AutoYesNo = Field(default="auto", description="a GPU for each worker; auto: where there are enough, yes: or not at all")
+    strategy: Literal["ddp", "deepspeed"] = Field(
+        default="ddp", description="how the workers share a step; deepspeed needs the extra `deepspeed`"
+    )
     zero_stage: Annotated[Literal[0, 1, 2, 3], ONLY_WHOLE] = Field(
         default=1, description="of DeepSpeed: what the workers share (1 optimiser, 2 gradients, 3 weights)"
     )
@@ -52,7 +54,7 @@ class RuntimeConfig:
     channels_last: Annotated[Literal["auto", True, False], SWITCH_OR_TEXT] = Field(
         default="auto", description="memory layout; auto: on CPUs, and on GPUs with bf16 or fp16"
     )
-    compile: Switch = Field(default=False, description="torch.compile")
+    compile: Switch = Field(default=False, description="compile the network with torch.compile")
     max_failures: Whole = Field(
         default=3, ge=0, description="how often Ray restarts the workers after a fault before the run gives up"
     )

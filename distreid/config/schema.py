@@ -31,5 +31,5 @@ def json_schema(*methods: str) -> dict[str, Any]:
         if method in schema["properties"]:
             keys = groups[schema["properties"][method]["$ref"].rsplit("/", 1)[-1]]["properties"]
             for old, new in METHODS[method].renamed.items():
-                keys[old] = keys[new] | {"deprecated": True, "description": f"the old name of {new}"}
+                keys[old] = keys[new] | {"deprecated": True, "description": f"now {new}"}
     return schema

@@ -14,21 +14,23 @@ Sampler = Literal["plain", "pk"]
 
 @dataclass(config=SETTINGS)
 class OptimizerConfig:
-    """The optimiser of a stage. An epoch's learning rate is warmed up linearly, then follows the schedule."""
+    """The optimiser of a stage: the pre-trained backbone learns at one rate, all that is new at another."""
 
-    name: Literal["sgd", "adamw"] = Field(default="sgd", description="paper")
-    lr_backbone: Number = Field(default=1.5e-4, ge=0, description="paper")
-    lr_new: Number = Field(default=3e-5, ge=0, description='paper: "other layers"')
-    momentum: Number = Field(default=0.9, ge=0, lt=1, description="paper; of sgd")
+    name: Literal["sgd", "adamw"] = Field(default="sgd", description="which optimiser; paper")
+    lr_backbone: Number = Field(default=1.5e-4, ge=0, description="learning rate of the backbone; paper")
+    lr_new: Number = Field(default=3e-5, ge=0, description='of everything else; paper: "other layers"')
+    momentum: Number = Field(default=0.9, ge=0, lt=1, description="of sgd; paper")
     weight_decay: Number = Field(default=5e-4, ge=0, description="decided: the field's common value")
     clip: Number = Field(
         default=0.0,
         ge=0,
         description="bring the gradients' norm over all trained weights down to this at each step; 0: never (decided)",
     )
-    schedule: Literal["step", "cosine"] = Field(default="step", description="paper")
-    step_epochs: Whole = Field(default=60, gt=0, description="paper: x0.1 every 60 epochs")
-    step_gamma: Number = Field(default=0.1, ge=0, description="paper")
+    schedule: Literal["step", "cosine"] = Field(
+        default="step", description="of the rates; cosine falls to 0 at the last epoch; paper: step"
+    )
+    step_epochs: Whole = Field(default=60, gt=0, description="step: epochs between two falls; paper")
+    step_gamma: Number = Field(default=0.1, ge=0, description="step: what the rates are multiplied by; paper")
     warmup_epochs: Number = Field(default=0.0, ge=0, description="the rates rise linearly from 0 over so many epochs (decided)")
 
 
@@ -36,17 +38,17 @@ class OptimizerConfig:
 class PretrainOptimizerConfig(OptimizerConfig):
     """As `adapt.optimizer`. The paper does not say how the source model is trained: the field's plain baseline (decided)."""
 
-    lr_backbone: Number = Field(default=0.01, ge=0, description="decided")
-    lr_new: Number = Field(default=0.1, ge=0, description="decided")
-    step_epochs: Whole = Field(default=40, gt=0, description="decided")
+    lr_backbone: Number = Field(default=0.01, ge=0, description="learning rate of the backbone (decided)")
+    lr_new: Number = Field(default=0.1, ge=0, description="of everything else (decided)")
+    step_epochs: Whole = Field(default=40, gt=0, description="step: epochs between two falls (decided)")
 
 
 @dataclass(config=SETTINGS)
 class PretrainConfig:
     """Line 1 of Algorithm 1: the source identity loss only."""
 
-    epochs: Whole = Field(default=60, ge=0, description="decided")
-    batch_size: Whole = Field(default=32, gt=0, description="global; paper's mini-batch")
+    epochs: Whole = Field(default=60, ge=0, description="passes over the source images; 0: none (decided)")
+    batch_size: Whole = Field(default=32, gt=0, description="of all workers together; the paper's mini-batch")
     sampler: Sampler = Field(
         default="plain", description="pk: identity-balanced, `instances` images of each identity in a batch (decided)"
     )
@@ -60,22 +62,24 @@ class PretrainConfig:
 class LossConfig:
     """Eq. 3 to 7: what a pseudo-label is, and how much each term counts."""
 
-    target: Literal["soft", "hard", "lsr"] = Field(default="soft", description="Eq. 5; hard and lsr are Table 4's rows")
-    epsilon: Number = Field(default=0.9, ge=0, le=1, description="Eq. 4")
+    target: Literal["soft", "hard", "lsr"] = Field(
+        default="soft", description="what the target's images are taught: soft labels (Eq. 5); hard and lsr are Table 4's rows"
+    )
+    epsilon: Number = Field(default=0.9, ge=0, le=1, description="share of the own cluster in a soft label; Eq. 4")
     normalize: Switch = Field(default=False, description="decided: weights as defined; true rescales each row to sum 1")
     smoothing: Number = Field(default=0.1, ge=0, le=1, description="of lsr: Szegedy et al. 2016")
-    domain_weight: Number = Field(default=1.0, ge=0, description="Eq. 7 adds the terms as they are")
+    domain_weight: Number = Field(default=1.0, ge=0, description="of the domain loss; Eq. 7 adds the terms as they are")
 
 
 @dataclass(config=SETTINGS)
 class AdaptConfig:
     """Lines 2-6 of Algorithm 1: label the target, train on both domains, again."""
 
-    rounds: Whole = Field(default=5, ge=0, description='paper: "converges by 5, < 10"')
+    rounds: Whole = Field(default=5, ge=0, description='of labelling and training; paper: "converges by 5, < 10"')
     epochs: Whole = Field(
         default=260, gt=0, description="paper, per round; an epoch is one pass over the clustered target images (decided)"
     )
-    batch_size: Whole = Field(default=32, gt=0, description="paper; global, half source and half target (decided)")
+    batch_size: Whole = Field(default=32, gt=0, description="of all workers together; paper; half source and half target (decided)")
     sampler: Sampler = Field(default="plain", description="decided: the paper names none; pk balances identities and clusters")
     instances: Whole = Field(default=4, gt=0, description="of an identity or a cluster, for pk (decided)")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)

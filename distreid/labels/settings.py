@@ -19,10 +19,9 @@ NeighbourKind = Literal["exact", "ivf", "hnsw"]
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class LabelSettings:
-    """Lines 3-4 of Algorithm 1 (DAAM, Huang et al., AAAI 2020): from features to pseudo-labels.
+    """Lines 3-4 of Algorithm 1 (DAAM, Huang et al., AAAI 2020): from features to pseudo-labels."""
 
-    A value out of bounds raises pydantic's ValidationError, a ValueError; `label_settings` makes one line of it.
-    """
+    # A value out of bounds raises pydantic's ValidationError, a ValueError; `label_settings` makes one line of it.
 
     k1: Whole = Field(default=30, gt=0, description="k-reciprocal encoding (Zhong et al. 2017) as used for clustering")
     k2: Whole = Field(default=6, gt=0, description="query expansion: mean over the k2 nearest, the point included")

@@ -33,7 +33,7 @@ class EDAANNetworkConfig:
     discriminator_width: Whole = Field(default=64, gt=0, description="channels of a discriminator's first layer (decided)")
     discriminator_layers: Whole = Field(default=3, gt=0, description="3: patches of 70 x 70 pixels (decided)")
     reid_stages: Whole = Field(default=2, ge=0, description="strided residual stages between E_S and the pooling (decided)")
-    dropout: Number = Field(default=0.5, ge=0, lt=1, description="paper")
+    dropout: Number = Field(default=0.5, ge=0, lt=1, description="before the identities; paper")
 
 
 @dataclass(config=SETTINGS)
@@ -47,15 +47,19 @@ class EDAANConfig:
         " direct: no translation; with target = source, supervised training (Table IV)",
     )
     attention: Switch = Field(default=True, description='the attention networks; false gives Table V\'s "without attention"')
-    metric: Literal["quartet", "triplet", "none"] = Field(default="quartet", description="paper: Eq. 7 or Eq. 6")
-    mining: Literal["hard", "all"] = Field(default="hard", description="which tuples of a group (decided)")
-    margin: Number = Field(default=0.3, ge=0, description="-tau of Eq. 6 and 7 (decided)")
-    gan: Literal["log", "squares"] = Field(default="log", description="paper, Eq. 3; squares is CycleGAN's own loss")
-    gan_weight: Number = Field(default=1.0, ge=0, description="Eq. 9")
-    cycle_weight: Number = Field(
-        default=10.0, ge=0, description="decided: Eq. 9 omits the term, the text uses it; CycleGAN's value"
+    metric: Literal["quartet", "triplet", "none"] = Field(default="quartet", description="the metric loss; paper: Eq. 7 or Eq. 6")
+    mining: Literal["hard", "all"] = Field(
+        default="hard", description="which tuples of a group count: the hardest, or all (decided)"
     )
-    attention_weight: Number = Field(default=10.0, ge=0, description="paper")
+    margin: Number = Field(default=0.3, ge=0, description="-tau of Eq. 6 and 7 (decided)")
+    gan: Literal["log", "squares"] = Field(
+        default="log", description="the adversarial loss; paper: Eq. 3; squares is CycleGAN's own loss"
+    )
+    gan_weight: Number = Field(default=1.0, ge=0, description="of the adversarial loss; Eq. 9")
+    cycle_weight: Number = Field(
+        default=10.0, ge=0, description="of the cycle loss (decided): Eq. 9 omits the term, the text uses it; CycleGAN's value"
+    )
+    attention_weight: Number = Field(default=10.0, ge=0, description="of the attention's consistency; paper")
     area_prior_weight: Number = Field(
         default=0.0,
         ge=0,
@@ -80,16 +84,20 @@ class EDAANConfig:
         description="past translations of each domain that are kept, so that half of those a discriminator judges are old ones;"
         " a multiple of batch_size; 0: none (the paper is silent; CycleGAN keeps 50)",
     )
-    metric_weight: Number = Field(default=1.0, ge=0, description="paper")
-    identity_weight: Number = Field(default=1.0, ge=0, description="paper")
+    metric_weight: Number = Field(default=1.0, ge=0, description="of the metric loss; paper")
+    identity_weight: Number = Field(default=1.0, ge=0, description="of the identity loss; paper")
     epochs: Whole = Field(
-        default=100, ge=0, description="paper, at a constant rate; an epoch is one pass over the source images (decided)"
+        default=100, ge=0, description="at a constant rate; paper; an epoch is one pass over the source images (decided)"
     )
-    decay_epochs: Whole = Field(default=100, ge=0, description="paper, while the rate falls linearly to 0")
+    decay_epochs: Whole = Field(default=100, ge=0, description="more, while the rate falls linearly to 0; paper")
     whole_epochs: Whole = Field(
-        default=30, ge=0, description="paper: discriminators see whole images, afterwards the attended region only"
+        default=30,
+        ge=0,
+        description="the first, in which discriminators see whole images; afterwards the attended region only; paper",
     )
-    attention_epochs: Whole = Field(default=30, ge=0, description="paper: the attention networks train, afterwards they are frozen")
+    attention_epochs: Whole = Field(
+        default=30, ge=0, description="the first, in which the attention networks train; afterwards they are frozen; paper"
+    )
     mask_threshold: Number = Field(
         default=0.5,
         ge=0,
@@ -100,9 +108,9 @@ class EDAANConfig:
         default=100, ge=0, description="second stage of daan and cyclegan, and direct: at a constant rate (decided: as above)"
     )
     reid_decay_epochs: Whole = Field(default=100, ge=0, description="and while the rate falls linearly to 0 (decided)")
-    lr: Number = Field(default=2e-4, ge=0, description="paper")
+    lr: Number = Field(default=2e-4, ge=0, description="learning rate of Adam; paper")
     beta1: Number = Field(default=0.5, ge=0, lt=1, description="of Adam: CycleGAN's (decided)")
-    batch_size: Whole = Field(default=16, gt=0, description="paper; source images, with as many target images, unpaired (decided)")
+    batch_size: Whole = Field(default=16, gt=0, description="source images, with as many target images, unpaired (decided); paper")
     instances: Whole = Field(
         default=4, gt=0, description="images of an identity that stand together, for the metric loss (decided)"
     )
