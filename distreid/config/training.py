@@ -65,7 +65,7 @@ class LossConfig:
     target: Literal["soft", "hard", "lsr"] = Field(
         default="soft", description="what the target's images are taught: soft labels (Eq. 5); hard and lsr are Table 4's rows"
     )
-    epsilon: Number = Field(default=0.9, ge=0, le=1, description="share of the own cluster in a soft label; Eq. 4")
+    epsilon: Number = Field(default=0.9, ge=0, le=1, description="added to the own cluster's weight in a soft label; Eq. 4")
     normalize: Switch = Field(default=False, description="decided: weights as defined; true rescales each row to sum 1")
     smoothing: Number = Field(default=0.1, ge=0, le=1, description="of lsr: Szegedy et al. 2016")
     domain_weight: Number = Field(default=1.0, ge=0, description="of the domain loss; Eq. 7 adds the terms as they are")
