@@ -10,7 +10,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make chaos   kills parts of a run at random, 20 times (DISTREID_CHAOS=n for another number)"
 	@echo "make check   ruff and mypy"
-	@echo "make docs    the documentation as a site, build/site/index.html"
+	@echo "make docs    write the generated pages and jobs/schema.json anew, and the documentation as a site, build/site/index.html"
 
 install: $(STAMP)
 
@@ -36,6 +36,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
