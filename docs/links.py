@@ -1,4 +1,4 @@
-"""A hook of mkdocs: links to files of the repository, which work on GitHub, are plain text on the site, which has the docs alone."""
+"""A hook of mkdocs: links to files of the repository work on GitHub; on the site, which has the docs alone, they are plain text."""
 
 import re
 from typing import Any
