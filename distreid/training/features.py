@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from distreid.common.errors import UserError
-from distreid.data.loader import Images, plain_batches
+from distreid.data.loader import View, plain_batches
 from distreid.models import ReIDNetwork
 from distreid.training.engine import Precision
 
 
 def extract(
     model: ReIDNetwork,
-    images: Images,
+    images: View,
     part: slice | None = None,
     *,
     height: int,
