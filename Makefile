@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test chaos check clean
+.PHONY: help install demo test chaos check docs clean
 
 help:
 	@echo "make demo    draw two camera networks, adapt a model from one to the other, write runs/demo/report.html"
 	@echo "make test    all tests"
 	@echo "make chaos   kills parts of a run at random, 20 times (DISTREID_CHAOS=n for another number)"
 	@echo "make check   ruff and mypy"
+	@echo "make docs    write docs/configuration.md, docs/commands.md and jobs/schema.json anew from the code"
 
 install: $(STAMP)
 
@@ -33,6 +34,9 @@ check: $(STAMP)
 	$(BIN)/ruff check distreid tests jobs
 	$(BIN)/ruff format --check distreid tests jobs
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf .venv runs

@@ -21,7 +21,7 @@ COMMANDS = {
     "Data": ("synth", "pack", "info"),
     "Labels and features": ("label", "embed", "export"),
     "Look": ("evaluate", "score", "report", "status", "runs"),
-    "Machine": ("doctor", "bench", "plan"),
+    "Machine": ("doctor", "bench", "plan", "schema"),
 }
 
 
@@ -45,11 +45,11 @@ def make_app() -> App:
     return app
 
 
-def _shown(default: Any) -> str:
-    """A default in the help; a switch that is off needs no word."""
+def _shown(default: Any) -> str | None:
+    """A default in the help; a switch that is off, and an option whose text says what it is when empty, need no word."""
     if isinstance(default, tuple):
-        return " ".join(map(str, default))
-    return "" if default is False else str(default)
+        return " ".join(map(str, default)) or None
+    return None if default is None or default is False else str(default)
 
 
 def main(arguments: list[str] | None = None) -> None:

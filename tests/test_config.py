@@ -1,3 +1,7 @@
+import dataclasses
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -48,8 +52,8 @@ def test_yaml_and_overrides(tmp_path) -> None:
         ("runtime.precision=fp61", "runtime.precision='fp61' must be one of auto, fp32, bf16, fp16"),
         ("output=", "output"),
         ("seed", "is not an override"),
-        ("pretrain.optimizer.clip=-1", r"pretrain.optimizer.clip=-1.0 must be a number from 0"),
-        ("adapt.optimizer.clip=.inf", "adapt.optimizer.clip=inf must be a number from 0"),
+        ("pretrain.optimizer.clip=-1", r"pretrain.optimizer.clip=-1 must be 0 or more"),
+        ("adapt.optimizer.clip=.inf", "adapt.optimizer.clip=inf must be a finite number"),
         ("adapt.instances=0", "adapt.instances=0 must be greater than 0"),
         ("runtime.accumulate=2", r"runtime.accumulate=2 does not divide what each of 1 worker\(s\) gets of the 1 groups"),
         ("runtime.min_workers=2", "runtime.min_workers=2 must not be above runtime.workers=1"),
@@ -67,6 +71,82 @@ def test_a_mistake_is_one_line_that_names_the_key(override: str, expected: str) 
     with pytest.raises(UserError, match=expected) as caught:
         config_from_dict(BASE, [override])
     assert "\n" not in str(caught.value)
+
+
+# Of each kind of bound, the last value inside and one outside.
+BOUNDS = [
+    ("input.height", 1, 0, "must be greater than 0"),
+    ("input.flip", 1.0, 1.1, "must not be above 1"),
+    ("input.erase", 0.0, -0.1, "must be 0 or more"),
+    ("pretrain.epochs", 0, -1, "must be 0 or more"),
+    ("adapt.epochs", 1, 0, "must be greater than 0"),
+    ("adapt.optimizer.momentum", 0.99, 1, "must be below 1"),
+    ("pretrain.optimizer.step_epochs", 1, 0, "must be greater than 0"),
+    ("loss.epsilon", 1.0, 2, "must not be above 1"),
+    ("loss.domain_weight", 0.0, -1, "must be 0 or more"),
+    ("labels.eps_value", 0.9, 1, "must be below 1"),
+    ("evaluate.batch_size", 1, 0, "must be greater than 0"),
+    ("runtime.hang_timeout", 0.0, -1, "must be 0 or more"),
+    ("seed", 0, -1, "must be 0 or more"),
+    ("edaan.lr", 0.0, -1, "must be 0 or more"),
+    ("edaan.beta1", 0.0, 1, "must be below 1"),
+    ("edaan.network.dropout", 0.0, 1, "must be below 1"),
+    ("edaan.network.attention_start", 0.1, 0, "must be greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("key", "inside", "outside", "said"), BOUNDS, ids=[bound[0] for bound in BOUNDS])
+def test_bounds(key: str, inside: float, outside: float, said: str) -> None:
+    tree = to_dict(config_from_dict(BASE, [f"{key}={inside}"]))
+    for part in key.split("."):
+        tree = tree[part]
+    assert tree == inside and type(tree) is type(inside)
+    with pytest.raises(UserError, match=f"configuration: {key}={outside} {said}$"):
+        config_from_dict(BASE, [f"{key}={outside}"])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("adapt.epochs='3'", "adapt.epochs='3' must be a whole number"),
+        ("adapt.epochs=1.0", "adapt.epochs=1.0 must be a whole number"),
+        ("adapt.epochs=true", "adapt.epochs=True must be a whole number"),
+        ("labels.k1=30.0", "labels.k1=30.0 must be a whole number"),
+        ("labels.p=true", "labels.p=True must be a number"),
+        ("labels.p=little", "labels.p='little' must be a number"),
+        ("labels.p=.nan", "labels.p=nan must be a finite number"),
+        ("model.neck=1", "model.neck=1 must be true or false"),
+        ("model.last_stride=true", "model.last_stride=True must be a whole number"),
+        ("runtime.zero_stage=1.0", "runtime.zero_stage=1.0 must be a whole number"),
+        ("runtime.channels_last=1.0", "runtime.channels_last=1.0 must be one of auto, true, false"),
+        ("source.cameras=[1, b]", "source.cameras='b' must be a whole number"),
+        ("source.identities=[5]", "must be .start, stop. with 0 <= start < stop"),
+        ("output=3", "output=3 must be text"),
+        ("seed=", "seed=None must be a whole number"),
+        ("groups={}", "unknown key 'groups'"),
+        ("edaan.network=[1]", r"edaan.network is a group of keys \(width, .*\), found \[1\]"),
+        ("method=damm", r"method='damm' must be one of daam, edaan.* \(did you mean 'daam'\?\)"),
+    ],
+)
+def test_a_value_of_another_type_is_not_bent_to_fit(override: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        config_from_dict(BASE, [override])
+
+
+def test_a_value_is_also_checked_where_code_changes_it() -> None:
+    config = config_from_dict(BASE)
+    config.adapt.rounds = 2
+    changed = dataclasses.replace(config, output="runs/y")
+    assert (changed.adapt.rounds, changed.output, config.output) == (2, "runs/y", "runs/x")
+    assert changed.groups == config.groups and to_dict(changed) == to_dict(config) | {"output": "runs/y"}
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        config.adapt.rounds = -1
+    assert config.adapt.rounds == 2
+
+
+def test_reading_needs_neither_torch_nor_numba() -> None:
+    code = "import sys, distreid.config; assert not {'torch', 'numba', 'ray'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("other", ["runtime.workers=0", "runtime.precision=fp16", "runtime.compile=true"])
@@ -147,7 +227,7 @@ def test_home_and_variables_in_paths(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_old_key_is_taken_and_named_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distreid.config._named", set())
+    monkeypatch.setattr("distreid.config.read._named", set())
     tree = {"method": "edaan", "output": "o", "source": {"data": "s"}, "target": {"data": "t"}, "input": {"pad": 0, "erase": 0.0}}
     old = {"kept_view": True, "keep_weight": 2.0, "keep_area": 0.2}  # 0.1.0
     for _ in range(2):

@@ -38,31 +38,31 @@ def test_without_runs_it_is_the_papers(tmp_path: Path) -> None:
 
 
 def test_mean_and_deviation_over_seeds_and_every_measure(tmp_path: Path) -> None:
-    common = papers()["daam-2"]["drawn"]["set"]
+    common = papers()["daam-2"]["synthetic"]["set"]
     result(tmp_path, common | {"seed": 0}, (0.2, 0.4), (0.3, 0.5), (0.5, 0.6))
     result(tmp_path, common | {"seed": 1}, (0.3, 0.4), (0.4, 0.5), (0.7, 0.8))
-    made = table("daam-2", drawn=True, seeds=[0, 1], out=tmp_path, form="csv")
-    ours = "day → night (drawn), ours"
+    made = table("daam-2", synthetic=True, seeds=[0, 1], out=tmp_path, form="csv")
+    ours = "day → night (synthetic), ours"
     assert cells(made, "DAAM U")[f"{ours} mAP"] == "60.0 ± 14.1" and cells(made, "DAAM U")[f"{ours} Rank-1"] == "70.0 ± 14.1"
     assert cells(made, "DAAM D")[f"{ours} mAP"] == "25.0 ± 7.1" and cells(made, "DAAM G")[f"{ours} mAP"] == "35.0 ± 7.1"
     assert cells(made, "SSG G")["Market → Duke, paper Rank-1"] == "42.5" and cells(made, "SSG G")[f"{ours} mAP"] == "–"
-    # The full model is one run for all tables, whatever else they vary: p = 0.015 is the drawn base's own.
-    assert cells(table("daam-4", drawn=True, out=tmp_path, form="csv"), "+DSH+DSP+DAAM")[f"{ours} mAP"] == "50.0"
-    assert cells(table("daam-figure-5", drawn=True, out=tmp_path, form="csv"), "labels.p = 0.015")[f"{ours} mAP"] == "50.0"
+    # The full model is one run for all tables, whatever else they vary: p = 0.015 is the synthetic base's own.
+    assert cells(table("daam-4", synthetic=True, out=tmp_path, form="csv"), "+DSH+DSP+DAAM")[f"{ours} mAP"] == "50.0"
+    assert cells(table("daam-figure-5", synthetic=True, out=tmp_path, form="csv"), "labels.p = 0.015")[f"{ours} mAP"] == "50.0"
     six = common | {"adapt.rounds": 6, "seed": 0}
     result(tmp_path, six, (0.1, 0.1), (0.31, 0.5), (0.52, 0.6))
-    figure = table("daam-figure-4", drawn=True, out=tmp_path, form="csv")
+    figure = table("daam-figure-4", synthetic=True, out=tmp_path, form="csv")
     assert cells(figure, "iteration 2")[f"{ours} mAP"] == "52.0" and cells(figure, "iteration 3")[f"{ours} mAP"] == "–"
 
 
 def test_a_failed_run_is_said_with_its_reason_and_is_not_missing(tmp_path: Path) -> None:
-    common = papers()["daam-figure-6"]["drawn"]["set"]
+    common = papers()["daam-figure-6"]["synthetic"]["set"]
     for seed in (0, 1):
         result(tmp_path, common | {"labels.min_samples": 14, "seed": seed}, (0.2, 0.4), (0.5 + 0.2 * seed, 0.6))
     failed = Trial(common | {"labels.min_samples": 14, "seed": 2}).name
     (tmp_path / "drawn" / "failures").mkdir()
     (tmp_path / "drawn" / "failures" / f"{failed}.txt").write_text("round 1: no cluster\n")
-    text = table("daam-figure-6", drawn=True, seeds=[0, 1, 2], out=tmp_path)
+    text = table("daam-figure-6", synthetic=True, seeds=[0, 1, 2], out=tmp_path)
     assert "60.0 ± 14.1 (2 of 3)" in text
     assert f"1 of 21 runs failed, {failed} with: round 1: no cluster\n18 of 21 runs are missing" in text
 
@@ -83,7 +83,7 @@ def test_one_run_fills_both_directions_of_table_3(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", papers())
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_table_in_every_format(name: str, form: str, tmp_path: Path) -> None:
-    text = table(name, drawn=form == "text", out=tmp_path, form=form)
+    text = table(name, synthetic=form == "text", out=tmp_path, form=form)
     assert text.count("\n") >= 4 and ("runs are missing" in text or form == "csv")
 
 

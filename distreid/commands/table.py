@@ -34,4 +34,4 @@ def table(
     """
     from distreid.sweeps.tables import table as lay_out
 
-    print(lay_out(name, list(overrides), drawn=synthetic, seeds=seeds, data=data, out=out, run=run, form=format))
+    print(lay_out(name, list(overrides), synthetic=synthetic, seeds=seeds, data=data, out=out, run=run, form=format))

@@ -8,46 +8,46 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from distreid.common.errors import UserError, explain
+from distreid.common.errors import UserError
+from distreid.common.settings import SETTINGS, Number, Switch, Whole, explain
 
 NeighbourKind = Literal["exact", "ivf", "hnsw"]
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class LabelSettings:
-    """Lines 3-4 of Algorithm 1 (DAAM, Huang et al., AAAI 2020): from features to pseudo-labels.
+    """Lines 3-4 of Algorithm 1 (DAAM, Huang et al., AAAI 2020): from features to pseudo-labels."""
 
-    A value out of bounds raises pydantic's ValidationError, a ValueError; `label_settings` makes one line of it.
-    """
+    # A value out of bounds raises pydantic's ValidationError, a ValueError; `label_settings` makes one line of it.
 
-    k1: int = Field(default=30, gt=0, description="k-reciprocal encoding (Zhong et al. 2017) as used for clustering")
-    k2: int = Field(default=6, gt=0, description="query expansion: mean over the k2 nearest, the point included")
-    p: float = Field(default=1.6e-3, gt=0, le=1, description="decided: UDAP's value; the paper studies it in Figure 5")
-    min_samples: int = Field(
+    k1: Whole = Field(default=30, gt=0, description="k-reciprocal encoding (Zhong et al. 2017) as used for clustering")
+    k2: Whole = Field(default=6, gt=0, description="query expansion: mean over the k2 nearest, the point included")
+    p: Number = Field(default=1.6e-3, gt=0, le=1, description="decided: UDAP's value; the paper studies it in Figure 5")
+    min_samples: Whole = Field(
         default=4, gt=0, description="paper's M, default of Figure 6: DBSCAN's min_samples, the point included"
     )
     eps: Literal["proportion", "first_round", "fixed"] = Field(default="proportion", description="decided: recomputed every round")
-    eps_value: float = Field(default=0.6, ge=0, lt=1, description="used by eps: fixed; a Jaccard distance, 0 joins copies only")
+    eps_value: Number = Field(default=0.6, ge=0, lt=1, description="used by eps: fixed; a Jaccard distance, 0 joins copies only")
     features: Literal["l2", "raw"] = Field(default="l2", description="decided: Eq. 4's f and C_k are L2-normalised")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU where there is one, same labels")
     neighbours: NeighbourKind = Field(
         default="exact", description="approximate ones need the extra `approximate`; for very large sets"
     )
-    tasks: int = Field(
+    tasks: Whole = Field(
         default=1,
         gt=0,
         description="Ray tasks that share the exact search, each with runtime.label_gpus; more than 1 for many nodes",
     )
-    camera_aware: bool = Field(
+    camera_aware: Switch = Field(
         default=False, description="CA-Jaccard (Chen et al. 2024) in place of k1 and k2; the target's cameras must be known"
     )
-    k1_intra: int = Field(default=5, gt=0, description="camera-aware: reciprocal neighbours in the own camera; its paper's value")
-    k1_inter: int = Field(default=20, gt=0, description="and in all others")
-    k2_intra: int = Field(default=2, gt=0, description="query expansion in the own camera")
-    k2_inter: int = Field(default=4, gt=0, description="and in all others")
+    k1_intra: Whole = Field(default=5, gt=0, description="camera-aware: reciprocal neighbours in the own camera; its paper's value")
+    k1_inter: Whole = Field(default=20, gt=0, description="and in all others")
+    k2_intra: Whole = Field(default=2, gt=0, description="query expansion in the own camera")
+    k2_inter: Whole = Field(default=4, gt=0, description="and in all others")
 
     def __post_init__(self) -> None:
         for end in ("", "_intra", "_inter"):
@@ -61,7 +61,7 @@ def label_settings(settings: LabelSettings | None = None, **changes: Any) -> Lab
     try:
         return dataclasses.replace(settings or LabelSettings(), **changes)
     except ValidationError as error:
-        raise UserError(explain(error, [field.name for field in dataclasses.fields(LabelSettings)])) from None
+        raise UserError(explain(error, LabelSettings)) from None
 
 
 def check_eps(eps: float) -> float:
@@ -69,7 +69,7 @@ def check_eps(eps: float) -> float:
     try:
         return LabelSettings(eps_value=eps).eps_value
     except ValidationError as error:
-        raise UserError(explain(error, []).replace("eps_value", "eps")) from None
+        raise UserError(explain(error, LabelSettings).replace("eps_value", "eps")) from None
 
 
 def check_cameras(camids_N: NDArray[np.integer], count: int) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """A sweep file: which settings to try, checked before anything runs.
 
-base: ../market-cameras.yaml        # a configuration beside this file; `drawn`: the demo's networks, drawn for each seed
+base: ../market-cameras.yaml        # a configuration beside this file; `synthetic`: the demo's networks, drawn for each seed
 output: runs/figure-5               # key=value on the command line changes these top keys or the base's settings
 set: {adapt.rounds: 3}              # changes to the base for all trials
 search:                             # any key of the configuration
@@ -37,6 +37,7 @@ from distreid.config import Config, canonical, config_from_dict, to_dict
 from distreid.methods.registry import find
 
 KINDS = ("grid", "choice", "uniform", "loguniform")
+SYNTHETIC = ("synthetic", "drawn")  # drawn: its name in 0.1.0
 LOGGERS = ("tensorboard", "mlflow", "wandb")
 # What the source model is a function of; trials that agree in it share one.
 PRETRAINING = ("seed", "source", "input", "model", "pretrain")
@@ -76,7 +77,7 @@ class Plan:
     scheduler: str = "none"
     search_algorithm: str = "random"
     loggers: tuple[str, ...] = ()
-    drawn: bool = False  # the base is the drawn pair
+    synthetic: bool = False  # the base is the demo's pair of synthetic networks
 
     def found(self, trial: Trial) -> Trial:
         """The trial where the sweep's folder has it already: 0.1.0 named it by the order and the spelling of its settings."""
@@ -97,8 +98,8 @@ class Plan:
             raise UserError(f"trial {trial.name}: {error}") from None
 
 
-def read_plan(file: Path, drawn: Base, overrides: Sequence[str] = ()) -> Plan:
-    """Read a sweep file. drawn: the base named so. Raises UserError naming the file and the key."""
+def read_plan(file: Path, synthetic: Base, overrides: Sequence[str] = ()) -> Plan:
+    """Read a sweep file. synthetic: the base named so. Raises UserError naming the file and the key."""
     tree = _read(file)
     tops = {key: value for key, value in (_split(text) for text in overrides) if key in _KEYS}
     tree |= tops
@@ -128,7 +129,7 @@ def read_plan(file: Path, drawn: Base, overrides: Sequence[str] = ()) -> Plan:
         raise UserError(f"{file}: search_algorithm=optuna draws every key: write choice, uniform or loguniform in place of grid")
     plan = Plan(
         output=Path(expand(str(tree["output"]), "output")).resolve(),
-        base=_changed(_base(file, tree.get("base"), drawn), changes),
+        base=_changed(_base(file, tree.get("base"), synthetic), changes),
         trials=[] if optuna else [Trial(settings) for settings in points(search, samples, seed)],
         search=search,
         samples=samples,
@@ -137,7 +138,7 @@ def read_plan(file: Path, drawn: Base, overrides: Sequence[str] = ()) -> Plan:
         scheduler=tree.get("scheduler", "none"),
         search_algorithm=tree.get("search_algorithm", "random"),
         loggers=loggers,
-        drawn=tree.get("base") == "drawn",
+        synthetic=tree.get("base") in SYNTHETIC,
     )
     plan.trials = [plan.found(trial) for trial in plan.trials]
     for trial in plan.trials or [Trial(settings) for settings in points(search, 1, seed)]:
@@ -237,11 +238,11 @@ def _split(text: str) -> tuple[str, Any]:
     return key, yaml.safe_load(value)
 
 
-def _base(file: Path, name: Any, drawn: Base) -> Base:
-    if name in ("synthetic", "drawn"):  # drawn: the name of 0.1.0
-        return drawn
+def _base(file: Path, name: Any, synthetic: Base) -> Base:
+    if name in SYNTHETIC:
+        return synthetic
     if not isinstance(name, str):
-        raise UserError(f"{file}: base must be a configuration file, or drawn")
+        raise UserError(f"{file}: base must be a configuration file, or synthetic")
     path = file.parent / expand(name, "base")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))

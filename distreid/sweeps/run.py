@@ -31,7 +31,7 @@ def sweep(file: Path, overrides: Sequence[str] = (), *, resume: bool = False) ->
     Raises:
         UserError: the file is wrong, its output is taken, or every trial failed.
     """
-    plan = read_plan(file, lambda seed: synthetic_settings(drawn_folder(seed), seed), overrides)
+    plan = read_plan(file, lambda seed: synthetic_settings(synthetic_folder(seed), seed), overrides)
     begun = (plan.output / "trials").exists()
     if begun and not resume:
         raise UserError(f"{plan.output} already holds a sweep: continue it with --resume, or choose another output")
@@ -47,8 +47,8 @@ def sweep(file: Path, overrides: Sequence[str] = (), *, resume: bool = False) ->
     return rows
 
 
-def drawn_folder(seed: int) -> Path:
-    """Where the drawn pair of a seed lies, for all sweeps and tables."""
+def synthetic_folder(seed: int) -> Path:
+    """Where the synthetic pair of a seed lies, for all sweeps and tables; the folder's name is that of 0.1.0."""
     return Path("runs").resolve() / f"drawn-{seed}"
 
 
@@ -58,9 +58,9 @@ def run_plan(plan: Plan) -> list[Row]:
     for trial in plan.trials:
         with atomic_write(plan.output / "trials" / f"{trial.name}.json") as stream:
             stream.write(json.dumps(trial.settings).encode())
-    if plan.drawn:
+    if plan.synthetic:
         for seed in sorted({int(trial.settings.get("seed", 0)) for trial in plan.trials} or {0}):
-            draw_pair(drawn_folder(seed), seed)
+            draw_pair(synthetic_folder(seed), seed)
     reporter = TerminalReporter()
     try:
         if plan.search_algorithm == "optuna":

@@ -24,7 +24,7 @@ from distreid.config import to_dict
 from distreid.sweeps.plan import Base, Plan, Trial
 from distreid.sweeps.results import failure_file
 from distreid.sweeps.rows import text_table
-from distreid.sweeps.run import drawn_folder, run_plan
+from distreid.sweeps.run import run_plan, synthetic_folder
 from distreid.training import RunDirectory
 
 FORMATS = ("text", "markdown", "csv", "latex")
@@ -61,7 +61,7 @@ def table(
     name: str,
     overrides: Sequence[str] = (),
     *,
-    drawn: bool = False,
+    synthetic: bool = False,
     seeds: Sequence[int] = (0,),
     data: Path = Path("data"),
     out: Path = Path("runs/tables"),
@@ -72,7 +72,7 @@ def table(
 
     Args:
         overrides: key=value for all of our runs.
-        drawn: ours on the drawn pair in place of the paper's transfers.
+        synthetic: ours on the synthetic pair in place of the paper's transfers.
         data: folder of the packed data sets of the paper's transfers.
         out: where our runs lie, shared by all tables.
         run: run what is missing first.
@@ -83,8 +83,8 @@ def table(
     book = books[name]
     what = book["tables"][name]
     figures = what.get("figures", ["mAP", "rank1"])
-    rows = _rows(what, drawn)
-    columns = _columns(book, what, overrides, drawn, data, out)
+    rows = _rows(what, synthetic)
+    columns = _columns(book, what, overrides, synthetic, data, out)
     trials = [[_trials(row, what, column, seeds) for column in columns] for row in rows]
     for number, column in enumerate(columns if run else []):
         for plan in (column.plan, column.supervised):
@@ -98,8 +98,8 @@ def table(
         for row, line in zip(rows, trials, strict=True)
     ]
     titles = [TITLES[figure] for figure in figures]
-    head, lines = _layout(rows, ours, [column.title for column in columns], paper, drawn, titles, len(seeds))
-    return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, drawn, titles)])
+    head, lines = _layout(rows, ours, [column.title for column in columns], paper, synthetic, titles, len(seeds))
+    return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, synthetic, titles)])
 
 
 @cache
@@ -110,10 +110,10 @@ def papers() -> dict[str, dict[str, Any]]:
     return {name: book for book in books for name in book["tables"]}
 
 
-def _rows(what: dict[str, Any], drawn: bool) -> list[Row]:
+def _rows(what: dict[str, Any], synthetic: bool) -> list[Row]:
     nothing: list[Pair | None] = [None] * len(what["transfers"])
     if "vary" in what:
-        key, values = what["vary"]["key"], what["vary"].get("drawn" if drawn else "values", what["vary"]["values"])
+        key, values = what["vary"]["key"], what["vary"].get("synthetic" if synthetic else "values", what["vary"]["values"])
         return [Row(f"{key} = {value:g}", nothing, {key: value}, "final", False) for value in values]
     return [
         Row(row["name"], row.get("paper", nothing), row.get("set"), row.get("measure", "final"), row.get("supervised", False))
@@ -122,17 +122,17 @@ def _rows(what: dict[str, Any], drawn: bool) -> list[Row]:
 
 
 def _columns(
-    book: dict[str, Any], what: dict[str, Any], overrides: Sequence[str], drawn: bool, data: Path, out: Path
+    book: dict[str, Any], what: dict[str, Any], overrides: Sequence[str], synthetic: bool, data: Path, out: Path
 ) -> list[Column]:
     changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in overrides)}
-    if drawn:
-        settings = book["drawn"]
+    if synthetic:
+        settings = book["synthetic"]
 
         def base(seed: int) -> dict[str, Any]:
-            return synthetic_settings(drawn_folder(seed), seed, settings["method"])
+            return synthetic_settings(synthetic_folder(seed), seed, settings["method"])
 
-        title, folder = f"{SOURCE} → {TARGET} (drawn)", out / settings["folder"]
-        return [_column(title, folder, base, settings["set"] | changes, settings["concurrency"], drawn=True)]
+        title, folder = f"{SOURCE} → {TARGET} (synthetic)", out / settings["folder"]
+        return [_column(title, folder, base, settings["set"] | changes, settings["concurrency"], synthetic=True)]
     columns = []
     for key in what["transfers"]:
         shown = book["transfers"][key]
@@ -151,7 +151,7 @@ def _same(tree: dict[str, Any], seed: int) -> dict[str, Any]:
     return dict(tree)
 
 
-def _column(title: str, output: Path, base: Base, settings: dict[str, Any], concurrency: int, drawn: bool = False) -> Column:
+def _column(title: str, output: Path, base: Base, settings: dict[str, Any], concurrency: int, synthetic: bool = False) -> Column:
     """Its plans have one trial each, which holds the settings that all of the column's runs have."""
 
     def supervised(seed: int) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _column(title: str, output: Path, base: Base, settings: dict[str, Any], conc
         return tree | {"source": tree["target"]}
 
     plan, other = (
-        Plan(folder.resolve(), which, [Trial(settings)], concurrency=concurrency, drawn=drawn)
+        Plan(folder.resolve(), which, [Trial(settings)], concurrency=concurrency, synthetic=synthetic)
         for folder, which in ((output, base), (output.with_name(f"{output.name}-supervised"), supervised))
     )
     plan.config(plan.trials[0])  # checks the settings before anything runs
@@ -216,7 +216,7 @@ def _layout(
     ours: Sequence[Sequence[list[Pair]]],
     titles: Sequence[str],
     paper: Sequence[str],
-    drawn: bool,
+    synthetic: bool,
     figures: Sequence[str],
     seeds: int,
 ) -> tuple[list[str], list[list[str]]]:
@@ -224,7 +224,7 @@ def _layout(
     printed = any(pair for row in rows for pair in row.paper)
     groups = [(title, "paper", number) for number, title in enumerate(paper) if printed]
     mine = [(title, "ours", number) for number, title in enumerate(titles)]
-    order = groups + mine if drawn else sorted(groups + mine, key=lambda group: group[2])
+    order = groups + mine if synthetic else sorted(groups + mine, key=lambda group: group[2])
     head = ["", *(f"{title}, {whose} {name}" for title, whose, _ in order for name in figures)]
     lines = []
     for row, cells in zip(rows, ours, strict=True):
@@ -254,7 +254,7 @@ def _note(
     trials: Sequence[Sequence[Sequence[Trial]]],
     seeds: Sequence[int],
     name: str,
-    drawn: bool,
+    synthetic: bool,
     figures: Sequence[str],
 ) -> str:
     needed = {
@@ -272,7 +272,7 @@ def _note(
         reason = failed[0].read_text(encoding="utf-8").strip()
         text += f"\n{len(failed)} of {len(needed)} runs failed, {failed[0].stem} with: {reason}"
     if len(missing) > len(failed):
-        command = f"distreid table {name}{' --drawn' if drawn else ''} --seeds {' '.join(map(str, seeds))} --run"
+        command = f"distreid table {name}{' --synthetic' if synthetic else ''} --seeds {' '.join(map(str, seeds))} --run"
         text += f"\n{len(missing) - len(failed)} of {len(needed)} runs are missing: {command} makes them."
     return text
 

@@ -79,6 +79,16 @@ def test_who_shares_a_source_model(tmp_path: Path) -> None:
     assert shared_pretraining(given, given.trials) == {}
 
 
+@pytest.mark.parametrize("base", ["synthetic", "drawn"])  # drawn: 0.1.0
+def test_the_synthetic_pair_as_base(tmp_path: Path, base: str) -> None:
+    """Its name makes the pair be drawn before the trials run."""
+    file = tmp_path / "sweep.yaml"
+    file.write_text(yaml.safe_dump({"base": base, "output": str(tmp_path / "out"), "search": {"seed": {"grid": [3]}}}))
+    plan = read_plan(file, lambda seed: small_settings((tmp_path / f"{seed}.arrow", tmp_path / "t.arrow"), tmp_path / "run"))
+    assert plan.synthetic and plan.config(plan.trials[0]).source.data.endswith("3.arrow")
+    assert not plan_of(tmp_path, {"seed": {"grid": [3]}}).synthetic
+
+
 @pytest.mark.parametrize(
     ("search", "more", "said"),
     [
@@ -88,6 +98,7 @@ def test_who_shares_a_source_model(tmp_path: Path) -> None:
         ({"labels.p": {"loguniform": [0.1, 0.01]}}, {}, r"needs \[low, high\]"),
         ({"labels.p": {"grid": [0.1]}}, {"samlpes": 3}, "did you mean 'samples'"),
         ({"labels.p": {"grid": [0.1]}}, {"base": "gone.yaml"}, "gone.yaml cannot be read"),
+        ({"labels.p": {"grid": [0.1]}}, {"base": 3}, "base must be a configuration file, or synthetic"),
         ({"labels.p": {"grid": [0.1]}}, {"scheduler": "hyperband"}, "must be one of none, asha"),
         ({"labels.p": {"grid": [0.1]}}, {"search_algorithm": "optuna"}, "in place of grid"),
         ({"labels.p": {"grid": [0.1]}}, {"loggers": ["excel"]}, "tensorboard, mlflow, wandb"),

@@ -5,75 +5,126 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
 from typing import Literal
 
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
 from distreid.common.errors import UserError
+from distreid.common.settings import SETTINGS, Number, Switch, Whole
 from distreid.config import Config
 
 
-@dataclass
+@dataclass(config=SETTINGS)
 class EDAANNetworkConfig:
     """Figure 3 is not in the paper's text: CycleGAN's sizes (decided)."""
 
-    width: int = 64  # channels of a generator's first layer; the shared feature map has four times as many
-    encoder_blocks: int = 4  # residual blocks of E, before the re-ID head branches off (decided)
-    decoder_blocks: int = 5  # and of G: nine together
-    attention_width: int = 32
-    attention_start: float = 0.5  # A of an untrained attention network (decided); above 0.5 it begins by keeping more
-    discriminator_width: int = 64
-    discriminator_layers: int = 3  # patches of 70 x 70 pixels
-    reid_stages: int = 2  # strided residual stages between E_S and the pooling (decided)
-    dropout: float = 0.5  # paper
-
-
-@dataclass
-class EDAANConfig:
-    """Khatun et al.; Adam from scratch."""
-
-    # edaan: end to end. daan: translate first, then train a re-ID network on real and translated images (Table V).
-    # cyclegan: the same without attention, on translated images alone (Table I's baseline, decided).
-    # direct: no translation; with target = source, supervised training (Table IV).
-    variant: Literal["edaan", "daan", "cyclegan", "direct"] = "edaan"
-    attention: bool = True  # the attention networks; false gives Table V's "without attention"
-    metric: Literal["quartet", "triplet", "none"] = "quartet"  # paper: Eq. 7 or Eq. 6
-    mining: Literal["hard", "all"] = "hard"  # which tuples of a group (decided)
-    margin: float = 0.3  # -tau of Eq. 6 and 7 (decided)
-    gan: Literal["log", "squares"] = "log"  # paper, Eq. 3; squares is CycleGAN's own loss
-    gan_weight: float = 1.0  # Eq. 9
-    cycle_weight: float = 10.0  # decided: Eq. 9 omits the term, the text uses it; CycleGAN's value
-    attention_weight: float = 10.0  # paper
-    # Decided, all 0 as in the paper: what keeps the mask away from the trivial ones (everything kept, so a perfect cycle; the same
-    # grey everywhere, so perfect consistency), which short schedules find before the generators can draw.
-    area_prior_weight: float = 0.0  # of (mean A - area_prior)^2 of each image
-    area_prior: float = 0.3  # a person's share of a crop
-    binary_weight: float = 0.0  # of mean A(1 - A)
-    # The re-ID head also learns from what is kept of a source image, A * x alone (decided: not the paper's). Where few pixels may
-    # be kept, it makes them those that tell people apart. Ignored where re-ID is not trained with the attention.
-    foreground_view: bool = False
-    # Past translations of each domain that are kept, so that half of those a discriminator judges are old ones; 0: none (the paper
-    # is silent; CycleGAN keeps 50). A multiple of batch_size.
-    replay: int = 0
-    metric_weight: float = 1.0  # paper
-    identity_weight: float = 1.0  # paper
-    epochs: int = 100  # paper, at a constant rate; an epoch is one pass over the source images (decided)
-    decay_epochs: int = 100  # paper, while the rate falls linearly to 0
-    whole_epochs: int = 30  # paper: discriminators see whole images, afterwards the attended region only
-    attention_epochs: int = 30  # paper: the attention networks train, afterwards they are frozen
-    mask_threshold: float = 0.5  # of 1 - A, for the discriminators' attended region; 0 weights by 1 - A (decided)
-    reid_epochs: int = 100  # second stage of daan and cyclegan, and direct: at a constant rate (decided: as above)
-    reid_decay_epochs: int = 100
-    lr: float = 2e-4  # paper
-    beta1: float = 0.5  # of Adam: CycleGAN's (decided)
-    batch_size: int = 16  # paper; source images, with as many target images, unpaired (decided)
-    instances: int = 4  # images of an identity that stand together, for the metric loss (decided)
-    group: int = 16  # source images that share BatchNorm statistics and tuples; must divide every worker's slice of the batch
-    feature: Literal["embedding", "pooled"] = (
-        "embedding"  # what is matched: the quartet's 128-d vector, or the pooled one (decided)
+    width: Whole = Field(
+        default=64,
+        gt=0,
+        description="channels of a generator's first layer; the shared feature map has four times as many (decided)",
     )
-    pictures_every: int = 10  # epochs between the grids in pictures/; 0 for none
-    network: EDAANNetworkConfig = field(default_factory=EDAANNetworkConfig)
+    encoder_blocks: Whole = Field(default=4, ge=0, description="residual blocks of E, before the re-ID head branches off (decided)")
+    decoder_blocks: Whole = Field(default=5, ge=0, description="and of G: nine together (decided)")
+    attention_width: Whole = Field(default=32, gt=0, description="channels of an attention network's first layer (decided)")
+    attention_start: Number = Field(
+        default=0.5, gt=0, lt=1, description="A of an untrained attention network (decided); above 0.5 it begins by keeping more"
+    )
+    discriminator_width: Whole = Field(default=64, gt=0, description="channels of a discriminator's first layer (decided)")
+    discriminator_layers: Whole = Field(default=3, gt=0, description="3: patches of 70 x 70 pixels (decided)")
+    reid_stages: Whole = Field(default=2, ge=0, description="strided residual stages between E_S and the pooling (decided)")
+    dropout: Number = Field(default=0.5, ge=0, lt=1, description="before the identities; paper")
+
+
+@dataclass(config=SETTINGS)
+class EDAANConfig:
+    """Khatun et al.: translation and re-identification trained together; Adam from scratch. Here "paper" is theirs."""
+
+    variant: Literal["edaan", "daan", "cyclegan", "direct"] = Field(
+        default="edaan",
+        description="edaan: end to end. daan: translate first, then train a re-ID network on real and translated images (Table V)."
+        " cyclegan: the same without attention, on translated images alone (Table I's baseline, decided)."
+        " direct: no translation; with target = source, supervised training (Table IV)",
+    )
+    attention: Switch = Field(default=True, description='the attention networks; false gives Table V\'s "without attention"')
+    metric: Literal["quartet", "triplet", "none"] = Field(default="quartet", description="the metric loss; paper: Eq. 7 or Eq. 6")
+    mining: Literal["hard", "all"] = Field(
+        default="hard", description="which tuples of a group count: the hardest, or all (decided)"
+    )
+    margin: Number = Field(default=0.3, ge=0, description="-tau of Eq. 6 and 7 (decided)")
+    gan: Literal["log", "squares"] = Field(
+        default="log", description="the adversarial loss; paper: Eq. 3; squares is CycleGAN's own loss"
+    )
+    gan_weight: Number = Field(default=1.0, ge=0, description="of the adversarial loss; Eq. 9")
+    cycle_weight: Number = Field(
+        default=10.0, ge=0, description="of the cycle loss (decided): Eq. 9 omits the term, the text uses it; CycleGAN's value"
+    )
+    attention_weight: Number = Field(default=10.0, ge=0, description="of the attention's consistency; paper")
+    area_prior_weight: Number = Field(
+        default=0.0,
+        ge=0,
+        description="of (mean A - area_prior)^2 of each image, which keeps short schedules from a mask that keeps everything;"
+        " 0 as in the paper (decided)",
+    )
+    area_prior: Number = Field(default=0.3, ge=0, le=1, description="a person's share of a crop (decided)")
+    binary_weight: Number = Field(
+        default=0.0,
+        ge=0,
+        description="of mean A(1 - A), which keeps short schedules from the same grey everywhere; 0 as in the paper (decided)",
+    )
+    foreground_view: Switch = Field(
+        default=False,
+        description="the re-ID head also learns from what is kept of a source image, A * x alone (decided: not the paper's);"
+        " where few pixels may be kept, it makes them those that tell people apart; ignored where re-ID is not trained with the"
+        " attention",
+    )
+    replay: Whole = Field(
+        default=0,
+        ge=0,
+        description="past translations of each domain that are kept, so that half of those a discriminator judges are old ones;"
+        " a multiple of batch_size; 0: none (the paper is silent; CycleGAN keeps 50)",
+    )
+    metric_weight: Number = Field(default=1.0, ge=0, description="of the metric loss; paper")
+    identity_weight: Number = Field(default=1.0, ge=0, description="of the identity loss; paper")
+    epochs: Whole = Field(
+        default=100, ge=0, description="at a constant rate; paper; an epoch is one pass over the source images (decided)"
+    )
+    decay_epochs: Whole = Field(default=100, ge=0, description="more, while the rate falls linearly to 0; paper")
+    whole_epochs: Whole = Field(
+        default=30,
+        ge=0,
+        description="the first, in which discriminators see whole images; afterwards the attended region only; paper",
+    )
+    attention_epochs: Whole = Field(
+        default=30, ge=0, description="the first, in which the attention networks train; afterwards they are frozen; paper"
+    )
+    mask_threshold: Number = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="of 1 - A, for the discriminators' attended region; 0 weights by 1 - A (decided)",
+    )
+    reid_epochs: Whole = Field(
+        default=100, ge=0, description="second stage of daan and cyclegan, and direct: at a constant rate (decided: as above)"
+    )
+    reid_decay_epochs: Whole = Field(default=100, ge=0, description="and while the rate falls linearly to 0 (decided)")
+    lr: Number = Field(default=2e-4, ge=0, description="learning rate of Adam; paper")
+    beta1: Number = Field(default=0.5, ge=0, lt=1, description="of Adam: CycleGAN's (decided)")
+    batch_size: Whole = Field(default=16, gt=0, description="source images, with as many target images, unpaired (decided); paper")
+    instances: Whole = Field(
+        default=4, gt=0, description="images of an identity that stand together, for the metric loss (decided)"
+    )
+    group: Whole = Field(
+        default=16,
+        gt=0,
+        description="source images that share BatchNorm statistics and tuples; must divide every worker's slice of the batch"
+        " (decided)",
+    )
+    feature: Literal["embedding", "pooled"] = Field(
+        default="embedding", description="what is matched: the quartet's 128-d vector, or the pooled one (decided)"
+    )
+    pictures_every: Whole = Field(default=10, ge=0, description="epochs between the grids in pictures/; 0 for none")
+    network: EDAANNetworkConfig = Field(default_factory=EDAANNetworkConfig)
 
     @property
     def translates(self) -> bool:
@@ -89,7 +140,6 @@ class EDAANConfig:
 def check(config: Config) -> None:
     """Combinations that cannot work."""
     settings, size = config.group(EDAANConfig), config.input
-    _check_numbers(settings)
     if settings.replay % settings.batch_size:
         raise UserError(f"edaan.replay={settings.replay} must be a multiple of edaan.batch_size={settings.batch_size}, or 0")
     if settings.variant == "cyclegan" and settings.attention:
@@ -109,55 +159,6 @@ def check(config: Config) -> None:
         value = getattr(config.runtime, name)
         if value != usual:
             raise UserError(f"runtime.{name}={value} does not work with method=edaan: use {usual}")
-
-
-def _check_numbers(settings: EDAANConfig) -> None:
-    network = settings.network
-    for name in (
-        "width", "attention_width", "discriminator_width", "discriminator_layers",
-    ):  # fmt: skip
-        if getattr(network, name) < 1:
-            raise UserError(f"edaan.network.{name}={getattr(network, name)} must be greater than 0")
-    for name in ("encoder_blocks", "decoder_blocks", "reid_stages"):
-        if getattr(network, name) < 0:
-            raise UserError(f"edaan.network.{name}={getattr(network, name)} must not be negative")
-    if not 0 < network.attention_start < 1:
-        raise UserError(f"edaan.network.attention_start={network.attention_start} must lie between 0 and 1, both excluded")
-    if not 0 <= network.dropout < 1:
-        raise UserError(f"edaan.network.dropout={network.dropout} must lie between 0 and 1")
-    for name in ("batch_size", "instances", "group"):
-        if getattr(settings, name) < 1:
-            raise UserError(f"edaan.{name}={getattr(settings, name)} must be greater than 0")
-    for name in (
-        "epochs",
-        "decay_epochs",
-        "whole_epochs",
-        "attention_epochs",
-        "reid_epochs",
-        "reid_decay_epochs",
-        "pictures_every",
-        "replay",
-    ):
-        if getattr(settings, name) < 0:
-            raise UserError(f"edaan.{name}={getattr(settings, name)} must not be negative")
-    for name in (
-        "margin",
-        "gan_weight",
-        "cycle_weight",
-        "attention_weight",
-        "area_prior_weight",
-        "binary_weight",
-        "metric_weight",
-        "identity_weight",
-        "lr",
-    ):
-        if not 0 <= getattr(settings, name) < math.inf:
-            raise UserError(f"edaan.{name}={getattr(settings, name)} must be a number from 0")
-    if not 0 <= settings.beta1 < 1 or not 0 <= settings.mask_threshold <= 1 or not 0 <= settings.area_prior <= 1:
-        raise UserError(
-            f"edaan.beta1={settings.beta1}, edaan.mask_threshold={settings.mask_threshold} and "
-            f"edaan.area_prior={settings.area_prior} must lie between 0 and 1"
-        )
 
 
 def _check_batch(settings: EDAANConfig, workers: int) -> None:

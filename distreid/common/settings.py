@@ -1,0 +1,127 @@
+"""What all groups of settings share: they are dataclasses that pydantic checks, when they are made and when a value is changed.
+
+`Whole`, `Number` and `Switch` are int, float and bool without pydantic's obliging conversions: no text or 1.0 for a whole
+number, no 1 for true. YAML's `1e-3`, which YAML 1.1 reads as text, is a number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationError
+from pydantic_core import PydanticCustomError
+
+SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, validate_assignment=True)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool | str | bytes | float):
+        raise PydanticCustomError("int_type", "not a whole number")
+    return value
+
+
+def _switch_or_text(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise PydanticCustomError("literal_error", "not among the choices")
+    return value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | bytes):
+        raise PydanticCustomError("float_type", "not a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_number)]
+Switch = Annotated[bool, Strict()]
+# For a Literal of whole numbers, and of texts and booleans: pydantic takes 1, 1.0 and true for one choice.
+ONLY_WHOLE, SWITCH_OR_TEXT = BeforeValidator(_whole), BeforeValidator(_switch_or_text)
+
+
+@cache
+def keys_of(kind: Any) -> dict[str, Any]:
+    """The keys of a group (a dataclass or a model) and their types; none of anything else."""
+    is_group = dataclasses.is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, BaseModel))
+    return get_type_hints(kind) if is_group else {}
+
+
+def all_keys(kind: Any, prefix: str = "") -> list[str]:
+    """Every key of a group and of the groups in it, dotted."""
+    found = []
+    for name, inner in keys_of(kind).items():
+        found += all_keys(inner, f"{prefix}{name}.") if keys_of(inner) else [prefix + name]
+    return found
+
+
+def explain(error: ValidationError, kind: Any, prefix: str = "") -> str:
+    """What pydantic found wrong first, as one line that names the key as the user writes it: "labels.k1=0 must be greater than 0".
+
+    Args:
+        kind: the group that was to be made.
+        prefix: of the group, such as "labels.".
+    """
+    first = error.errors(include_url=False)[0]
+    problem, value, context = first["type"], first["input"], first.get("ctx", {})
+    path = [part for part in first["loc"] if isinstance(part, str)]  # numbers count the values of a list
+    if problem in ("unexpected_keyword_argument", "extra_forbidden", "invalid_key"):
+        *parents, key = map(str, first["loc"])
+        return f"unknown key '{prefix}{'.'.join((*parents, key))}'{_nearest(key, parents, kind, prefix)}"
+    name, inner = prefix + ".".join(path), _at(kind, path)
+    if problem == "value_error":  # a message of ours: of a group, in which keys stand as key=value, or of one key
+        message = str(context["error"])
+        return re.sub(r"\b(?=\w+=)", f"{name}." if path else prefix, message) if keys_of(inner) else f"{name}={value!r} {message}"
+    if problem == "dataclass_type":
+        return f"{name} is a group of keys ({', '.join(keys_of(inner))}), found {value!r}"
+    if problem == "literal_error":
+        return f"{name}={value!r} must be one of {_choices(value, inner)}"
+    for head, text in _PROBLEMS.items():
+        if problem.startswith(head):
+            return f"{name}={value!r} {text.format(**context)}"
+    return f"{name}={value!r}: {first['msg']}"
+
+
+# Heads of pydantic's error types.
+_PROBLEMS = {
+    "greater_than_equal": "must be {ge:g} or more",
+    "greater_than": "must be greater than {gt:g}",
+    "less_than_equal": "must not be above {le:g}",
+    "less_than": "must be below {lt:g}",
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a finite number",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "list": "must be a list, for example [1, 2, 3]",
+}
+
+
+def _at(kind: Any, path: list[str]) -> Any:
+    """The type of a key, by its path from a group."""
+    for part in path:
+        kind = keys_of(kind).get(part)
+    return kind
+
+
+def _nearest(key: str, parents: list[str], kind: Any, prefix: str) -> str:
+    """' (did you mean ...?)': a sibling first, else the same word anywhere in the tree."""
+    siblings = list(keys_of(_at(kind, parents)))
+    near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
+    if near:
+        return f" (did you mean '{prefix}{'.'.join((*parents, near[0]))}'?)"
+    every = all_keys(kind)
+    full = ".".join((*parents, key))
+    same = [one for one in every if one.rsplit(".", 1)[-1] == key] or difflib.get_close_matches(full, every, n=1, cutoff=0.5)
+    return f" (did you mean '{prefix}{same[0]}'?)" if same else f" (valid here: {', '.join(siblings)})"
+
+
+def _choices(value: Any, kind: Any) -> str:
+    """Those of a Literal, as YAML writes them, and the nearest."""
+    options = next((inner for inner in (kind, *get_args(kind)) if get_origin(inner) is Literal), kind)
+    names = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in get_args(options)]
+    near = difflib.get_close_matches(str(value), names, n=1)
+    return ", ".join(names) + (f" (did you mean '{near[0]}'?)" if near else "")

@@ -1,0 +1,52 @@
+"""Combinations that cannot work, found before anything starts. Bounds of single keys stand beside the keys."""
+
+from __future__ import annotations
+
+from distreid.common.errors import UserError
+from distreid.config.root import METHODS, Config
+
+
+def check(config: Config) -> None:
+    """Raises UserError, one line that names the keys and says what to do."""
+    _check_places(config)
+    _check_labels(config)
+    METHODS[config.method].check(config)
+    _check_strategy(config)
+
+
+def _check_places(config: Config) -> None:
+    for name, place in (("output", config.output), ("source.data", config.source.data), ("target.data", config.target.data)):
+        if not place:
+            raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
+    if config.target.extra:
+        raise UserError(
+            "target.extra is not possible: extra images carry identities, and the target's stay unseen; use source.extra"
+        )
+
+
+def _check_labels(config: Config) -> None:
+    settings = config.labels
+    if settings.neighbours != "exact" and (settings.camera_aware or settings.tasks > 1):
+        raise UserError(
+            f"labels.neighbours={settings.neighbours} goes with neither labels.camera_aware nor labels.tasks: use exact"
+        )
+    if settings.tasks > 1 and config.runtime.workers == 0:
+        raise UserError(f"labels.tasks={settings.tasks} needs Ray: runtime.workers must be 1 or more")
+    if settings.device == "cuda" and config.runtime.workers and not config.runtime.label_gpus:
+        raise UserError(
+            "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus (a share such as 0.5 will do)"
+        )
+
+
+def _check_strategy(config: Config) -> None:
+    settings = config.runtime
+    if settings.min_workers > settings.workers:
+        raise UserError(f"runtime.min_workers={settings.min_workers} must not be above runtime.workers={settings.workers}")
+    if settings.strategy == "ddp":
+        return
+    if settings.workers == 0:
+        raise UserError("runtime.strategy=deepspeed needs Ray workers: set runtime.workers to 1 or more, or runtime.strategy=ddp")
+    if settings.precision == "fp16":
+        raise UserError("runtime.precision=fp16 does not work with runtime.strategy=deepspeed: use bf16 or fp32")
+    if settings.compile:
+        raise UserError("runtime.compile=true does not work with runtime.strategy=deepspeed: set one of the two")

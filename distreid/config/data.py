@@ -1,0 +1,58 @@
+"""Groups `source`, `target` and `input`: the camera networks, and how their images reach the network."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+
+from distreid.common.settings import SETTINGS, Number, Whole
+
+
+def _half_open(bounds: list[int]) -> list[int]:
+    if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1]:
+        raise ValueError("must be [start, stop) with 0 <= start < stop")
+    return bounds
+
+
+Range = Annotated[list[Whole], AfterValidator(_half_open), Field(json_schema_extra={"minItems": 2, "maxItems": 2})]
+
+
+@dataclass(config=SETTINGS)
+class DomainConfig:
+    """A camera network: a packed ``.arrow`` file, or a folder that is packed on first use."""
+
+    data: str = Field(default="", description="path of the .arrow file or of the data set's folder; required")
+    format: str = Field(default="market1501", description="how to read it when it is a folder: see `distreid pack --help`")
+    cameras: list[Whole] | None = Field(
+        default=None, description="keep only these cameras (the data set's own numbers); all when empty"
+    )
+    identities: Range | None = Field(default=None, description="[start, stop) over the sorted training identities; all when empty")
+    extra: str = Field(
+        default="",
+        description="source only: a packed file with more images of the same people, such as `distreid translate` writes",
+    )
+    holdout: Whole | None = Field(
+        default=None, description="sets without query and gallery: the last n identities become the test set"
+    )
+    split: Whole | None = Field(
+        default=None, description="CUHK03 (classic) and PRID2011: which random split; when empty, training takes the first"
+    )
+
+
+@dataclass(config=SETTINGS)
+class InputConfig:
+    """The size of all images, and how training images are varied."""
+
+    height: Whole = Field(default=384, gt=0, description="pixels; paper, Implementation Details")
+    width: Whole = Field(default=128, gt=0, description="pixels; paper")
+    flip: Number = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="probability of a mirror image; the paper names flipping, cropping and erasing but no numbers: common values"
+        " (decided)",
+    )
+    pad: Whole = Field(default=10, ge=0, description="pixels of zero padding before the random crop (decided)")
+    erase: Number = Field(default=0.5, ge=0, le=1, description="probability of random erasing: Zhong et al. 2017b's value")

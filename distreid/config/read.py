@@ -1,0 +1,145 @@
+"""From YAML and ``key=value`` overrides to a checked configuration, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from distreid.common.errors import UserError
+from distreid.common.files import expand
+from distreid.common.settings import explain, keys_of
+from distreid.config.checks import check
+from distreid.config.root import METHODS, Config, file_model, own_groups
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML file, apply ``key=value`` overrides, check every key, type and combination."""
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return config_from_dict({} if tree is None else tree, overrides, where=str(path))
+
+
+def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str = "configuration") -> Config:
+    """Build a checked Config from nested dictionaries plus ``key=value`` overrides."""
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: expected keys and values at the top level, found {type(tree).__name__}")
+    tree = _copy(tree)
+    for name in METHODS:
+        if isinstance(tree.get(name), dict):
+            tree[name] = _under_todays_names(name, tree[name], where)
+    for override in overrides or []:
+        _apply_override(tree, override)
+    try:
+        config = _build(tree)
+    except ValidationError as error:
+        raise UserError(f"{where}: {explain(error, file_model())}") from None
+    _expand_places(config)
+    check(config)
+    return config
+
+
+def canonical(key: str, value: Any) -> Any:
+    """The value of a dotted key as a configuration holds it (1e-3, 0.001 and "1e-3" are one), or as it is where it is not valid."""
+    tree = value
+    for part in reversed(key.split(".")):
+        tree = {part: tree}
+    try:
+        found = to_dict(_build(tree))
+    except ValidationError:
+        return value
+    for part in key.split("."):
+        found = found[part]
+    return value if isinstance(found, dict) else found
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested dictionaries as a file holds them, every default written out."""
+    tree: dict[str, Any] = {}
+    for key, value in dataclasses.asdict(config).items():
+        tree |= value if key == "groups" else {key: value}
+    return tree
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration, every default written out."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def _build(tree: dict[str, Any]) -> Config:
+    model = file_model()
+    keys = dict(model.model_validate(_without_empty_groups(tree, model)))
+    return Config(**{name: keys.pop(name) for name in list(keys) if name not in own_groups()}, groups=keys)
+
+
+def _without_empty_groups(tree: dict[Any, Any], kind: Any) -> dict[Any, Any]:
+    """`adapt:` with nothing below it means its defaults."""
+    kinds = keys_of(kind)
+    return {
+        key: _without_empty_groups(value, kinds.get(key)) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if not (value is None and keys_of(kinds.get(key)))
+    }
+
+
+def _expand_places(config: Config) -> None:
+    """``~`` and ``$NAME`` in what is a path."""
+    for domain, name in ((config.source, "source"), (config.target, "target")):
+        domain.data, domain.extra = expand(domain.data, f"{name}.data"), expand(domain.extra, f"{name}.extra")
+    config.output = expand(config.output, "output")
+    config.model.weights = expand(config.model.weights, "model.weights")
+    config.pretrain.checkpoint = expand(config.pretrain.checkpoint, "pretrain.checkpoint")
+
+
+_named: set[str] = set()  # old keys that a person was told of
+
+
+def _name_today(group: str, key: str) -> str:
+    """A key's present name; of an old one a person is told once."""
+    new = METHODS[group].renamed.get(key) if group in METHODS else None
+    if new is not None and key not in _named:
+        _named.add(key)
+        logging.getLogger(__name__).warning("%s.%s is now called %s.%s", group, key, group, new)
+    return new or key
+
+
+def _under_todays_names(group: str, tree: dict[Any, Any], where: str) -> dict[Any, Any]:
+    """A method's keys under their present names."""
+    for old, new in METHODS[group].renamed.items():
+        if old in tree and new in tree:
+            raise UserError(f"{where}: {group}.{old} is {group}.{new} under its old name: give one of the two")
+    return {_name_today(group, key): value for key, value in tree.items()}
+
+
+def _copy(tree: Any) -> Any:
+    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"'{override}' is not an override: write key=value, for example adapt.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{key}={text}: the value is not valid YAML") from None
+    *parents, leaf = key.split(".")
+    leaf = _name_today(".".join(parents), leaf)
+    for parent in parents:
+        if tree.get(parent) is None:
+            tree[parent] = {}
+        tree = tree[parent]
+        if not isinstance(tree, dict):
+            raise UserError(f"{key}: '{parent}' is a group of keys, found {tree!r}")
+    tree[leaf] = value
