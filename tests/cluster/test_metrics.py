@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.test_train import start
+from tests.cluster.runs import start
 
 ROOT = Path(__file__).parent.parent.parent
 DASHBOARDS = ROOT / "dashboards"
