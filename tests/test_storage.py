@@ -27,7 +27,7 @@ from distreid.common.terminal import TerminalReporter
 from distreid.config import Config
 from distreid.training import RunDirectory
 from distreid.training.progress import Progress
-from tests.storage import KEYS, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
+from tests.storage import KEYS, TINY, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
 from tests.test_status import bare_run
 
 Machine = Callable[[str], None]
@@ -122,7 +122,7 @@ def test_a_run_on_s3_loses_nothing_of_what_a_cache_cleaner_took(
     s3: int, machine: Machine, small_config: Callable[..., Config]
 ) -> None:
     uri = s3_uri(s3, "runs/a")
-    config = small_config(f"output={uri}", "pretrain.epochs=1", "adapt.epochs=1", "adapt.rounds=1")
+    config = small_config(f"output={uri}", *TINY)
     train(config)
     before = Storage(uri).list()
     (RunDirectory(uri).checkpoints / "round-00.pt").unlink()
