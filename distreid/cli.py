@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from distreid import __version__
 from distreid.common.errors import Stopped, UserError
+from distreid.common.terminal import log_to_terminal
 
 # In the order of `distreid --help`.
 COMMANDS = {
@@ -54,6 +55,7 @@ def _shown(default: Any) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; ends the process with its exit code unless all went well."""
+    log_to_terminal()
     try:
         tokens = sys.argv[1:] if arguments is None else arguments
         make_app()(tokens, exit_on_error=False, print_error=False, result_action="return_none")
