@@ -10,7 +10,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make chaos   kills parts of a run at random, 20 times (DISTREID_CHAOS=n for another number)"
 	@echo "make check   ruff and mypy"
-	@echo "make docs    write docs/configuration.md, docs/commands.md and jobs/schema.json anew from the code"
+	@echo "make docs    write the generated pages and jobs/schema.json anew, and the documentation as a site, build/site/index.html"
 
 install: $(STAMP)
 
@@ -31,12 +31,13 @@ chaos: $(STAMP)
 	$(BIN)/python -m pytest -n 0 -m chaos tests/cluster
 
 check: $(STAMP)
-	$(BIN)/ruff check distreid tests jobs
-	$(BIN)/ruff format --check distreid tests jobs
+	$(BIN)/ruff check distreid tests jobs examples docs
+	$(BIN)/ruff format --check distreid tests jobs examples docs
 	$(BIN)/mypy
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv runs

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from distreid import __version__
 from distreid.common.errors import Stopped, UserError
+from distreid.common.terminal import log_to_terminal
 
 # In the order of `distreid --help`.
 COMMANDS = {
@@ -32,6 +33,7 @@ def make_app() -> App:
         version=f"distreid {__version__}",
         default_parameter=Parameter(negative=(), show_default=_shown),
         help_on_error=False,
+        suppress_keyboard_interrupt=False,  # main has a line for it
     )
     also = Group("Also", sort_key=len(COMMANDS))
     app["--help"].group = app["--version"].group = also
@@ -53,6 +55,7 @@ def _shown(default: Any) -> str | None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; ends the process with its exit code unless all went well."""
+    log_to_terminal()
     try:
         tokens = sys.argv[1:] if arguments is None else arguments
         make_app()(tokens, exit_on_error=False, print_error=False, result_action="return_none")

@@ -124,3 +124,12 @@ def test_page_and_terminal_know_no_method_by_name() -> None:
     ]
     for file in files:
         assert not re.search("daam|edaan", file.read_text(encoding="utf-8"), re.IGNORECASE), file
+
+
+def test_only_the_commands_print() -> None:
+    """What lies below them logs: whoever uses the library decides what is shown."""
+    for file in (ROOT / "distreid").rglob("*.py"):
+        if file.relative_to(ROOT / "distreid").parts[0] in {"commands", "cli.py"} or file.name == "terminal.py":
+            continue
+        calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+        assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), file

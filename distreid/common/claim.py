@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import platform
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -33,6 +33,8 @@ HEARTBEAT = 15.0  # seconds between two words at most
 SILENCE = 120.0  # seconds without one after which `status` takes a run on another machine for dead, by this machine's clock
 WATCHED = 3  # heartbeats that a claim waits for the word of another machine
 LOCK = ".writer"
+
+log = logging.getLogger(__name__)
 
 
 class Claim:
@@ -127,11 +129,9 @@ class Claim:
         if _is_here(word):
             return word.get("pid") != os.getpid() and _lives(word)  # what this process holds, its lock has told
         seconds = WATCHED * float(word.get("heartbeat", HEARTBEAT))
-        print(
-            f"{self._shown}: last written by process {word.get('pid')} on {word.get('host')}; "
-            f"watching for {seconds:.0f} s whether it still works",
-            file=sys.stderr,
-            flush=True,
+        log.warning(
+            "%s: last written by process %s on %s; watching for %.0f s whether it still works",
+            *(self._shown, word.get("pid"), word.get("host"), seconds),
         )
         end = time.monotonic() + seconds
         while time.monotonic() < end:

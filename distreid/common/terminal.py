@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -86,6 +88,22 @@ def _columns(total: int) -> list[ProgressColumn]:
 
 def _shown(figures: dict[str, float]) -> str:
     return "".join(f", {name} {value:.3g}" for name, value in figures.items())
+
+
+class _ToTerminal(logging.Handler):
+    """Messages on standard output, warnings and worse on standard error, as plain lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        print(self.format(record), file=stream, flush=True)
+
+
+def log_to_terminal() -> None:
+    """Show what distreid logs, as its commands do; a program that uses the library decides for itself."""
+    logger = logging.getLogger("distreid")
+    if not any(isinstance(handler, _ToTerminal) for handler in logger.handlers):
+        logger.addHandler(_ToTerminal())
+        logger.setLevel(logging.INFO)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from distreid.data.transforms import Colour, Layout, augment, draw, normalize, p
 class Images(Protocol):
     """Anything that decodes images by index."""
 
+    def __len__(self) -> int: ...
+
     def read(self, indices: np.ndarray, height: int, width: int) -> Tensor:
         """uint8 [B, 3, height, width]."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from distreid.sweeps.results import advice, collect, failure_file, rounds_of, st
 from distreid.sweeps.rows import Row, cell, text_table, write_rows
 from distreid.training import RunDirectory
 
+log = logging.getLogger(__name__)
+
 
 def sweep(file: Path, overrides: Sequence[str] = (), *, resume: bool = False) -> list[Row]:
-    """Run a sweep file to its end and print its table. Returns a row for each trial (`results.collect`).
+    """Run a sweep file to its end and log its table. Returns a row for each trial (`results.collect`).
 
     Raises:
         UserError: the file is wrong, its output is taken, or every trial failed.
@@ -36,9 +39,8 @@ def sweep(file: Path, overrides: Sequence[str] = (), *, resume: bool = False) ->
         raise UserError(f"{plan.output}: no sweep to resume; check the output, or start it without --resume")
     rows = run_plan(plan)
     keys = list(plan.search)
-    print(results_table(rows, keys))
-    print("\n".join(advice(rows, keys)))
-    print(f"page: {plan.output / 'sweep.html'}   rows: {plan.output / 'results.parquet'}")
+    log.info("%s\n%s", results_table(rows, keys), "\n".join(advice(rows, keys)))
+    log.info("page: %s   rows: %s", plan.output / "sweep.html", plan.output / "results.parquet")
     failed = [row for row in rows if row["status"] == "failed"]
     if failed and len(failed) == len(rows):
         raise UserError(f"every trial failed, the first with: {failed[0]['reason']}")

@@ -16,19 +16,20 @@ from distreid.training.engine import Precision
 def extract(
     model: ReIDNetwork,
     images: Images,
-    part: slice,
+    part: slice | None = None,
     *,
     height: int,
     width: int,
-    batch: int,
-    precision: Precision,
+    batch: int = 128,
+    precision: Precision | None = None,
     flip: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """What is matched (DAAM: f_sh) of images part.start .. part.stop-1, float32 [n, c], not normalised.
+    """What is matched (DAAM: f_sh) of images part.start .. part.stop-1 (all), float32 [n, c], not normalised.
 
     Args:
         batch: images per forward pass.
+        precision: float32 unless given.
         flip: average the features of each image and its mirror image.
         progress: called with the number of images done.
 
@@ -36,6 +37,7 @@ def extract(
         UserError: a feature is not finite (the model has diverged).
     """
     device = next(model.parameters()).device
+    part, precision = part or slice(0, len(images)), precision or Precision("fp32", device)
     training = model.training
     model.eval()
     done, parts = 0, []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +15,9 @@ from distreid.common.errors import Stopped, UserError
 from distreid.common.terminal import TerminalReporter
 
 EVERY = 1.0  # seconds between two looks at the terminal's clock
+
+
+log = logging.getLogger(__name__)
 
 
 class Progress:
@@ -109,7 +112,7 @@ class Progress:
             self._claim.say(word)
         except TakenOver as error:
             if not self._noticed.is_set():
-                print(error, file=sys.stderr, flush=True)
+                log.warning(str(error))
             self._noticed.set()
         except UserError:
             pass  # a full disk or a lost storage ends the run where it matters, at the next checkpoint

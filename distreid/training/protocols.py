@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,7 +25,7 @@ class RoundLabels:
 
     pseudo: PseudoLabels
     features_ND: np.ndarray
-    figures: dict[str, Any]
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 ScoreFuture = Callable[[], dict[str, float]]

@@ -112,7 +112,7 @@ def make_engine(
     runtime = context.config.runtime
     return Engine(
         model, groups, factor, context.processes, context.precision,
-        optimizer=settings.name, momentum=settings.momentum, weight_decay=settings.weight_decay,
+        optimizer=settings.name, momentum=settings.momentum, weight_decay=settings.weight_decay, clip=settings.clip,
         zero_stage=runtime.zero_stage if runtime.strategy == "deepspeed" else None, accumulate=runtime.accumulate,
     )  # fmt: skip
 
