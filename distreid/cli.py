@@ -33,6 +33,7 @@ def make_app() -> App:
         version=f"distreid {__version__}",
         default_parameter=Parameter(negative=(), show_default=_shown),
         help_on_error=False,
+        suppress_keyboard_interrupt=False,  # main has a line for it
     )
     also = Group("Also", sort_key=len(COMMANDS))
     app["--help"].group = app["--version"].group = also

@@ -88,10 +88,8 @@ def test_a_mistake_is_marked(key: str, value: Any) -> None:
 )
 def test_what_a_file_may_say_is_not_marked(key: str, value: Any) -> None:
     assert not faults(nested(key, value))
-    tree = BASE | {
-        name: BASE.get(name, {}) | inner if isinstance(inner, dict) else inner for name, inner in nested(key, value).items()
-    }
-    config_from_dict(tree)
+    ((group, inner),) = nested(key, value).items()
+    config_from_dict(BASE | {group: BASE.get(group, {}) | inner if isinstance(inner, dict) else inner})
 
 
 def test_every_key_has_its_meaning_and_default() -> None:

@@ -27,7 +27,7 @@ from distreid.common.terminal import TerminalReporter
 from distreid.config import Config
 from distreid.training import RunDirectory
 from distreid.training.progress import Progress
-from tests.storage import KEYS, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
+from tests.storage import KEYS, TINY, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
 from tests.test_status import bare_run
 
 Machine = Callable[[str], None]
@@ -122,7 +122,7 @@ def test_a_run_on_s3_loses_nothing_of_what_a_cache_cleaner_took(
     s3: int, machine: Machine, small_config: Callable[..., Config]
 ) -> None:
     uri = s3_uri(s3, "runs/a")
-    config = small_config(f"output={uri}", "pretrain.epochs=1", "adapt.epochs=1", "adapt.rounds=1")
+    config = small_config(f"output={uri}", *TINY)
     train(config)
     before = Storage(uri).list()
     (RunDirectory(uri).checkpoints / "round-00.pt").unlink()
@@ -140,7 +140,7 @@ def test_a_run_on_s3_loses_nothing_of_what_a_cache_cleaner_took(
 
 
 def test_a_healthy_run_looks_alive_from_another_machine(
-    store: tuple[int, Uri], machine: Machine, hasty: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: tuple[int, Uri], machine: Machine, hasty: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     port, uri_of = store
     monkeypatch.setattr(claims, "WATCHED", 200)
@@ -156,7 +156,7 @@ def test_a_healthy_run_looks_alive_from_another_machine(
         assert "running for" in status(uri)
         with pytest.raises(UserError, match=r"process \d+ on .* is training it; wait until it ends"):
             RunDirectory(uri).create("a: 1", resume=True)
-        assert "watching for" in capsys.readouterr().err
+        assert "watching for" in caplog.text
         now = read_word(uri)
         assert first is not None and now is not None and now["updated"] > first["updated"]
     word = read_word(uri)
@@ -188,7 +188,7 @@ def test_a_dead_machines_run_is_taken_over_and_its_ghost_overwrites_nothing(
     assert saved is not None and saved["epoch"] == 2
 
 
-def test_a_run_that_was_taken_over_stops(s3: int, machine: Machine, hasty: None, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_was_taken_over_stops(s3: int, machine: Machine, hasty: None, caplog: pytest.LogCaptureFixture) -> None:
     uri = s3_uri(s3, "stops/a")
     mirror = Mirror(uri)
     held = Claim(mirror.copy, mirror.storage)
@@ -200,7 +200,7 @@ def test_a_run_that_was_taken_over_stops(s3: int, machine: Machine, hasty: None,
             Storage(uri).write("progress.json", other)
             time.sleep(0.2)
         assert reporter.stopping()
-    assert capfd.readouterr().err.count("taken over by process 1") == 1
+    assert [record.levelname for record in caplog.records if "taken over by process 1" in record.message] == ["WARNING"]
 
 
 def test_a_fault_of_the_moment_is_tried_again(store: tuple[int, Uri], machine: Machine, hasty: None, tmp_path: Path) -> None:

@@ -61,6 +61,12 @@ def _round(n: int, dim: int) -> dict[str, Any]:
 class _Noise:
     """Images as a store decodes them, without the decoding: the step is what is measured here."""
 
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
     def read(self, indices: np.ndarray, height: int, width: int) -> torch.Tensor:
         return torch.randint(0, 256, (len(indices), 3, height, width), dtype=torch.uint8)
 
@@ -108,7 +114,7 @@ def _images_per_second(step: Callable[[Batch], None], height: int, width: int, b
     def seconds(steps: int) -> float:
         plan = plan_one(PlainStream(batch * steps, [0]), 0, batch)
         started = time.perf_counter()
-        for item in training_batches([_Noise()], plan, settings, [0], device=device):
+        for item in training_batches([_Noise(batch * steps)], plan, settings, [0], device=device):
             step(item)
         if device.type == "cuda":
             torch.cuda.synchronize()

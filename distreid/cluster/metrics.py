@@ -10,11 +10,13 @@ import hashlib
 import json
 import math
 import os
+import string
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import ray
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -25,6 +27,11 @@ from distreid.training.protocols import RoundLabels
 
 STEP_SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]
 REPEAT = 1.0  # seconds; Ray exports at most once a second
+
+
+def in_ascii(name: str) -> str:
+    """A run's name as the value of a label, for which Ray takes ASCII only: ``ünï`` is shown as ``%C3%BCn%C3%AF``."""
+    return quote(name, safe=string.printable)
 
 
 class Gauges:
@@ -59,7 +66,7 @@ class WorkerMetrics:
     """What one worker records; ``run`` and ``rank`` tell its series apart."""
 
     def __init__(self, run: str, rank: int) -> None:
-        own = {"run": run, "rank": str(rank)}
+        own = {"run": in_ascii(run), "rank": str(rank)}
         self._gauges = Gauges(
             own,
             {
@@ -105,7 +112,7 @@ class ActorMetrics:
 
     def __init__(self, run: str) -> None:
         self._gauges = Gauges(
-            {"run": run},
+            {"run": in_ascii(run)},
             {
                 "clusters": ("Clusters of the last labelling",),
                 "outliers": ("Target images outside every cluster",),

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from distreid.common.errors import UserError
 from distreid.common.layout import round_files
-from distreid.config import Config, config_from_dict
+from distreid.config import Config
 from distreid.methods.registry import find
 from distreid.models import ReIDNetwork, load_weights
 from distreid.training import RunDirectory, load_checkpoint
+from distreid.training.files import trained_config
 
 
 def build_model(config: Config, identities: int, *, weights: bool = True) -> ReIDNetwork:
@@ -23,7 +24,7 @@ def load_model(path: Path) -> tuple[ReIDNetwork, Config, Path]:
     saved = load_checkpoint(file)
     if not {"config", "identities", "model"} <= saved.keys():
         raise UserError(f"{file}: not a checkpoint of distreid")
-    config, identities = config_from_dict(saved["config"]), int(saved["identities"])
+    config, identities = trained_config(saved), int(saved["identities"])
     model = build_model(config, identities, weights=False)
     load_weights(model, saved, file)
     return model.eval(), config, file

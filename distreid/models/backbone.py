@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +24,6 @@ TORCHVISION = (
     "convnext", "densenet", "efficientnet", "mnasnet", "mobilenet", "regnet", "resnet", "resnext", "shufflenet", "wide_resnet",
 )  # fmt: skip
 LARGE = (256, 256)  # an image in which every stage that halves its map still has something to halve
-log = logging.getLogger("distreid")
 
 
 class Backbone(nn.Module):
@@ -35,13 +33,17 @@ class Backbone(nn.Module):
         channels: c, the map's channels (2048 for ResNet-50).
         mean, std: per channel, for pixels in [0, 1]: what its weights want images normalised by. The loader, the export and
             everything else that shows it images asks here.
+        note: for the user, what was recognised in the file that its weights came from; empty without a file.
     """
 
-    def __init__(self, body: nn.Module, channels: int, mean: Colour = IMAGENET_MEAN, std: Colour = IMAGENET_STD) -> None:
+    def __init__(
+        self, body: nn.Module, channels: int, mean: Colour = IMAGENET_MEAN, std: Colour = IMAGENET_STD, note: str = ""
+    ) -> None:
         super().__init__()
         self.body = body
         self.channels = channels
         self.mean, self.std = mean, std  # no buffers: nobody should average or train them
+        self.note = note
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.body(x_BCHW)
@@ -94,15 +96,15 @@ def _build_torchvision(name: str, weights: str, size: tuple[int, int]) -> Backbo
     if name not in names:
         raise UserError(f"model.backbone={name} is unknown: choose one of {', '.join(names)}, or timm/NAME")
     net = models.get_model(name, weights=None)
-    published = models.get_model_weights(name)
+    published, note = models.get_model_weights(name), ""
     if weights == "imagenet":
         net.load_state_dict(_published_state(name, published.DEFAULT))
     elif weights != "none":
         *children, head = (child for child, module in net.named_children() if next(module.parameters(), None) is not None)
         needed = [key for key in net.state_dict() if not key.startswith(f"{head}.")]
-        _load_file(net, needed, Path(weights), name, partial(numbered, children=children))
+        note = _load_file(net, needed, Path(weights), name, partial(numbered, children=children))
     settings = published.DEFAULT.transforms()
-    return Backbone(_torchvision_body(net, name), 0, tuple(settings.mean), tuple(settings.std))
+    return Backbone(_torchvision_body(net, name), 0, tuple(settings.mean), tuple(settings.std), note)
 
 
 def _torchvision_body(net: nn.Module, name: str) -> nn.Module:
@@ -143,6 +145,7 @@ def _build_timm(name: str, weights: str, size: tuple[int, int]) -> Backbone:
         raise UserError(
             f"model.backbone=timm/{name}: timm cannot build it as a feature map network ({_first_line(error)})"
         ) from None
+    note = ""
     if weights not in ("imagenet", "none"):
         whole = timm.create_model(name, **sized)
         own = {flat(key): key for key in body.net.state_dict()}
@@ -150,9 +153,9 @@ def _build_timm(name: str, weights: str, size: tuple[int, int]) -> Backbone:
             whole.load_state_dict(packaged_weights(f"timm/{name}", whole.state_dict()))
         else:
             needed = [key for key in whole.state_dict() if flat(key) in own]
-            _load_file(whole, needed, Path(weights), f"timm/{name}", partial(_timm_names, net=whole))
+            note = _load_file(whole, needed, Path(weights), f"timm/{name}", partial(_timm_names, net=whole))
         body.net.load_state_dict({own[flat(key)]: value for key, value in whole.state_dict().items() if flat(key) in own})
-    return Backbone(body, 0, settings.mean, settings.std)
+    return Backbone(body, 0, settings.mean, settings.std, note)
 
 
 def _timm_names(found: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
@@ -191,10 +194,11 @@ class _LastTokens(nn.Module):
 
 def _load_file(
     net: nn.Module, needed: list[str], path: Path, name: str, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]
-) -> None:
+) -> str:
+    """Returns what was recognised in the file, in a line."""
     state, note = fit(net.state_dict(), needed, read_weights(path), path, name, rename)
     net.load_state_dict(state, strict=False)
-    log.info("model.weights=%s: %s", path, note)
+    return f"model.weights={path}: {note}"
 
 
 class Trace(NamedTuple):

@@ -54,7 +54,7 @@ class DAAMNet(ReIDNetwork):
         super().__init__()
         c = backbone.channels
         self.backbone = backbone
-        self.mean, self.std = backbone.mean, backbone.std
+        self.mean, self.std, self.note = backbone.mean, backbone.std, backbone.note
         module = partial(DomainAdaptiveAttention, c, neutral=attention_start == "neutral")
         self.attention = module() if attention != "none" else None
         self.specific_attention = module() if attention == "individual" and domain_branch else None

@@ -18,10 +18,12 @@ class ReIDNetwork(nn.Module, ABC):
 
     Attributes:
         mean, std: what the loader normalises images by, of each channel, for pixels in [0, 1].
+        note: for the user, what was recognised in a file that weights came from; empty without one.
     """
 
     mean: Colour
     std: Colour
+    note = ""
     unsaid = (IMAGENET_MEAN, IMAGENET_STD)  # by what images were normalised for a checkpoint of 0.1.0, which does not say
 
     @property

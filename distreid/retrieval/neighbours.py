@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distreid.common.machine import bf16_in_hardware, look
 from distreid.retrieval import neighbour_kernels as kernels
 from distreid.retrieval.blocks import Progress, blocks, run_blocks
 from distreid.retrieval.lists import NONE, Neighbours
 from distreid.retrieval.prepare import Prepared
-from distreid.retrieval.products import fast_bfloat16, full_float32
+from distreid.retrieval.products import full_float32
 
 Precision = Literal["auto", "bfloat16", "float32"]
 
@@ -108,7 +109,7 @@ def nearest(
     count = len(prepared.first_U)
     kept = min(k, count)
     first, last = groups or (0, count)
-    half = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
+    half = precision == "bfloat16" or (precision == "auto" and bf16_in_hardware(look(), "cpu")[0])
     low = round_features(prepared, torch.bfloat16 if half else torch.float32)
     integer, shift = (torch.int16, 16) if half else (torch.int32, 0)
     capacity = 12 * kept + 64

@@ -27,12 +27,6 @@ def as_tensor(array: NDArray[Any], device: str | torch.device) -> torch.Tensor:
         return torch.from_numpy(array).to(device)
 
 
-def fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return torch.backends.mkldnn.is_available() and any(getattr(torch.cpu, name, bool)() for name in probes)
-
-
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Products with float32's full precision inside, even where training has turned TF32 or bfloat16 on: error bounds need it."""

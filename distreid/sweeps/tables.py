@@ -3,9 +3,7 @@ are run now. What the paper says and what makes a row ours stands in `distreid/s
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +19,12 @@ from distreid.actions.demo import SOURCE, TARGET, synthetic_settings
 from distreid.common.errors import UserError
 from distreid.common.text import protocol_of
 from distreid.config import to_dict
+from distreid.sweeps.formats import FORMATS
 from distreid.sweeps.plan import Base, Plan, Trial
 from distreid.sweeps.results import failure_file
-from distreid.sweeps.rows import text_table
 from distreid.sweeps.run import run_plan, synthetic_folder
 from distreid.training import RunDirectory
 
-FORMATS = ("text", "markdown", "csv", "latex")
 TITLES = {"mAP": "mAP", "rank1": "Rank-1", "rank10": "Rank-10"}
 Pair = list[float | None]  # the table's two figures in percent, mAP and Rank-1 unless it names others
 
@@ -99,7 +96,7 @@ def table(
     ]
     titles = [TITLES[figure] for figure in figures]
     head, lines = _layout(rows, ours, [column.title for column in columns], paper, synthetic, titles, len(seeds))
-    return _FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, synthetic, titles)])
+    return FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, synthetic, titles)])
 
 
 @cache
@@ -289,44 +286,3 @@ def _protocols(rows: Sequence[Row], columns: Sequence[Column], trials: Sequence[
     if len(set(names.values())) > 1:
         return "; " + ", ".join(f"{title}: {name}" for title, name in names.items() if name)
     return "".join(f", {name}" for name in set(names.values()) if name)
-
-
-def _text(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:
-    title, note = notes
-    groups = list(dict.fromkeys(cell.rsplit(" ", 1)[0] for cell in head[1:]))
-    letters = {group: chr(ord("A") + number) for number, group in enumerate(groups)}
-    short = ["", *(f"{letters[cell.rsplit(' ', 1)[0]]} {cell.rsplit(' ', 1)[1]}" for cell in head[1:])]
-    legend = "   ".join(f"{letter}: {group}" for group, letter in letters.items())
-    return "\n".join([title, legend, "", text_table(short, lines), note])
-
-
-def _markdown(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join([f"**{notes[0]}**", "", *("| " + " | ".join(line) + " |" for line in [head, rule, *lines]), "", notes[1]])
-
-
-def _csv(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([["row", *head[1:]], *lines])
-    return stream.getvalue().rstrip("\n")
-
-
-def _latex(head: list[str], lines: list[list[str]], notes: Sequence[str]) -> str:
-    def row(cells: Sequence[str]) -> str:
-        signs = {"→": r"$\rightarrow$", "±": r"$\pm$", "–": "--", "%": r"\%", "_": r"\_", "&": r"\&"}
-        return " & ".join("".join(signs.get(letter, letter) for letter in cell) for cell in cells) + r" \\"
-
-    body = [row(head), r"\midrule", *map(row, lines)]
-    return "\n".join(
-        [
-            f"% {notes[0]}. {notes[1]}",
-            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
-            r"\toprule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
-
-
-_FORMATS = {"text": _text, "markdown": _markdown, "csv": _csv, "latex": _latex}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from distreid.config import Config
 from distreid.training.compute import settle
 from distreid.training.domains import DomainData
 from distreid.training.engine import Precision
+from distreid.training.files import trained_config
 from distreid.training.process_group import ProcessGroup
 from distreid.training.protocols import Evaluator, Labeler, Reporter
 from distreid.training.rundir import RunDirectory
@@ -45,7 +46,7 @@ class Context:
         reporter: Reporter,
     ) -> Context:
         """A run that begins or goes on: how it computes is decided here (:func:`settle`). All processes must call it."""
-        config = settle(config, processes, run_directory, reporter)
+        config = _as_begun(settle(config, processes, run_directory, reporter), run_directory)
         return cls(config, processes, source, target, labeler, evaluator, run_directory, reporter)
 
     @cached_property
@@ -59,3 +60,11 @@ class Context:
         """A line for the user; once, whatever the number of processes."""
         if self.processes.is_main:
             self.reporter.note(text)
+
+
+def _as_begun(config: Config, run: RunDirectory) -> Config:
+    """With the network of the run that goes on; 0.1.0 did not build every network as it was told (:func:`trained_config`)."""
+    saved = run.load() if config.model.backbone.startswith("timm/") else None
+    if saved is None:
+        return config
+    return replace(config, model=replace(config.model, last_stride=trained_config(saved).model.last_stride))

@@ -31,13 +31,20 @@ def learning_rate_factor(
 
 
 class Precision:
-    """Number format and memory layout of the forward pass."""
+    """Number format and memory layout of the forward pass.
+
+    fp32 is float32 to its last bit, for the whole process: torch's default lets cuDNN's convolutions round their inputs to TF32's
+    10 bits of mantissa. With bf16 and fp16 what little is left in float32 stays as torch has it.
+    """
 
     def __init__(self, name: str, device: torch.device, *, channels_last: bool = False, compile: bool = False) -> None:
         if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise UserError("runtime.precision=bf16: this GPU has no bf16, not even emulated; use auto, fp16 or fp32")
         self._device, self._channels_last, self.compile = device, channels_last, compile
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+        if name == "fp32":
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False  # the name that every torch we support has; it covers convolutions
 
     @classmethod
     def to_use(cls, name: str, device: torch.device, *, channels_last: bool | str) -> Precision:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
+from distreid.config import Config, config_from_dict
 
 FORMAT = 1  # of a checkpoint: goes up when an older distreid could not read it, or would misread it
 
@@ -42,6 +45,18 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if value["format"] != FORMAT:
         raise UserError(f"{path}: its format is {value['format']!r}, and this distreid reads {FORMAT}; update distreid")
     return value
+
+
+def trained_config(saved: Mapping[str, Any]) -> Config:
+    """The configuration that a checkpoint's network was built by.
+
+    0.1.0, whose checkpoints do not say by what images are normalised, built timm's backbones with their last stride whatever
+    ``model.last_stride`` said.
+    """
+    config = config_from_dict(saved["config"])
+    if "normalisation" in saved or not config.model.backbone.startswith("timm/"):
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, last_stride=2))
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Trainer(Generic[Model, StateT]):
         torch.manual_seed(context.config.seed)
         begun = context.run_directory.last.exists() or bool(context.config.pretrain.checkpoint)
         self.model = build(context.config, context.source.identities, weights=not begun)
+        if self.model.note:
+            context.note(self.model.note)
         self._rows = place_randomness(self.model)
         context.precision.place(self.model)
         self.checkpoints = Checkpoints(context, self.model, state)

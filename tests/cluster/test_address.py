@@ -12,8 +12,15 @@ import yaml
 
 from tests.conftest import small_settings
 
+pytestmark = pytest.mark.ray
 
-@pytest.mark.ray
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One output for all: what a mistake leaves there does not stand in the way of the next try."""
+    return tmp_path_factory.mktemp("runs") / "run"
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
@@ -23,8 +30,8 @@ from tests.conftest import small_settings
         ("http://127.0.0.1:8265", "the dashboard"),
     ],
 )
-def test_nobody_there(packed_pair: tuple[Path, Path], tmp_path: Path, address: str, said: str) -> None:
-    settings = small_settings(packed_pair, tmp_path / "run")
+def test_nobody_there(packed_pair: tuple[Path, Path], run: Path, tmp_path: Path, address: str, said: str) -> None:
+    settings = small_settings(packed_pair, run)
     settings["runtime"]["workers"] = 1
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(settings))
     done = subprocess.run(

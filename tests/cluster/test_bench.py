@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.ray
 
-@pytest.mark.ray
+
 def test_features_go_to_the_actor_and_labels_come_back() -> None:
     command = [sys.executable, "-m", "distreid", "bench", "round", "--n", "301", "--dim", "16", "--json"]
     figures = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.test_train import start
+from tests.cluster.runs import start
+from tests.storage import TINY
 
 ROOT = Path(__file__).parent.parent.parent
 DASHBOARDS = ROOT / "dashboards"
@@ -81,7 +82,7 @@ def watched(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(short))
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
-        driver = start(folder, packed_pair, "pretrain.epochs=1", "adapt.rounds=500", "adapt.epochs=1")
+        driver = start(folder, packed_pair, *TINY, "adapt.rounds=500")
     scraper = Scraper(folder, short / "ray")
     try:
         files = until(lambda: list((short / "ray").glob("prom_metrics_*.json")), "no file for Prometheus")

@@ -9,7 +9,7 @@ import pytest
 
 from distreid.common.storage import Storage, cache_folder
 from tests.cluster.runs import finish, start
-from tests.storage import KEYS, s3_server, s3_uri
+from tests.storage import KEYS, TINY, s3_server, s3_uri
 
 pytestmark = pytest.mark.ray
 
@@ -19,8 +19,7 @@ def test_two_workers_write_a_run_on_s3(packed_pair: tuple[Path, Path], tmp_path:
         monkeypatch.setenv(name, value)
     with s3_server() as port:
         uri = s3_uri(port, "runs/a")
-        short = [f"output={uri}", "pretrain.epochs=1", "adapt.epochs=1", "adapt.rounds=1"]
-        out, err = finish(start(tmp_path, packed_pair, *short))
+        out, err = finish(start(tmp_path, packed_pair, f"output={uri}", *TINY))
         storage = Storage(uri)
         held = storage.list()
         assert {

@@ -12,13 +12,14 @@ from distreid.training import RunDirectory
 from tests.cluster.runs import accuracies, finish, lines, processes_of, start, wait_for
 
 pytestmark = pytest.mark.ray
+TWO = "zwei-Läufer"  # for the labels of metrics Ray takes ASCII only
 
 
 @pytest.fixture(scope="module")
 def one_round(undisturbed: Path, packed_pair: tuple[Path, Path]) -> tuple[list[str], Path]:
-    """The settings of a round from the undisturbed run's source model, and where two DDP workers ran it: "two-round" in there."""
+    """The settings of a round from the undisturbed run's source model, and where two DDP workers ran it, as TWO in there."""
     same = [f"pretrain.checkpoint={undisturbed / 'run'}", "adapt.rounds=1", "adapt.epochs=1", "model.batchnorm_group=4"]
-    finish(start(undisturbed, packed_pair, *same, name="two-round"))
+    finish(start(undisturbed, packed_pair, *same, name=TWO))
     return same, undisturbed
 
 
@@ -29,7 +30,7 @@ def test_two_workers_give_the_losses_of_one_process(one_round: tuple[list[str], 
     for ours, theirs in zip(lines(undisturbed)[:2], lines(undisturbed, "one")[:2], strict=True):
         assert ours["loss"]["source"] == pytest.approx(theirs["loss"]["source"], rel=2e-3)
     finish(start(undisturbed, packed_pair, *same, "runtime.workers=0", name="one-round"))
-    one, two = lines(undisturbed, "one-round"), lines(undisturbed, "two-round")
+    one, two = lines(undisturbed, "one-round"), lines(undisturbed, TWO)
     assert [line["event"] for line in one] == [line["event"] for line in two] == ["round", "labels", "epoch", "round"]
     assert [one[1][key] for key in ("clusters", "outliers")] == [two[1][key] for key in ("clusters", "outliers")]
     assert two[1]["eps"] == pytest.approx(one[1]["eps"], rel=1e-4)
@@ -84,7 +85,7 @@ def test_deepspeed_trains_a_round_as_ddp_does(
     same, undisturbed = one_round
     zero = ["runtime.strategy=deepspeed", "runtime.zero_stage=2", "runtime.accumulate=2"]
     finish(start(tmp_path, packed_pair, *same, *zero, name="zero"))
-    ddp, ours = lines(undisturbed, "two-round"), lines(tmp_path, "zero")
+    ddp, ours = lines(undisturbed, TWO), lines(tmp_path, "zero")
     assert [line["event"] for line in ddp] == [line["event"] for line in ours] == ["round", "labels", "epoch", "round"]
     assert ours[1]["clusters"] == ddp[1]["clusters"]
     assert ours[2]["loss"] == pytest.approx(ddp[2]["loss"], rel=5e-3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,15 +51,14 @@ def resnet18() -> State:
 
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
-def test_wrappings_of_other_programs(wrapping: str, resnet18: State, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrappings_of_other_programs(wrapping: str, resnet18: State, tmp_path: Path) -> None:
     torch.save(WRAPPINGS[wrapping](resnet18), tmp_path / "w.pt")
-    with caplog.at_level(logging.INFO, "distreid"):
-        backbone = build_backbone("resnet18", str(tmp_path / "w.pt"))
+    backbone = build_backbone("resnet18", str(tmp_path / "w.pt"))
     own = {key: value for key, value in resnet18.items() if not key.startswith("fc.")}
     assert all(torch.equal(a, b) for a, b in zip(backbone.state_dict().values(), own.values(), strict=True))
-    (line,) = caplog.messages
-    assert "\n" not in line and "tensors" in line
-    assert ("classifier" in line) == (wrapping in ("torchreid", "SpCL", "MMT"))
+    assert backbone.note.startswith(f"model.weights={tmp_path / 'w.pt'}: ")
+    assert "\n" not in backbone.note and "tensors" in backbone.note
+    assert ("classifier" in backbone.note) == (wrapping in ("torchreid", "SpCL", "MMT"))
 
 
 def test_safetensors(resnet18: State, tmp_path: Path) -> None:

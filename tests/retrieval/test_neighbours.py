@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from distreid.common.machine import Machine
 from distreid.labels import reference
 from distreid.labels.gpu import TorchStages
-from distreid.retrieval.neighbours import nearest, round_features
-from distreid.retrieval.prepare import prepare
+from distreid.retrieval import neighbours
+from distreid.retrieval.neighbours import LowPrecision, nearest, round_features
+from distreid.retrieval.prepare import Prepared, prepare
 from tests.features import draw_features
 
 
@@ -79,6 +81,21 @@ def test_a_training_loop_that_allows_coarse_float32_changes_nothing() -> None:
     finally:
         torch.set_float32_matmul_precision(before)
     np.testing.assert_array_equal(found_Nk, expected_neighbours(features_ND, 10))
+
+
+@pytest.mark.parametrize(("limit", "dtype"), [("", torch.bfloat16), ("AVX2", torch.float32), ("AVX512_CORE", torch.float32)])
+def test_auto_takes_bfloat16_where_onednn_may_use_it(limit: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def watched(prepared: Prepared, dtype: torch.dtype) -> LowPrecision:
+        taken.append(dtype)
+        return round_features(prepared, dtype)
+
+    machine = Machine("x86_64", 2, ("avx2", "avx512f", "avx512_bf16"), limit, onednn_bf16=True)
+    monkeypatch.setattr(neighbours, "look", lambda: machine)
+    monkeypatch.setattr(neighbours, "round_features", watched)
+    nearest(prepare(draw_features("random", 50, 8, 0), 5, 1), 5)
+    assert taken == [dtype]
 
 
 @pytest.mark.parametrize("kind", ["clustered", "half_copies"])

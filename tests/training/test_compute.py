@@ -23,19 +23,10 @@ Make = Callable[..., Config]
 AUTO = ("runtime.precision=auto", "runtime.channels_last=auto")
 
 
-class Notes(Silent):
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def settled(rank: int, world: int, settings: dict[str, Any], limits: list[str]) -> tuple[str, bool, list[str]]:
     """Precision, layout and notes of a process whose oneDNN is limited to an instruction set."""
     os.environ["ONEDNN_MAX_CPU_ISA"] = limits[rank]  # read at oneDNN's first use
-    reporter, config = Notes(), config_from_dict(settings)
+    reporter, config = Silent(), config_from_dict(settings)
     how = settle(config, ProcessGroup(rank, world), RunDirectory(config.output), reporter).runtime
     return how.precision, how.channels_last is True, reporter.notes
 
@@ -103,7 +94,7 @@ def test_what_was_decided_may_be_written_out_but_not_changed(small_config: Make)
 
 def test_a_runs_checkpoints_hold_what_it_computed_in(small_config: Make) -> None:
     config = small_config(*AUTO, "adapt.rounds=0", "pretrain.epochs=1", "runtime.cpus_per_worker=1")
-    reporter, threads = Notes(), torch.get_num_threads()
+    reporter, threads = Silent(), torch.get_num_threads()
     try:
         run(config, reporter)
     finally:

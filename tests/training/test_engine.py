@@ -93,3 +93,19 @@ def test_a_scaled_loss_is_clipped_as_an_unscaled_one(optimizer: type[torch.optim
         return model.weight.detach()
 
     torch.testing.assert_close(weight(scaled=True), weight(scaled=False))
+
+
+def test_fp32_is_float32_to_its_last_bit_and_bf16_leaves_what_was_set() -> None:
+    """TF32 in matrix products and in cuDNN's convolutions: off for fp32, on whatever device the process then computes."""
+    cudnn, matmul = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        torch.set_float32_matmul_precision("high")
+        Precision("bf16", torch.device("cpu"))
+        assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
+        Precision("fp32", torch.device("cuda"))
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.backends.cudnn.allow_tf32 = cudnn
+        torch.set_float32_matmul_precision(matmul)

@@ -25,7 +25,8 @@ class Silent:
     """A reporter that shows nothing; stops the run at its n-th call, or says after a step (title, number) that notice was given."""
 
     def __init__(self, stop_at: int | None = None, notice_after: tuple[str, int] | None = None) -> None:
-        self.calls, self.stop_at, self.titles = 0, stop_at, []  # type: ignore[var-annotated]
+        self.calls, self.stop_at = 0, stop_at
+        self.titles, self.notes = list[str](), list[str]()
         self.notice_after, self.noticed = notice_after, False
 
     def _count(self) -> None:
@@ -45,6 +46,7 @@ class Silent:
         pass
 
     def note(self, text: str) -> None:
+        self.notes.append(text)
         self._count()
 
     def leaving(self) -> bool:

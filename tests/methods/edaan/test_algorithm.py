@@ -56,7 +56,8 @@ def settings(pair: tuple[Path, Path], output: Path) -> dict[str, Any]:
             "epochs": 2, "decay_epochs": 1, "whole_epochs": 1, "attention_epochs": 2, "reid_epochs": 1, "reid_decay_epochs": 1,
             "batch_size": 16, "instances": 2, "group": 8, "replay": 16, "pictures_every": 2, "network": dict(TINY),
         },
-        "runtime": {"workers": 0, "gpu": "no"},
+        # Not auto: what tests compare must not depend on the machine they run on.
+        "runtime": {"workers": 0, "gpu": "no", "precision": "fp32", "channels_last": False},
     }  # fmt: skip
 
 
