@@ -117,7 +117,7 @@ def read_run(path: Path) -> Run:
         seed=config.get("seed", 0),
         in_domain=story.get("in_domain"),
         direct_transfer=story.get("direct_transfer"),
-        rounds=story.get("rounds", []),
+        rounds=[{"seconds": {}, **line} for line in story.get("rounds", [])],
         labelled=labelled,
         final=story.get("final"),
         epochs=epochs,

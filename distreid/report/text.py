@@ -113,7 +113,7 @@ def result_table(result: dict[str, Any]) -> str:
     for figures in result.get("rounds", []):
         labelling = f"{figures['eps']:.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}" if spec.labelled else ""
         name = spec.title(figures["round"], figures.get("stage", ""))
-        rows.append(row(name, figures, labelling, f"{sum(figures['seconds'].values()):.0f}"))
+        rows.append(row(name, figures, labelling, f"{sum(figures.get('seconds', {}).values()):.0f}"))
     rows += [rule, row(spec.final, result.get("final"))]
     if result.get("final") and result.get("direct_transfer"):
         gain = 100 * (result["final"]["mAP"] - result["direct_transfer"]["mAP"])
