@@ -115,7 +115,7 @@ def commands() -> str:
     """Every command with its arguments and options, from the application itself."""
     app = make_app()
     app["--install-completion"].show = False  # no command, but an option of them all
-    text = app.generate_docs()
+    text = re.sub(r"^(distreid \S+) -m \S+", r"\1", app.generate_docs(), flags=re.MULTILINE)  # of `python -m` that runs this
     overview = text.index("**Run**:")  # before it stand a title and a list of the same commands without their groups
     text = re.sub(r"^\*\*(.+)\*\*:$", r"**\1**", text[overview:], flags=re.MULTILINE)
     return f"{NOTE}{COMMANDS}\n{_plain(text)}\n"

@@ -41,6 +41,7 @@ class ToyNetwork(ReIDNetwork):
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
         self.branch, self.depth = nn.Conv2d(8, 8, 3, padding=1), StochasticDepth(0.3, "row")
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(8, identities)
+        self.mean, self.std = self.unsaid
 
     @property
     def feature_channels(self) -> int:
