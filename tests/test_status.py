@@ -18,8 +18,8 @@ from distreid.actions.status import runs, status
 from distreid.cli import main
 from distreid.common.claim import SILENCE, Claim, alive
 from distreid.common.errors import UserError
+from distreid.common.progress import Progress, read_progress
 from distreid.common.terminal import TerminalReporter
-from distreid.training.progress import Progress, read_progress
 from tests.report.runs import whole_run
 from tests.test_cli import fails
 
@@ -27,7 +27,7 @@ HOLDS = """
 import sys, time
 from pathlib import Path
 from distreid.common.claim import Claim
-from distreid.training.progress import Progress
+from distreid.common.progress import Progress
 from distreid.common.terminal import TerminalReporter
 claim = Claim(Path(sys.argv[1]))
 claim.take()

@@ -22,11 +22,11 @@ from distreid.common.claim import Claim, TakenOver, alive, read_word
 from distreid.common.errors import UserError
 from distreid.common.layout import run_files
 from distreid.common.mirror import Mirror
+from distreid.common.progress import Progress
 from distreid.common.storage import Storage, local_copy
 from distreid.common.terminal import TerminalReporter
 from distreid.config import Config
 from distreid.training import RunDirectory
-from distreid.training.progress import Progress
 from tests.storage import KEYS, TINY, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
 from tests.test_status import bare_run
 

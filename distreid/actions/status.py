@@ -12,10 +12,10 @@ from distreid.common.claim import alive
 from distreid.common.errors import UserError
 from distreid.common.layout import small_files
 from distreid.common.mirror import on_this_machine
+from distreid.common.progress import read_progress
 from distreid.common.text import duration, percent
 from distreid.report.read import Run, read_run
 from distreid.report.text import result_table
-from distreid.training.progress import read_progress
 
 
 def status(place: str | Path) -> str:

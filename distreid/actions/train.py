@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distreid.common.errors import UserError
+from distreid.common.progress import Progress
 from distreid.common.storage import cache_folder, is_uri
 from distreid.common.terminal import TerminalReporter, bar
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
@@ -23,7 +24,6 @@ from distreid.report import write_comparison, write_report
 from distreid.report.text import result_table
 from distreid.training import RunDirectory
 from distreid.training.domains import DomainData, open_pair
-from distreid.training.progress import Progress
 
 log = logging.getLogger(__name__)
 

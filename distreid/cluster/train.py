@@ -26,12 +26,12 @@ from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
 from distreid.common.errors import Stopped, UserError
 from distreid.common.machine import usable_cores
+from distreid.common.progress import Progress
 from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
 from distreid.methods.registry import find
 from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
 from distreid.training.domains import open_pair
-from distreid.training.progress import Progress
 
 
 def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, Any]:
