@@ -163,10 +163,9 @@ Rows = list[tuple[str, float | None]]
 
 def _head(config: Config, size: Size, cost: Cost) -> str:
     spec = find(config.method)
-    network = config.model.backbone if spec.labels_target else spec.title
     what = "target images with {:,} features each" if spec.labels_target else "source images"
     return (
-        f"{size.images:,} {what.format(cost.channels)}; {network} at {config.input.height}x{config.input.width}, "
+        f"{size.images:,} {what.format(cost.channels)}; {spec.network(config)} at {config.input.height}x{config.input.width}, "
         f"{config.runtime.precision}\n"
         f"{_count(size.workers, 'worker')}: {_count(size.nodes, 'node')} with {_count(size.gpus, 'GPU')} each"
     )

@@ -35,6 +35,10 @@ class Method(Protocol):
 def _nothing(*_: Any) -> None: ...
 
 
+def _backbone(config: Config) -> str:
+    return config.model.backbone
+
+
 def _never(_: Config) -> bool:
     return False
 
@@ -55,6 +59,7 @@ class MethodSpec:
         renamed: old key of the group -> its name today; files with the old one go on working.
         check_data: what must hold of the opened source and target, before a run directory is made; raises UserError.
         shares_pretraining: runs that differ in later stages alone can share a source model (pretrain.checkpoint).
+        network: what a configuration trains, in a word or two.
         labels_target: whether it makes pseudo-labels of the target round by round; else it passes over the source in stages.
         translates: whether a run of this configuration leaves a translator.
         translate: writes a data set in another domain's style, as :func:`distreid.methods.edaan.translate.translate` does.
@@ -74,6 +79,7 @@ class MethodSpec:
     renamed: Mapping[str, str] = field(default_factory=dict)
     check_data: Callable[[Config, DomainData, DomainData], None] = _nothing
     shares_pretraining: bool = False
+    network: Callable[[Config], str] = _backbone
     labels_target: bool = True
     translates: Callable[[Config], bool] = _never
     translate: Callable[..., Any] | None = None

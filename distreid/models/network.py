@@ -21,8 +21,8 @@ class ReIDNetwork(nn.Module, ABC):
         note: for the user, what was recognised in a file that weights came from; empty without one.
     """
 
-    mean: Colour
-    std: Colour
+    mean: Colour = IMAGENET_MEAN
+    std: Colour = IMAGENET_STD
     note = ""
     unsaid = (IMAGENET_MEAN, IMAGENET_STD)  # by what images were normalised for a checkpoint of 0.1.0, which does not say
 

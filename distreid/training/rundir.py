@@ -119,8 +119,9 @@ class RunDirectory:
             kept = json.loads(self.environment.read_text(encoding="utf-8")).get("compute")
         except (OSError, ValueError, AttributeError):  # deleted or damaged: the checkpoint knows as well
             kept = None
-        if not kept and self.last.exists():
-            settings = load_checkpoint(self.last).get("config", {}).get("runtime", {})
+        saved = None if kept else self.load()
+        if saved is not None:
+            settings = saved.get("config", {}).get("runtime", {})
             kept = {key: settings[key] for key in ("precision", "channels_last") if settings.get(key, "auto") != "auto"}
         return kept or {}
 

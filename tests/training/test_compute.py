@@ -37,6 +37,16 @@ def begin(config: Config, *, resume: bool = False) -> RunDirectory:
     return directory
 
 
+def begun(config: Config, compute: dict[str, Any] | None = None) -> RunDirectory:
+    """A run that has a checkpoint, and ended; without one it would start over."""
+    directory = begin(config)
+    if compute is not None:
+        directory.keep_compute(compute)
+    directory.save({"format": 1, "config": to_dict(config)})
+    directory.close()
+    return directory
+
+
 def recorded(config: Config) -> dict[str, Any]:
     return json.loads((Path(config.output) / "environment.json").read_text())["compute"]
 
@@ -65,7 +75,7 @@ def test_forced_and_emulated_bf16_is_one_warning_with_its_measured_factor(small_
 
 def test_a_run_goes_on_as_it_began_on_another_machine(small_config: Make) -> None:
     config = small_config(*AUTO)
-    begin(config).keep_compute({"precision": "bf16", "channels_last": False, "threads": 8, "reason": "AMX"})
+    begun(config, {"precision": "bf16", "channels_last": False, "threads": 8, "reason": "AMX"})
     begin(config, resume=True)
     [(precision, layout, notes)] = on_ranks(1, settled, to_dict(config), ["AVX2"])
     assert (precision, layout) == ("bf16", False)
@@ -77,7 +87,7 @@ def test_a_run_goes_on_as_it_began_on_another_machine(small_config: Make) -> Non
 def test_a_run_of_010_goes_on_with_what_its_file_fixed(small_config: Make) -> None:
     """It wrote its settings into config.yaml and its checkpoints, and nothing into environment.json."""
     old = small_config("runtime.precision=bf16", "runtime.channels_last=true")
-    begin(old).save({"config": to_dict(old)})
+    begun(old)
     for same in (old, small_config(*AUTO)):
         begin(same, resume=True)
         [(precision, layout, _)] = on_ranks(1, settled, to_dict(same), [""])
@@ -86,7 +96,7 @@ def test_a_run_of_010_goes_on_with_what_its_file_fixed(small_config: Make) -> No
 
 def test_what_was_decided_may_be_written_out_but_not_changed(small_config: Make) -> None:
     config = small_config(*AUTO)
-    begin(config).keep_compute({"precision": "bf16", "channels_last": True, "threads": 2, "reason": "AMX"})
+    begun(config, {"precision": "bf16", "channels_last": True, "threads": 2, "reason": "AMX"})
     with pytest.raises(UserError, match=r"other settings \(runtime\.precision: bf16 -> fp32\)"):
         begin(small_config("runtime.precision=fp32", "runtime.channels_last=auto"), resume=True)
     begin(small_config("runtime.precision=bf16", "runtime.channels_last=true"), resume=True)

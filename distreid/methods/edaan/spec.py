@@ -41,6 +41,7 @@ SPEC = MethodSpec(
     matching=matching,
     describe=describe,
     group=EDAANConfig,
+    network=lambda config: f"EDAAN ({config.group(EDAANConfig).variant})",
     labels_target=False,
     renamed=RENAMED,
     translates=lambda config: config.group(EDAANConfig).translates,
