@@ -33,7 +33,8 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     config = with_absolute_paths(config)
     # Opened before the run directory is made, so that a mistake in the data leaves no trace.
     networks = open_pair(config)
-    find(config.method).check_data(config, *networks)
+    method = find(config.method)
+    method.check_data(config, *networks)
     if config.labels.camera_aware:
         try:
             check_cameras(networks[1].camids, len(networks[1].train))
@@ -43,7 +44,7 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     run.create(to_yaml(config), resume=resume)
     with contextlib.closing(run):
         with Progress(run.claim, TerminalReporter()) as reporter:
-            reporter.note(f"source {networks[0]}\ntarget {networks[1]}\nrun    {run.shown}")
+            reporter.note(f"method {method.title}\nsource {networks[0]}\ntarget {networks[1]}\nrun    {run.shown}")
             result = _train(config, networks, run, reporter)
         log.info(result_table(result))
         page = report([run.path])
