@@ -156,7 +156,7 @@ def test_settings_may_stand_behind_options(
     main(["train", config, "pretrain.epochs=0", "adapt.rounds=0"])
     main(["train", config, "pretrain.epochs=0", "--resume", "adapt.rounds=0"])
     assert "Unknown option: --nosuch" in fails(capsys, "train", config, "--nosuch=1", "adapt.rounds=0")
-    assert "unrecognized arguments: adapt" in fails(capsys, "train", config, "--resume", "adapt")
+    assert "'adapt' is not an override" in fails(capsys, "train", config, "--resume", "adapt")
 
 
 def test_mistakes_before_anything_starts(

@@ -35,7 +35,7 @@ def checkpoint(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPath
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr, operator]
                 module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
-    save_tensors(folder / "c.pt", {"config": to_dict(config), "identities": 12, "model": model.state_dict()})
+    save_tensors(folder / "c.pt", {"format": 1, "config": to_dict(config), "identities": 12, "model": model.state_dict()})
     return folder / "c.pt"
 
 
@@ -157,7 +157,7 @@ def test_edaans_matching_network_is_exported_alone(
     config = config_from_dict(settings)
     torch.manual_seed(0)
     model = build_model(config, identities=12)
-    save_tensors(tmp_path / "c.pt", {"config": to_dict(config), "identities": 12, "model": model.state_dict()})
+    save_tensors(tmp_path / "c.pt", {"format": 1, "config": to_dict(config), "identities": 12, "model": model.state_dict()})
     x_BCHW = torch.randint(0, 256, (3, 3, 16, 8), dtype=torch.uint8)
     with torch.inference_mode():
         expected = model.eval().features(normalize(x_BCHW, model.mean, model.std)).numpy()

@@ -182,14 +182,14 @@ def test_a_source_that_is_gone_is_left_out_and_said(config: Config, tmp_path: Pa
 
 @pytest.mark.parametrize(("target", "said"), [("gone.arrow", "no such file"), ("other", "not the data that")])
 def test_a_page_is_made_without_the_target(
-    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str, said: str
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture, target: str, said: str
 ) -> None:
     copy = copied(config, tmp_path, target=config.source.data if target == "other" else str(tmp_path / target))
     with pytest.raises(UserError, match=said):
         take_pictures(copy)
     page = read(report([copy]))
     assert not page.all("img") and "Accuracy over rounds" in titles(page)
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "no pictures" in line]
+    (line,) = [record.getMessage() for record in caplog.records if "no pictures" in record.getMessage()]
     assert said in line
 
 

@@ -120,7 +120,13 @@ def test_export_has_the_networks_own_normalisation(name: str, tmp_path: Path) ->
     }  # fmt: skip
     torch.manual_seed(0)
     model = build_model(config_from_dict(settings), 3)
-    saved = {"config": settings, "identities": 3, "model": model.state_dict(), "normalisation": (model.mean, model.std)}
+    saved = {
+        "format": 1,
+        "config": settings,
+        "identities": 3,
+        "model": model.state_dict(),
+        "normalisation": (model.mean, model.std),
+    }
     save_tensors(tmp_path / "c.pt", saved)
     assert load_model(tmp_path / "c.pt")[0].mean == model.mean
     assert export(tmp_path / "c.pt", tmp_path / "m.onnx").difference < 1e-4  # pixels in, features out, as PyTorch's
@@ -133,7 +139,7 @@ def test_a_checkpoint_of_0_1_0_keeps_the_normalisation_that_it_was_trained_with(
     }  # fmt: skip
     model = build_model(config_from_dict(settings), 3)
     assert tuple(model.mean) == HALF
-    save_tensors(tmp_path / "c.pt", {"config": settings, "identities": 3, "model": model.state_dict()})
+    save_tensors(tmp_path / "c.pt", {"format": 1, "config": settings, "identities": 3, "model": model.state_dict()})
     assert tuple(load_model(tmp_path / "c.pt")[0].mean) == IMAGENET
 
 
