@@ -13,7 +13,7 @@ from distreid.common.errors import UserError
 from distreid.common.layout import small_files
 from distreid.common.mirror import on_this_machine
 from distreid.common.progress import read_progress
-from distreid.common.text import duration, percent
+from distreid.common.text import duration, percent, text_table
 from distreid.report.read import Run, read_run
 from distreid.report.text import result_table
 
@@ -47,7 +47,7 @@ def runs(folder: Path) -> str:
     """One line a run below ``folder``, by path."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the one that your runs are in")
-    rows: list[tuple[str, ...]] = [("run", "state", "method", "source → target", "rounds", "direct", "mAP", "protocol")]
+    rows: list[tuple[str, ...]] = []
     for path in _run_folders(folder):
         name = str(path.relative_to(folder)) if path != folder else path.resolve().name
         try:
@@ -69,17 +69,10 @@ def runs(folder: Path) -> str:
                 run.protocol,
             )
         )
-    if len(rows) == 1:
+    if not rows:
         raise UserError(f"{folder}: no run in it; a run is a folder that `distreid train` wrote to")
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    right = {4, 5, 6}
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    head = ("run", "state", "method", "source → target", "rounds", "direct", "mAP", "protocol")
+    return text_table(head, rows, left={0, 1, 2, 3, 7}, rule=False)
 
 
 def state_of(run: Run, progress: dict[str, Any] | None) -> str:

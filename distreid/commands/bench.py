@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from distreid.commands.options import Json
+from distreid.common.terminal import show
 from distreid.labels.settings import LabelSettings, label_settings
 
 USUAL = LabelSettings()
@@ -42,4 +43,4 @@ def bench(
         raise UserError(f"--images-per-identity {images_per_identity} must be greater than 0")
     settings = label_settings(p=p, device=device, neighbours=neighbours)
     labels = {"settings": settings, "oracle": oracle, "images_per_identity": images_per_identity}
-    print(run(what, n=n, dim=dim, as_json=as_json, labels=labels))
+    show(run(what, n=n, dim=dim, as_json=as_json, labels=labels))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distreid.common.terminal import show
+
 
 def info(file: str, /, *, sheet: Path | None = None) -> None:
     """What a packed data set holds.
@@ -15,7 +17,7 @@ def info(file: str, /, *, sheet: Path | None = None) -> None:
     from distreid.data import ImageStore, contact_sheet, describe, format_description
 
     store = ImageStore.open(file)
-    print(format_description(describe(store)))
+    show(format_description(describe(store)))
     if sheet is not None:
         contact_sheet(store, sheet)
         print(f"contact sheet: {sheet}")

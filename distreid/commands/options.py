@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from distreid.common.terminal import show
+
 Overrides = Annotated[str, Parameter(help="``key=value`` changes of the configuration, such as ``adapt.rounds=3``.")]
 Checkpoint = Annotated[str, Parameter(help="A run directory (its last finished round) or a checkpoint file; a path or a URI.")]
 Flip = Annotated[bool, Parameter(help="Average the features of each image and its mirror image.")]
@@ -24,4 +26,4 @@ def print_metrics(metrics: dict[str, Any], *, as_json: bool) -> None:
         return
     from distreid.report.text import metrics_text
 
-    print(metrics_text(metrics))
+    show(metrics_text(metrics))

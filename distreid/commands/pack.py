@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from distreid.common.terminal import show
+
 
 def pack(src: str, out: str, /, *, format: str, skip_bad: bool = False) -> None:
     """Check every image of a data set and pack it into one Arrow file.
@@ -18,4 +20,4 @@ def pack(src: str, out: str, /, *, format: str, skip_bad: bool = False) -> None:
 
     with bar("packing") as progress:
         run(src, out, format=format, skip_bad=skip_bad, progress=progress)
-    print(format_description(describe(ImageStore.open(out))))
+    show(format_description(describe(ImageStore.open(out))))

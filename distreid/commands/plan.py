@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distreid.commands.options import Overrides
+from distreid.common.terminal import show
 
 
 def plan(
@@ -35,4 +36,4 @@ def plan(
 
     settings = load_config(config, [*overrides, f"runtime.workers={nodes * gpus}"])
     size = size_of(settings, nodes, gpus, images, queries, gallery)
-    print(estimate(settings, size, read_figures(list(bench))))
+    show(estimate(settings, size, read_figures(list(bench))))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distreid.common.terminal import show
+
 
 def runs(folder: Path = Path("runs"), /) -> None:
     """List the runs in a folder.
@@ -13,4 +15,4 @@ def runs(folder: Path = Path("runs"), /) -> None:
     """
     from distreid.actions.status import runs as text
 
-    print(text(folder))
+    show(text(folder))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from distreid.common.terminal import show
+
 
 def status(run: str, /) -> None:
     """Where a run stands: its step, the time left, the figures so far.
@@ -11,4 +13,4 @@ def status(run: str, /) -> None:
     """
     from distreid.actions.status import status as text
 
-    print(text(run))
+    show(text(run))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 
 from distreid.commands.options import Many, Overrides
+from distreid.common.terminal import show
 
 ONLY = Parameter(group=Group("With --labels-only", sort_key=2))
 
@@ -45,4 +46,4 @@ def sweep(
         return
     from distreid.sweeps.labels import sweep_labels
 
-    print(sweep_labels(Path(config), list(overrides), out=out, ps=p, min_samples=min_samples, k1=k1, k2=k2, device=device))
+    show(sweep_labels(Path(config), list(overrides), out=out, ps=p, min_samples=min_samples, k1=k1, k2=k2, device=device))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from distreid.commands.options import Many, Overrides
+from distreid.common.terminal import show
 
 
 def table(
@@ -34,4 +35,4 @@ def table(
     """
     from distreid.sweeps.tables import table as lay_out
 
-    print(lay_out(name, list(overrides), synthetic=synthetic, seeds=seeds, data=data, out=out, run=run, form=format))
+    show(lay_out(name, list(overrides), synthetic=synthetic, seeds=seeds, data=data, out=out, run=run, form=format))

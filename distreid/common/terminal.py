@@ -1,12 +1,15 @@
-"""What a person sees while a run is under way: one bar with the time left, or plain lines when not at a terminal."""
+"""What a person sees: text with its tables marked, and while a run is under way a bar with the time left. Plain lines when not
+at a terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -21,8 +24,46 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 LINE_EVERY = 60.0  # seconds between lines about one step, where there is no terminal to draw a bar on
+
+
+def show(text: str, stream: TextIO | None = None) -> None:
+    """Print what a command has to say, on standard output: the same characters everywhere, at a terminal with its tables marked."""
+    stream = stream or sys.stdout
+    if stream.isatty():
+        Console(file=stream).print(marked(text), soft_wrap=True)
+    else:
+        print(text, file=stream, flush=True)
+
+
+_STYLES = {
+    r"(?<!\w)–(?!\w)": "dim",  # a figure that is not there
+    r"^\+\d+\.\d mAP points": "bold green",
+    r"^-\d+\.\d mAP points": "bold red",
+    r"\b(?:running|finished)\b(?=  |$)": "green",
+    r"\b(?:stopped|damaged)\b(?=  |$)": "yellow",
+}
+
+
+def marked(text: str) -> Text:
+    """The text with styles: a table's head and its last line, which stands below a second rule, are bold, rules are dim."""
+    lines = text.split("\n")
+    styled = [Text(line) for line in lines]
+    begin = 0  # of the block, which an empty line ends
+    for at, line in enumerate(lines):
+        if not line.strip():
+            begin = at + 1
+        elif set(line.strip()) == {"─"}:
+            styled[at].stylize("dim")
+            bold = at - 1 if at == begin + 1 else at + 1
+            if bold < len(lines):
+                styled[bold].stylize("bold")
+        for pattern, style in _STYLES.items():
+            for found in re.finditer(pattern, line):
+                styled[at].stylize(style, *found.span())
+    return Text("\n").join(styled)
 
 
 class TerminalReporter:
@@ -91,11 +132,11 @@ def _shown(figures: dict[str, float]) -> str:
 
 
 class _ToTerminal(logging.Handler):
-    """Messages on standard output, warnings and worse on standard error, as plain lines."""
+    """Messages on standard output, warnings and worse on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        print(self.format(record), file=stream, flush=True)
+        show(self.format(record), stream)
 
 
 def log_to_terminal() -> None:

@@ -1,7 +1,7 @@
 """Numbers and names as a person reads them, in the terminal and on the page."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -30,6 +30,24 @@ def duration(seconds: float) -> str:
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """nouns: the plural, where it is not the noun with an s."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,), rule: bool = True) -> str:
+    """Columns as wide as their widest cell; those in ``left`` to the left, the others to the right.
+
+    rule: whether a line parts the head from the rows.
+    """
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = (
+            text.ljust(width) if column in left else text.rjust(width)
+            for column, (text, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join(aligned).rstrip()
+
+    rules = ["─" * (sum(widths) + 2 * (len(widths) - 1))] if rule else []
+    return "\n".join([line(head), *rules, *map(line, rows)])
 
 
 def setting(value: Any) -> str:

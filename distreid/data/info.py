@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from distreid.common.files import atomic_write
+from distreid.common.text import text_table
 from distreid.data.records import DISTRACTOR, SPLITS, UNKNOWN
 from distreid.data.store import ImageStore
 
@@ -55,12 +56,11 @@ def format_description(description: dict[str, Any]) -> str:
     """`describe`'s answer as a table of splits by cameras, with the notes below."""
     splits = description["splits"]
     cameras = sorted({camid for split in splits.values() for camid in split["cameras"]})
-    rows = [["", "images", "identities", *(f"camera {camid}" for camid in cameras)]]
+    rows = []
     for name, split in splits.items():
         per_camera = [f"{split['cameras'].get(camid, 0):,}" for camid in cameras]
         rows.append([name, f"{split['images']:,}", f"{split['identities']:,}" if split["identities"] else "unknown", *per_camera])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    head = ["", "images", "identities", *(f"camera {camid}" for camid in cameras)]
     width, height = (
         " to ".join(str(pixels) for pixels in sorted({side["min"], side["max"]}))
         for side in (description["width"], description["height"])
@@ -68,7 +68,7 @@ def format_description(description: dict[str, Any]) -> str:
     lines = [
         f"{description['name']} (format {description['format']}): {description['images']:,} images of "
         f"{width} by {height} pixels (width by height), {description['bytes'] / 1e6:,.1f} MB",
-        *table,
+        text_table(head, rows, left=(), rule=False),
         *(f"- {note}" for note in description["notes"]),
         f"sha256 {description['content_hash']}, packed by {description['packed_by']}",
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distreid.common.text import percent, protocol_name, protocol_of
+from distreid.common.text import percent, protocol_name, protocol_of, text_table
 from distreid.methods.registry import report_of
 
 if TYPE_CHECKING:
@@ -95,28 +96,24 @@ def translation_text(images: Path, masks: Path | None, figures: dict[str, float]
 def result_table(result: dict[str, Any]) -> str:
     """The run in one table: in-domain source accuracy, direct transfer, each round, final."""
     spec = report_of(result["method"])
-    width = 27 if spec.labelled else 0
-    labelling = f"{'eps':>7}{'clusters':>10}{'outliers':>10}" if spec.labelled else ""
-    head = f"{'':<20}{labelling}{'mAP':>8}{'Rank-1':>8}{'seconds':>9}"
-    rule = "─" * len(head)
-    rows = [head, rule]
+    head = ["", *(["eps", "clusters", "outliers"] if spec.labelled else []), "mAP", "Rank-1", "seconds"]
 
-    def row(name: str, metrics: dict[str, Any] | None, labelling: str = "", seconds: str = "") -> str:
+    def row(name: str, metrics: dict[str, Any] | None, labelling: Sequence[str] = ("", "", ""), seconds: str = "") -> list[str]:
         metrics = metrics or {}
-        figures = f"{percent(metrics.get('mAP')):>8}{percent(metrics.get('rank1')):>8}{seconds:>9}"
-        return f"{name:<20}{labelling:>{width}}{figures}".rstrip()
+        figures = [percent(metrics.get("mAP")), percent(metrics.get("rank1")), seconds]
+        return [name, *(labelling if spec.labelled else []), *figures]
 
-    if result.get("in_domain"):
-        rows.append(row("source, in domain", result["in_domain"]))
+    rows = [row("source, in domain", result["in_domain"])] if result.get("in_domain") else []
     if spec.before:
         rows.append(row("direct transfer", result.get("direct_transfer")))
     for figures in result.get("rounds", []):
-        labelling = f"{figures['eps']:.3f}{figures['clusters']:>10,}{figures['outliers']:>10,}" if spec.labelled else ""
+        labelling = (f"{figures['eps']:.3f}", f"{figures['clusters']:,}", f"{figures['outliers']:,}") if spec.labelled else ()
         name = spec.title(figures["round"], figures.get("stage", ""))
         rows.append(row(name, figures, labelling, f"{sum(figures.get('seconds', {}).values()):.0f}"))
-    rows += [rule, row(spec.final, result.get("final"))]
+    *lines, last = text_table(head, [*rows, row(spec.final, result.get("final"))]).split("\n")
+    lines += [lines[1], last]
     if result.get("final") and result.get("direct_transfer"):
         gain = 100 * (result["final"]["mAP"] - result["direct_transfer"]["mAP"])
-        rows.append(f"{gain:+.1f} mAP points over direct transfer")
-    rows.append(", ".join(filter(None, ("mAP and Rank-1 in percent", protocol_of(result), "no re-ranking"))))
-    return "\n".join(rows)
+        lines.append(f"{gain:+.1f} mAP points over direct transfer")
+    lines.append(", ".join(filter(None, ("mAP and Rank-1 in percent", protocol_of(result), "no re-ranking"))))
+    return "\n".join(lines)

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
-from distreid.sweeps.rows import text_table
+from distreid.common.text import text_table
 
 Format = Callable[[list[str], list[list[str]], Sequence[str]], str]  # (head, lines, [title, note])
 

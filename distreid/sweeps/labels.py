@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from distreid.actions.train import packed, train
 from distreid.common.errors import UserError
 from distreid.common.terminal import bar
+from distreid.common.text import text_table
 from distreid.config import load_config
 from distreid.labels import LabelSettings, load_features
 from distreid.labels.grid import label_grid
@@ -21,7 +22,7 @@ from distreid.methods.local import training_device
 from distreid.methods.networks import load_model
 from distreid.methods.thumbnails import store_of
 from distreid.report.sweep import HeatMap, write_sweep_page
-from distreid.sweeps.rows import Row, text_table, write_rows
+from distreid.sweeps.rows import Row, write_rows
 from distreid.training import Precision, RunDirectory
 from distreid.training.domains import open_domain
 from distreid.training.features import extract

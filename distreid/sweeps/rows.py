@@ -34,16 +34,3 @@ def _column(values: list[Any]) -> pa.Array:
 def cell(value: Any) -> str:
     """A setting or a figure to read: floats to four digits, what is not there as a dash."""
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell; the first to the left, the others to the right."""
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *rest = (
-            text.ljust(width) if k == 0 else text.rjust(width) for k, (text, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "  ".join([first, *rest]).rstrip()
-
-    return "\n".join([line(head), "─" * (sum(widths) + 2 * (len(widths) - 1)), *map(line, rows)])

@@ -14,12 +14,12 @@ from distreid.actions.train import train, with_absolute_paths
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
 from distreid.common.terminal import TerminalReporter
-from distreid.common.text import percent
+from distreid.common.text import percent, text_table
 from distreid.config import Config, to_dict
 from distreid.sweeps.page import write_page
 from distreid.sweeps.plan import Plan, Trial, pretraining, read_plan, shared_pretraining
 from distreid.sweeps.results import advice, collect, failure_file, rounds_of, stop_file
-from distreid.sweeps.rows import Row, cell, text_table, write_rows
+from distreid.sweeps.rows import Row, cell, write_rows
 from distreid.training import RunDirectory
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from distreid.common.text import text_table
 from distreid.sweeps.page import write_page
 from distreid.sweeps.results import advice, choices
-from distreid.sweeps.rows import text_table, write_rows
+from distreid.sweeps.rows import write_rows
 
 ROWS = [
     {"trial": f"t{p}{seed}", "status": "finished", "labels.p": p, "seed": seed, "quality": quality, "oracle_mAP": mAP, "round": 2}
