@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md, docs/commands.md and jobs/schema.json from the code: make docs. A test keeps them in step."""
+"""Writes docs/configuration.md, docs/commands.md and the schemas in jobs/ from the code: make docs. A test keeps them in step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from distreid.cli import make_app
 from distreid.config import json_schema
+from distreid.sweeps.schema import sweep_schema
 
 ROOT = Path(__file__).parent.parent
 NOTE = "<!-- Written by docs/generate.py from the code: change it there, then `make docs`. -->\n\n"
@@ -27,7 +28,7 @@ anything starts. A whole number is no text and no `1.0`; an empty group means it
 paths. A run directory's `config.yaml` holds all keys, every default written out.
 
 To have an editor with a YAML language server complete keys and show these texts, begin a file with a line that leads to
-`jobs/schema.json`, or to what `distreid schema --out schema.json` writes:
+`jobs/schema.json` (a sweep file: `jobs/sweep.schema.json`), or to what `distreid schema --out schema.json` writes:
 
 ```yaml
 # yaml-language-server: $schema=schema.json
@@ -126,11 +127,16 @@ def _plain(text: str) -> str:
     return "\n".join(line.rstrip() for line in re.sub(r"``([^`\n]+)``", r"`\1`", text).strip().splitlines())
 
 
-def schema() -> str:
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+def _json(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-FILES = {"docs/configuration.md": configuration, "docs/commands.md": commands, "jobs/schema.json": schema}
+FILES = {
+    "docs/configuration.md": configuration,
+    "docs/commands.md": commands,
+    "jobs/schema.json": lambda: _json(json_schema()),
+    "jobs/sweep.schema.json": lambda: _json(sweep_schema()),
+}
 
 if __name__ == "__main__":
     for name, text in FILES.items():

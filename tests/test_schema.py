@@ -12,10 +12,12 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from distreid.cli import main
 from distreid.config import config_from_dict, json_schema, to_dict
+from distreid.sweeps.schema import sweep_schema
 
 ROOT = Path(__file__).parent.parent
 FILES = [file for file in sorted((ROOT / "jobs").rglob("*.yaml")) if file.parent.name != "sweeps"]
 FILES += sorted((ROOT / "distreid" / "methods").glob("*/demo.yaml"))
+SWEEPS = sorted((ROOT / "jobs").rglob("sweeps/*.yaml"))
 BASE = {"output": "runs/x", "source": {"data": "a.arrow"}, "target": {"data": "b.arrow"}}
 
 
@@ -38,6 +40,37 @@ def test_a_file_names_the_schema_and_keeps_to_it(file: Path) -> None:
     tree = yaml.safe_load(file.read_text())
     # Draft 7 is what editors take a schema for that names none.
     assert not faults(tree) and not list(Draft7Validator(json.loads(place.read_text())).iter_errors(tree))
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_sweep_file_names_its_schema_and_keeps_to_it(file: Path) -> None:
+    first = file.read_text().splitlines()[0]
+    assert (file.parent / first.partition("$schema=")[2]).resolve() == ROOT / "jobs" / "sweep.schema.json"
+    assert not list(Draft7Validator(sweep_schema()).iter_errors(yaml.safe_load(file.read_text())))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"serch": {}},
+        {"search": {"labels.q": {"grid": [1]}}},
+        {"search": {"labels.p": {"gird": [1.0e-3]}}},
+        {"search": {"labels.p": {"grid": []}}},
+        {"search": {"labels.p": {"grid": [1.0e-3], "choice": [1.0e-3]}}},
+        {"search": {"labels.min_samples": {"grid": [0]}}},
+        {"search": {"labels.p": {"uniform": [1.0e-3]}}},
+        {"set": {"adapt.rounds": "three"}},
+        {"samples": 0},
+        {"scheduler": "ahsa"},
+        {"loggers": ["wandbb"]},
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_sweep_file_is_marked(change: dict[str, Any]) -> None:
+    valid = {"base": "synthetic", "output": "runs/x", "search": {"labels.p": {"grid": [1.0e-3]}}}
+    schema = Draft7Validator(sweep_schema())
+    assert not list(schema.iter_errors(valid))
+    assert list(schema.iter_errors(valid | change))
 
 
 def test_all_defaults_keep_to_it() -> None:
@@ -111,7 +144,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert list(Draft202012Validator(schema).iter_errors(BASE | {"method": "edaan"}))
     main(["schema", "--method", "edaan"])
     assert "edaan" in json.loads(capsys.readouterr().out)["properties"]
-    with pytest.raises(SystemExit) as caught:
-        main(["schema", "--method", "edan"])
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == "distreid: method=edan is unknown: choose one of daam, edaan\n"
+    main(["schema", "--sweep"])
+    assert json.loads(capsys.readouterr().out) == sweep_schema()
+    for arguments, line in (
+        (["--method", "edan"], "method=edan is unknown: choose one of "),
+        (["--method", "daam", "--sweep"], "--sweep and --method: a sweep file has the keys of all methods"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(["schema", *arguments])
+        assert caught.value.code == 2 and capsys.readouterr().err.startswith(f"distreid: {line}")

@@ -36,6 +36,9 @@ from distreid.common.files import expand
 from distreid.config import Config, canonical, config_from_dict, to_dict
 from distreid.methods.registry import find
 
+KEYS = ("base", "output", "set", "search", "samples", "seed", "concurrency", "scheduler", "search_algorithm", "loggers")
+SCHEDULERS = ("none", "asha")
+SEARCH_ALGORITHMS = ("random", "optuna")
 KINDS = ("grid", "choice", "uniform", "loguniform")
 SYNTHETIC = ("synthetic", "drawn")  # drawn: its name in 0.1.0
 LOGGERS = ("tensorboard", "mlflow", "wandb")
@@ -101,20 +104,20 @@ class Plan:
 def read_plan(file: Path, synthetic: Base, overrides: Sequence[str] = ()) -> Plan:
     """Read a sweep file. synthetic: the base named so. Raises UserError naming the file and the key."""
     tree = _read(file)
-    tops = {key: value for key, value in (_split(text) for text in overrides) if key in _KEYS}
+    tops = {key: value for key, value in (_split(text) for text in overrides) if key in KEYS}
     tree |= tops
-    unknown = [key for key in tree if key not in _KEYS]
+    unknown = [key for key in tree if key not in KEYS]
     if unknown:
-        near = difflib.get_close_matches(str(unknown[0]), _KEYS, n=1)
+        near = difflib.get_close_matches(str(unknown[0]), KEYS, n=1)
         raise UserError(
-            f"{file}: unknown key '{unknown[0]}'" + (f" (did you mean '{near[0]}'?)" if near else f" (valid: {', '.join(_KEYS)})")
+            f"{file}: unknown key '{unknown[0]}'" + (f" (did you mean '{near[0]}'?)" if near else f" (valid: {', '.join(KEYS)})")
         )
     search = tree.get("search") or {}
     _check_search(file, search)
     samples, seed, concurrency = (
         _whole(file, tree, key, usual) for key, usual in (("samples", 1), ("seed", 0), ("concurrency", 0))
     )
-    for key, allowed in (("scheduler", ("none", "asha")), ("search_algorithm", ("random", "optuna"))):
+    for key, allowed in (("scheduler", SCHEDULERS), ("search_algorithm", SEARCH_ALGORITHMS)):
         if tree.get(key, allowed[0]) not in allowed:
             raise UserError(f"{file}: {key}={tree[key]!r} must be one of {', '.join(allowed)}")
     loggers = tuple(tree.get("loggers") or ())
@@ -122,7 +125,7 @@ def read_plan(file: Path, synthetic: Base, overrides: Sequence[str] = ()) -> Pla
         raise UserError(f"{file}: loggers must be among {', '.join(LOGGERS)}, not {', '.join(loggers)}")
     if not tree.get("output"):
         raise UserError(f"{file}: output is not set: name the folder of the sweep")
-    changes = [text for text in overrides if _split(text)[0] not in _KEYS]
+    changes = [text for text in overrides if _split(text)[0] not in KEYS]
     changes = [f"{key}={json.dumps(value)}" for key, value in (tree.get("set") or {}).items()] + changes
     optuna = tree.get("search_algorithm") == "optuna"
     if optuna and any("grid" in settings for settings in search.values()):
@@ -144,9 +147,6 @@ def read_plan(file: Path, synthetic: Base, overrides: Sequence[str] = ()) -> Pla
     for trial in plan.trials or [Trial(settings) for settings in points(search, 1, seed)]:
         plan.config(trial)
     return plan
-
-
-_KEYS = ("base", "output", "set", "search", "samples", "seed", "concurrency", "scheduler", "search_algorithm", "loggers")
 
 
 def points(search: dict[str, dict[str, list[Any]]], samples: int, seed: int) -> list[dict[str, Any]]:
