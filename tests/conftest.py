@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from distreid.config import Config, config_from_dict
 from distreid.data import pack
 from distreid.data.synthetic import draw_domain
+from tests.training_runs import small_settings
 
 
 @pytest.fixture(scope="session")
@@ -31,19 +31,3 @@ def small_config(packed_pair: tuple[Path, Path], tmp_path: Path) -> Callable[...
         return config_from_dict(small_settings(packed_pair, output or tmp_path / "run"), list(overrides))
 
     return make
-
-
-def small_settings(pair: tuple[Path, Path], output: Path) -> dict[str, Any]:
-    rates = {"name": "adamw", "lr_backbone": 1e-3, "lr_new": 1e-3, "schedule": "cosine"}
-    return {
-        "output": str(output),
-        "source": {"data": str(pair[0])},
-        "target": {"data": str(pair[1])},
-        "input": {"height": 32, "width": 16, "pad": 2},
-        "model": {"backbone": "resnet18", "weights": "none", "last_stride": 1, "batchnorm_group": 8},
-        "pretrain": {"epochs": 2, "batch_size": 16, "optimizer": rates},
-        "labels": {"k1": 8, "k2": 3, "p": 0.03, "min_samples": 3},
-        "adapt": {"rounds": 2, "epochs": 2, "batch_size": 16, "optimizer": rates},
-        # Not auto: what tests compare must not depend on the machine they run on.
-        "runtime": {"workers": 0, "gpu": "no", "precision": "fp32", "channels_last": False},
-    }

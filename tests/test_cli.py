@@ -19,18 +19,9 @@ from distreid.actions.train import packed
 from distreid.cli import main
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
-from tests.conftest import small_settings
-from tests.labels.test_engine import draw_features
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that ends in the user's mistake; the one line it says."""
-    with pytest.raises(SystemExit) as caught:
-        main(list(arguments))
-    assert caught.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("distreid:")]
-    assert len(lines) == 1
-    return lines[0]
+from tests.commands import fails
+from tests.features import draw_features
+from tests.training_runs import small_settings
 
 
 def write(folder: Path, settings: dict) -> str:

@@ -15,9 +15,8 @@ from distreid.config import config_from_dict, to_dict
 from distreid.data.transforms import normalize
 from distreid.methods.networks import build_model, load_model
 from distreid.training import save_tensors
-from tests.conftest import small_settings
-from tests.methods.edaan.test_algorithm import settings as edaan_settings
-from tests.test_cli import fails
+from tests.commands import fails
+from tests.training_runs import edaan_settings, small_settings
 
 
 @pytest.fixture(scope="module")

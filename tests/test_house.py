@@ -133,3 +133,9 @@ def test_only_the_commands_print() -> None:
             continue
         calls = [node.func for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
         assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls), file
+
+
+def test_no_test_imports_another() -> None:
+    """What several tests share stands in a module of its own, or is a fixture."""
+    imports = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*(?:test_\w+|conftest)\b", re.MULTILINE)
+    assert not [str(file) for file in (ROOT / "tests").rglob("*.py") if imports.search(file.read_text(encoding="utf-8"))]

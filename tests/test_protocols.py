@@ -17,9 +17,9 @@ from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from distreid.evaluation import Features, measure
 from distreid.training.domains import open_domain
-from tests.conftest import small_settings
+from tests.commands import fails
 from tests.data.layouts import cuhk03_mat, prid
-from tests.test_cli import fails
+from tests.training_runs import small_settings
 
 Show = Callable[..., Any]
 

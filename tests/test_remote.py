@@ -17,7 +17,7 @@ from distreid.common.mirror import Mirror
 from distreid.common.storage import cache_folder, local_copy
 from distreid.config import Config
 from distreid.training import RunDirectory
-from tests.methods.daam.test_algorithm import Silent, run
+from tests.training_runs import Silent, run
 
 Machine = Callable[[str], None]
 

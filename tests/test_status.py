@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from distreid.actions.status import runs, status
 from distreid.cli import main
@@ -20,8 +19,8 @@ from distreid.common.claim import SILENCE, Claim, alive
 from distreid.common.errors import UserError
 from distreid.common.progress import Progress, read_progress
 from distreid.common.terminal import TerminalReporter
-from tests.report.runs import whole_run
-from tests.test_cli import fails
+from tests.commands import fails
+from tests.report.runs import bare_run, whole_run
 
 HOLDS = """
 import sys, time
@@ -36,14 +35,6 @@ with Progress(claim, TerminalReporter()) as reporter:
     reporter.advance(150, {"loss": 1.25, "epoch": 3})
     time.sleep(120)
 """
-
-
-def bare_run(folder: Path) -> Path:
-    """A run that has begun and has no figures yet."""
-    (folder / "checkpoints").mkdir(parents=True)
-    settings = {"method": "daam", "source": {"data": "day.arrow"}, "target": {"data": "night.arrow"}, "adapt": {"rounds": 4}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    return folder
 
 
 def taken(run: Path) -> Claim:

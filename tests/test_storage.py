@@ -27,8 +27,8 @@ from distreid.common.storage import Storage, local_copy
 from distreid.common.terminal import TerminalReporter
 from distreid.config import Config
 from distreid.training import RunDirectory
+from tests.report.runs import bare_run
 from tests.storage import KEYS, TINY, Proxy, gcs_server, gcs_uri, s3_server, s3_uri
-from tests.test_status import bare_run
 
 Machine = Callable[[str], None]
 Uri = Callable[[int, str], str]

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from distreid.training import RunDirectory
-from tests.conftest import small_settings
+from tests.training_runs import small_settings
 
 
 def start(

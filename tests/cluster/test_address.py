@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import small_settings
+from tests.training_runs import small_settings
 
 pytestmark = pytest.mark.ray
 

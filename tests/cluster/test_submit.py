@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from tests.cluster.runs import lines, processes_of, wait_for
-from tests.conftest import small_settings
+from tests.training_runs import small_settings
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.conftest import small_settings
+from tests.training_runs import small_settings
 
 pytestmark = pytest.mark.ray
 

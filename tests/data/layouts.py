@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from distreid.common.errors import UserError
 from distreid.data.packing import pack
+from distreid.data.readers import read_dataset
 from distreid.data.store import ImageStore
 
 MARKET_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -91,3 +94,12 @@ def cuhk03_mat(path: Path, people: tuple[int, ...] = (6, 4), testsets: int = 3, 
         lists = [store(f"testset{number}", rng.permutation(everyone)[:tested].T.astype(float)) for number in range(testsets)]
         file.create_dataset("testsets", data=np.array([lists], dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
     return path
+
+
+def refused(root: Path, *words: str, format: str = "market1501") -> None:
+    """The reader's complaint is one line that holds all the words."""
+    with pytest.raises(UserError) as error:
+        read_dataset(root, format)
+    message = str(error.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == [], message

@@ -11,8 +11,7 @@ from distreid.common.errors import UserError
 from distreid.data import READERS, pack, select
 from distreid.data.readers import read_dataset
 from distreid.data.store import ImageStore
-from tests.data.layouts import cuhk03_mat
-from tests.data.test_readers_market import refused
+from tests.data.layouts import cuhk03_mat, refused
 
 
 def test_images_people_and_test_lists(tmp_path: Path) -> None:

@@ -5,20 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from distreid.common.errors import UserError
 from distreid.data.readers import cuhk03, dukemtmc, market1501, read_dataset
 from distreid.data.readers.flat import FlatLayout
 from distreid.data.records import Record
-from tests.data.layouts import market, market_name, noise, small_market
-
-
-def refused(root: Path, *words: str, format: str = "market1501") -> None:
-    """The reader's complaint is one line that holds all the words."""
-    with pytest.raises(UserError) as error:
-        read_dataset(root, format)
-    message = str(error.value)
-    assert "\n" not in message
-    assert [word for word in words if word not in message] == [], message
+from tests.data.layouts import market, market_name, noise, refused, small_market
 
 
 def test_labels_come_from_names_in_sorted_order(tmp_path: Path) -> None:

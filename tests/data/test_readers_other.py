@@ -8,8 +8,7 @@ import pytest
 
 from distreid.data.readers import read_dataset
 from distreid.data.records import UNKNOWN
-from tests.data.layouts import noise, prid
-from tests.data.test_readers_market import refused
+from tests.data.layouts import noise, prid, refused
 
 
 def test_folder_takes_every_image_below_in_path_order(tmp_path: Path) -> None:

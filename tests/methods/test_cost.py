@@ -12,8 +12,8 @@ from torchvision import models
 from distreid.config import Config, config_from_dict
 from distreid.methods.cost import cost_of
 from distreid.training.domains import open_domain
-from tests.methods.daam.test_algorithm import Silent, metrics, run
 from tests.methods.edaan import test_algorithm as test_edaan
+from tests.training_runs import Silent, metrics, run
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101"])

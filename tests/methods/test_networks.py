@@ -19,7 +19,7 @@ from distreid.training import ProcessGroup, RunDirectory, load_tensors, save_ten
 from distreid.training.context import Context
 from distreid.training.domains import open_domain
 from distreid.training.in_process import LocalEvaluator, LocalLabeler
-from tests.methods.daam.test_algorithm import Silent, run
+from tests.training_runs import Silent, run
 
 OLD = Path(__file__).parents[1] / "fixtures" / "v0.1.0"
 

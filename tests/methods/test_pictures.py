@@ -23,11 +23,11 @@ from distreid.methods.thumbnails import subsample
 from distreid.report import write_report
 from distreid.training import RunDirectory
 from distreid.training.domains import TestSet, open_domain
-from tests.conftest import small_settings
-from tests.methods.daam.test_algorithm import run as train
 from tests.report.browser import CHROMIUM, MEASURE, Browser
 from tests.report.document import read
-from tests.report.test_report import check_page, titles
+from tests.report.pages import check_page, titles
+from tests.training_runs import run as train
+from tests.training_runs import small_settings
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,9 @@ from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.context import Context
 from distreid.training.domains import open_domain
 from distreid.training.in_process import LocalEvaluator, LocalLabeler
-from tests.conftest import small_settings
 from tests.methods import toy
-from tests.methods.daam.test_algorithm import Silent, metrics, run
 from tests.processes import on_ranks
+from tests.training_runs import Silent, metrics, run, small_settings
 
 Make = Callable[..., Config]
 

@@ -104,3 +104,11 @@ def write_run(
 def whole_run(path: Path, rounds: int = 3, *, tested: bool = True, **names: str) -> Path:
     lines = lines_of(rounds, tested=tested)
     return write_run(path, lines, result=result_of(lines, **names))
+
+
+def bare_run(folder: Path) -> Path:
+    """A run that has begun and has no figures yet."""
+    (folder / "checkpoints").mkdir(parents=True)
+    settings = {"method": "daam", "source": {"data": "day.arrow"}, "target": {"data": "night.arrow"}, "adapt": {"rounds": 4}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder

@@ -5,8 +5,8 @@ import pytest
 from distreid.common.errors import UserError
 from distreid.report import write_comparison
 from tests.report.document import figure, read
+from tests.report.pages import check_page, csv_of
 from tests.report.runs import lines_of, result_of, whole_run, write_run
-from tests.report.test_report import check_page, csv_of
 
 
 def test_runs_side_by_side(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from distreid.report.charts import scatter
 from distreid.report.html import chart_svg
 from distreid.report.images import heat, overlay, picture
 from tests.report.document import Node, figure, parse, read
+from tests.report.pages import check_page, csv_of, titles
 from tests.report.runs import whole_run
-from tests.report.test_report import check_page, csv_of, titles
 
 BAD = "<script>&\"'.jpg"
 

@@ -14,8 +14,8 @@ from distreid.methods.registry import SPECS, report_of
 from distreid.report import write_comparison, write_report
 from distreid.report.text import metrics_text, result_table
 from tests.report.document import Node, figure, read
+from tests.report.pages import check_page, csv_of, headline, rounds_table, titles
 from tests.report.runs import edaan_lines, edaan_run, lines_of, metrics, result_of, write_run
-from tests.report.test_report import check_page, csv_of, headline, rounds_table, titles
 
 
 def losses(page: Node) -> dict[str, str]:

@@ -11,10 +11,10 @@ import yaml
 
 from distreid.cli import main
 from distreid.labels import make_pseudo_labels
-from tests.conftest import small_settings
+from tests.commands import fails
 from tests.data.layouts import cuhk03_mat, prid
-from tests.labels.test_engine import draw_features
-from tests.test_cli import fails
+from tests.features import draw_features
+from tests.training_runs import small_settings
 
 
 def test_features_with_identities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

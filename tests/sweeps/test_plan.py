@@ -10,7 +10,7 @@ import yaml
 
 from distreid.common.errors import UserError
 from distreid.sweeps.plan import Plan, points, read_plan, shared_pretraining
-from tests.conftest import small_settings
+from tests.training_runs import small_settings
 
 
 def plan_of(folder: Path, search: dict[str, Any], *overrides: str, **more: Any) -> Plan:

@@ -16,8 +16,8 @@ from distreid.common.machine import bf16_in_hardware, look
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.compute import settle
-from tests.methods.daam.test_algorithm import Silent, run
 from tests.processes import on_ranks
+from tests.training_runs import Silent, run
 
 Make = Callable[..., Config]
 AUTO = ("runtime.precision=auto", "runtime.channels_last=auto")

@@ -12,71 +12,18 @@ import pytest
 import torch
 
 from distreid.common.errors import Stopped, UserError
-from distreid.config import Config, to_yaml
-from distreid.methods.local import train
+from distreid.config import Config
 from distreid.methods.networks import load_model
 from distreid.training import RunDirectory, load_tensors
-from distreid.training.domains import open_domain
+from tests.training_runs import Silent, accuracies, metrics, run
 
 Make = Callable[..., Config]
-
-
-class Silent:
-    """A reporter that shows nothing; stops the run at its n-th call, or says after a step (title, number) that notice was given."""
-
-    def __init__(self, stop_at: int | None = None, notice_after: tuple[str, int] | None = None) -> None:
-        self.calls, self.stop_at = 0, stop_at
-        self.titles, self.notes = list[str](), list[str]()
-        self.notice_after, self.noticed = notice_after, False
-
-    def _count(self) -> None:
-        self.calls += 1
-        if self.calls == self.stop_at:
-            raise KeyboardInterrupt
-
-    def stage(self, title: str, total: int, done: int = 0) -> None:
-        self.titles.append(title)
-        self._count()
-
-    def advance(self, done: int, figures: dict[str, float]) -> None:
-        self._count()
-        self.noticed = self.noticed or (self.titles[-1], done) == self.notice_after
-
-    def measure(self, losses: dict[str, float], images_per_second: float) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-        self._count()
-
-    def leaving(self) -> bool:
-        return False
-
-    def stopping(self) -> bool:
-        return self.noticed
-
-
-def run(config: Config, reporter: Silent | None = None, *, resume: bool = False) -> dict[str, Any]:
-    networks = open_domain(config.source, labelled=True), open_domain(config.target, labelled=False)
-    directory = RunDirectory(config.output)
-    directory.create(to_yaml(config), resume=resume)
-    return train(config, *networks, directory, reporter or Silent())
-
-
-def accuracies(result: dict[str, Any]) -> Any:
-    """The result without what depends on the clock."""
-    rounds = [{key: value for key, value in line.items() if key != "seconds"} for line in result["rounds"]]
-    return {**result, "rounds": rounds}
-
-
-def metrics(config: Config) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RunDirectory(config.output).metrics.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, Any], int]:
     from distreid.config import config_from_dict
-    from tests.conftest import small_settings
+    from tests.training_runs import small_settings
 
     config = config_from_dict(small_settings(packed_pair, tmp_path_factory.mktemp("undisturbed") / "run"))
     reporter = Silent()

@@ -10,7 +10,7 @@ import torch
 
 from distreid.config import Config
 from distreid.training import RunDirectory, load_tensors
-from tests.methods.daam.test_algorithm import run
+from tests.training_runs import run
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "adapt"])

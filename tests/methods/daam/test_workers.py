@@ -24,9 +24,8 @@ from distreid.training.domains import open_domain
 from distreid.training.in_process import LocalLabeler
 from distreid.training.protocols import RoundLabels, ScoreFuture
 from distreid.training.stage import LossTerms
-from tests.conftest import small_settings
-from tests.methods.daam.test_algorithm import Silent, metrics
 from tests.processes import on_ranks
+from tests.training_runs import Silent, metrics, small_settings
 
 
 @dataclass

@@ -36,39 +36,19 @@ from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.context import Context
 from distreid.training.domains import open_domain
 from distreid.training.in_process import LocalEvaluator, LocalLabeler
-from tests.methods.daam.test_algorithm import Silent, accuracies, metrics, run
+from tests.training_runs import TINY_EDAAN, Silent, accuracies, edaan_settings, metrics, run
 
-TINY = {
-    "width": 4, "encoder_blocks": 1, "decoder_blocks": 1, "attention_width": 4, "discriminator_width": 4, "discriminator_layers": 1,
-    "reid_stages": 1,
-}  # fmt: skip
 Make = Callable[..., Config]
-
-
-def settings(pair: tuple[Path, Path], output: Path) -> dict[str, Any]:
-    return {
-        "method": "edaan",
-        "output": str(output),
-        "source": {"data": str(pair[0]), "identities": [0, 8]},
-        "target": {"data": str(pair[1])},
-        "input": {"height": 16, "width": 8, "pad": 0, "erase": 0.0},
-        "edaan": {
-            "epochs": 2, "decay_epochs": 1, "whole_epochs": 1, "attention_epochs": 2, "reid_epochs": 1, "reid_decay_epochs": 1,
-            "batch_size": 16, "instances": 2, "group": 8, "replay": 16, "pictures_every": 2, "network": dict(TINY),
-        },
-        # Not auto: what tests compare must not depend on the machine they run on.
-        "runtime": {"workers": 0, "gpu": "no", "precision": "fp32", "channels_last": False},
-    }  # fmt: skip
 
 
 @pytest.fixture
 def make(packed_pair: tuple[Path, Path], tmp_path: Path) -> Make:
-    return lambda *overrides: config_from_dict(settings(packed_pair, tmp_path / "run"), list(overrides))
+    return lambda *overrides: config_from_dict(edaan_settings(packed_pair, tmp_path / "run"), list(overrides))
 
 
 @pytest.fixture(scope="module")
 def undisturbed(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Any, int]:
-    config = config_from_dict(settings(packed_pair, tmp_path_factory.mktemp("edaan") / "run"))
+    config = config_from_dict(edaan_settings(packed_pair, tmp_path_factory.mktemp("edaan") / "run"))
     reporter = Silent()
     return config, run(config, reporter), reporter.calls
 
@@ -125,7 +105,7 @@ def test_the_generators_loss_is_equation_9_term_by_term(kept: bool) -> None:
         group=6, instances=2, gan_weight=0.5, cycle_weight=3.0, attention_weight=7.0, metric_weight=2.0, foreground_view=kept
     )
     assert how.views == (3 if kept else 2)
-    model = EDAAN(4, Sizes(**{**TINY, "dropout": 0.5}))  # type: ignore[arg-type]
+    model = EDAAN(4, Sizes(**{**TINY_EDAAN, "dropout": 0.5}))  # type: ignore[arg-type]
     uneven(model)
     x = 2 * torch.rand(12, 3, 16, 8) - 1
     is_source = torch.arange(12) < 6

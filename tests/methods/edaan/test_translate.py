@@ -20,13 +20,12 @@ from distreid.methods.foreground import measure
 from distreid.methods.networks import load_model
 from distreid.models import EDAAN
 from distreid.training.domains import open_domain
-from tests.methods.daam.test_algorithm import run
-from tests.methods.edaan.test_algorithm import settings
+from tests.training_runs import edaan_settings, run
 
 
 @pytest.fixture(scope="module")
 def trained(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Config:
-    config = config_from_dict(settings(packed_pair, tmp_path_factory.mktemp("translate") / "run"))
+    config = config_from_dict(edaan_settings(packed_pair, tmp_path_factory.mktemp("translate") / "run"))
     how = config.group(EDAANConfig)
     how.epochs, how.decay_epochs, how.attention_epochs = 1, 0, 1
     run(config)

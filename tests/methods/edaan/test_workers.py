@@ -14,9 +14,8 @@ from distreid.training import ProcessGroup, RunDirectory, load_tensors
 from distreid.training.context import Context
 from distreid.training.domains import open_domain
 from distreid.training.in_process import LocalEvaluator, LocalLabeler
-from tests.methods.daam.test_algorithm import Silent, metrics
-from tests.methods.edaan.test_algorithm import settings
 from tests.processes import on_ranks
+from tests.training_runs import Silent, edaan_settings, metrics
 
 
 def train(rank: int, world: int, options: dict[str, Any]) -> float:
@@ -34,7 +33,7 @@ def train(rank: int, world: int, options: dict[str, Any]) -> float:
 def test_two_workers_give_what_one_gives(packed_pair: tuple[Path, Path], tmp_path: Path, variant: str) -> None:
     saved, losses = [], []
     for world in (1, 2):
-        options = settings(packed_pair, tmp_path / f"{variant}-{world}")
+        options = edaan_settings(packed_pair, tmp_path / f"{variant}-{world}")
         # Without the two things that jump where a rounding error tips them: the hardest tuples and the mask's threshold.
         options["edaan"] |= {"variant": variant, "foreground_view": True, "gan": "squares", "mining": "all", "mask_threshold": 0.0}
         if variant == "daan":  # its second stage begins from what rounding has grown to: its metric loss differs by threads alone
