@@ -56,8 +56,8 @@ def _search_part(whole: Any, k: int, groups: tuple[int, int], threads: int, on_g
     prepared, apart_U = whole
     if on_gpu:
         from distreid.labels.api import label_device
-        from distreid.labels.gpu import neighbours as on_device
-        from distreid.labels.gpu.tensors import Features
+        from distreid.labels.torch_engine import neighbours as on_device
+        from distreid.labels.torch_engine.tensors import Features
 
         label_device("cuda")
         features = Features.of(prepared, torch.device("cuda"))

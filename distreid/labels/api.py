@@ -1,9 +1,10 @@
 """Features in, pseudo-labels out: the stages in order. The compiled stages are imported on first use, numba with them."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from distreid.common.errors import UserError
+from distreid.labels.engines import engine_of, label_device, require_numba, stages_of
 from distreid.labels.settings import LabelSettings, check_cameras, check_eps, label_settings
 from distreid.labels.weights import MIN_SQUARED_DISTANCE, soft_weights
 from distreid.retrieval.blocks import Progress, peak_memory_bytes
@@ -21,6 +23,14 @@ if TYPE_CHECKING:  # these bring numba
     from distreid.labels.stages import Stages
     from distreid.retrieval.lists import Lists, Search
     from distreid.retrieval.prepare import Prepared
+
+__all__ = ["PseudoLabels", "dbscan", "eps_from_proportion", "jaccard_graph", "label_device", "make_pseudo_labels", "stages_of"]
+
+log = logging.getLogger(__name__)
+
+
+class LabelMemoryError(UserError):
+    """A stage did not get the memory that it needs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,21 +102,46 @@ def make_pseudo_labels(
     previous_labels: int64 [N], the last round's labels of the same points, to report how far the two agree.
     search: an exact search in place of the engine's own (many machines: `distreid.cluster.search`).
     device: in place of the settings' one; "cuda": the heavy stages run on the GPU, with the same labels. stages: an engine in
-    place of the one that the device names.
+    place of the one that the device names; its memory is then the caller's to release.
     threads: of the compiled stages, by default as many as torch uses. progress: called with (rows searched, rows).
 
     Exact and deterministic: neighbours are ordered by float64 distance, ties by index, whatever the device or number of threads.
-    Memory grows with N·(k1 + D), never with N². Raises UserError for features or settings that cannot be labelled.
+    Memory grows with N·(k1 + D), never with N². Raises UserError for features or settings that cannot be labelled. A GPU with too
+    little memory leaves the labels to the CPU, with a logged line, unless the settings name it.
     """
     camids, previous_labels = changes.pop("camids_N", camids), changes.pop("previous_labels_N", previous_labels)  # 0.1.0's names
     settings = label_settings(settings, **changes)
     if eps is None and settings.eps == "fixed":
         eps = settings.eps_value
     eps = None if eps is None else check_eps(eps)
-    threads, device = threads or torch.get_num_threads(), label_device(device or settings.device)
-    stages = stages or stages_of(device, threads, progress)
+    threads = threads or torch.get_num_threads()
+    given = features_ND, settings, camids, eps, previous_labels, search, threads
+    if stages is not None:
+        return _label(stages, *given)
+    device = label_device(device or settings.device)
+    try:
+        with engine_of(settings, device, threads, progress) as engine:
+            return _label(engine, *given)
+    except LabelMemoryError as error:
+        if device == "cpu" or settings.device != "auto":
+            raise
+        log.warning("%s; this time the CPU makes them, slower and the same", error)
+    engine.release()  # the error held arrays until here
+    with engine_of(replace(settings, dbscan="auto"), "cpu", threads, progress) as engine:
+        return _label(engine, *given)
+
+
+def _label(
+    stages: "Stages",
+    features_ND: NDArray[np.floating],
+    settings: LabelSettings,
+    camids: NDArray[np.integer] | None,
+    eps: float | None,
+    previous_labels: NDArray[np.int64] | None,
+    search: "Search | None",
+    threads: int,
+) -> PseudoLabels:
     from distreid.labels import quality
-    from distreid.labels.cpu.clustering import cluster_centers
     from distreid.labels.stages import eps_of, nearest_pairs, pairs_asked
     from distreid.retrieval.approximate import ApproximateSearch
     from distreid.retrieval.jaccard import zero_pairs
@@ -135,7 +170,7 @@ def make_pseudo_labels(
         labels_N = labels_U[prepared.group_N]
     normalized = settings.features == "l2"
     with _timed(stats, "centers"):
-        centers_KD = cluster_centers(prepared, labels_N, normalized, threads)
+        centers_KD = stages.centers(prepared, labels_N, normalized)
     with _timed(stats, "quality"):
         figures = quality.sizes(labels_N) | {"silhouette": quality.silhouette(stages, weights, labels_U, sizes_U)}
         if previous_labels is not None:
@@ -145,8 +180,8 @@ def make_pseudo_labels(
     if approximate is not None:
         stats["recall"] = approximate.recall
     stats |= {"peak_process_bytes": float(peak_memory_bytes())}
-    if device != "cpu":
-        stats["peak_device_bytes"] = float(torch.cuda.max_memory_allocated(device))
+    if stages.peak_bytes():
+        stats["peak_device_bytes"] = float(stages.peak_bytes())
     return PseudoLabels(labels_N, centers_KD, eps, normalized, figures, stats)
 
 
@@ -157,6 +192,7 @@ def jaccard_graph(
     *,
     settings: LabelSettings | None = None,
     camids: NDArray[np.integer] | None = None,
+    device: str | None = None,
     threads: int | None = None,
     **changes: Any,
 ) -> "csr_matrix":
@@ -166,16 +202,19 @@ def jaccard_graph(
     camids = changes.pop("camids_N", camids)
     changes |= {name: value for name, value in (("k1", k1), ("k2", k2)) if value is not None}
     settings, threads = label_settings(settings, **changes), threads or torch.get_num_threads()
-    search = stages_of("cpu", threads, None).search
-    from distreid.retrieval import jaccard, reciprocal
+    with engine_of(settings, device, threads) as stages:
+        from distreid.retrieval import jaccard
 
-    prepared = checked(features_ND, settings, camids, threads)
-    lists = lists_of(prepared, settings, camids, search)
-    v = reciprocal.reciprocal_weights(prepared, lists, threads)
-    by_row = reciprocal.expand_queries(v, lists.expansion_Uq, threads).rows(prepared.group_N)
-    count = len(prepared.group_N)
-    weights = jaccard.Weights.of(by_row, count, np.ones(count, np.int64))
-    return jaccard.symmetric(jaccard.pairs_within(weights, 1.0, threads).graph)
+        prepared = checked(features_ND, settings, camids, threads)
+        lists = lists_of(prepared, settings, camids, stages.search)
+        pairs = stages.pairs_within(stages.expand(stages.reciprocal(prepared, lists), prepared, lists), 1.0)
+        jaccard.check_linear(pairs.near, len(prepared.group_N))
+        graph = jaccard.symmetric(pairs.graph)
+    if len(prepared.first_U) == len(prepared.group_N):
+        return graph
+    graph = graph[prepared.group_N][:, prepared.group_N]  # each copy as its group; copies of each other are at the diagonal's 0
+    graph.sort_indices()
+    return graph
 
 
 def eps_from_proportion(graph: "csr_matrix", p: float, count: int) -> float:
@@ -202,29 +241,6 @@ def dbscan(graph: "csr_matrix", eps: float, min_samples: int) -> NDArray[np.int6
     return clustering.dbscan(entries, np.ones(count, np.int64), eps, min_samples)
 
 
-def label_device(device: str) -> str:
-    """Where labels are made: "auto" is the GPU where there is one. UserError when there is no such device on this machine."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not device.startswith("cuda"):
-        raise UserError(f"device = {device}: use auto, cpu or cuda")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise UserError(f"device = {device}: torch sees no CUDA device on this machine; use cpu")
-    return device
-
-
-def stages_of(device: str, threads: int, progress: Progress | None) -> "Stages":
-    """The engine of a device (as `label_device` returns it)."""
-    require_numba()
-    if device == "cpu":
-        from distreid.labels.cpu.stages import CpuStages
-
-        return CpuStages(threads, progress)
-    from distreid.labels.gpu import TorchStages
-
-    return TorchStages(torch.device(device), progress)
-
-
 def lists_of(prepared: "Prepared", settings: LabelSettings, camids: NDArray[np.integer] | None, search: "Search") -> "Lists":
     """The lists of neighbours that the settings ask for, camera-aware where cameras are given."""
     from distreid.retrieval.lists import camera_lists, plain_lists
@@ -248,18 +264,15 @@ def checked(
     return prepare(features_ND, 1, threads, check_cameras(camids, len(features_ND)))
 
 
-def require_numba() -> None:
-    """UserError when the compiled stages cannot be."""
-    try:
-        import numba  # noqa: F401
-    except ImportError as error:
-        raise UserError("pseudo-labels need the package numba: pip install 'numba>=0.60'") from error
-
-
 @contextmanager
 def _timed(stats: dict[str, float], stage: str) -> Iterator[None]:
     begin = time.perf_counter()
-    yield
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()  # a GPU is asked for results long before they are there
+    try:
+        yield
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()  # a GPU is asked for results long before they are there
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:  # CuPy's and RMM's are MemoryErrors
+        raise LabelMemoryError(
+            f"too little memory for labels (stage {stage}): free some, or set labels.device to one that has more"
+        ) from error
     stats[f"seconds_{stage}"] = time.perf_counter() - begin

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from distreid.common.errors import UserError
 from distreid.labels import quality
-from distreid.labels.api import checked, label_device, lists_of, stages_of
+from distreid.labels.api import checked, lists_of
+from distreid.labels.engines import engine_of
 from distreid.labels.ground_truth import score_clusters
 from distreid.labels.settings import LabelSettings, label_settings
 from distreid.labels.stages import eps_of, nearest_pairs, pairs_asked
@@ -43,28 +44,28 @@ def label_grid(
         for least in min_samples:
             label_settings(settings, p=p, min_samples=least)
     threads = threads or torch.get_num_threads()
-    stages = stages_of(label_device(device or settings.device), threads, progress)
-    prepared = checked(features_ND, settings, camids, threads)
-    count, sizes_U = len(prepared.group_N), prepared.sizes
-    if pids is not None and len(pids) != count:
-        raise UserError(f"{len(pids)} identities for {count} features: give one for each, −1 where it is not known")
-    lists = lists_of(prepared, settings, camids, stages.search)
-    weights = stages.expand(stages.reciprocal(prepared, lists), prepared, lists)
-    near = nearest_pairs(stages, weights, sizes_U, pairs_asked(max(ps), count))
-    known: dict[bytes, dict[str, float]] = {}  # many cells have the same labels
-    for p in ps:
-        try:
-            eps = eps_of(stages, near, sizes_U, pairs_asked(p, count))
-        except UserError as error:
-            yield from ({"p": p, "min_samples": least, "reason": str(error)} for least in min_samples)
-            continue
-        within = near.within(eps)
-        for least in min_samples:
-            labels_U = stages.dbscan(within, sizes_U, eps, least)
-            key = labels_U.tobytes()
-            if key not in known:
-                labels_N = labels_U[prepared.group_N]
-                figures = quality.sizes(labels_N) | {"silhouette": quality.silhouette(stages, weights, labels_U, sizes_U)}
-                figures["quality"] = quality.overall(figures["silhouette"], figures["outliers"], count)
-                known[key] = figures | (score_clusters(labels_N, pids) if pids is not None else {})
-            yield {"p": p, "min_samples": least, "eps": eps, **known[key]}
+    with engine_of(settings, device, threads, progress) as stages:
+        prepared = checked(features_ND, settings, camids, threads)
+        count, sizes_U = len(prepared.group_N), prepared.sizes
+        if pids is not None and len(pids) != count:
+            raise UserError(f"{len(pids)} identities for {count} features: give one for each, −1 where it is not known")
+        lists = lists_of(prepared, settings, camids, stages.search)
+        weights = stages.expand(stages.reciprocal(prepared, lists), prepared, lists)
+        near = nearest_pairs(stages, weights, sizes_U, pairs_asked(max(ps), count))
+        known: dict[bytes, dict[str, float]] = {}  # many cells have the same labels
+        for p in ps:
+            try:
+                eps = eps_of(stages, near, sizes_U, pairs_asked(p, count))
+            except UserError as error:
+                yield from ({"p": p, "min_samples": least, "reason": str(error)} for least in min_samples)
+                continue
+            within = near.within(eps)
+            for least in min_samples:
+                labels_U = stages.dbscan(within, sizes_U, eps, least)
+                key = labels_U.tobytes()
+                if key not in known:
+                    labels_N = labels_U[prepared.group_N]
+                    figures = quality.sizes(labels_N) | {"silhouette": quality.silhouette(stages, weights, labels_U, sizes_U)}
+                    figures["quality"] = quality.overall(figures["silhouette"], figures["outliers"], count)
+                    known[key] = figures | (score_clusters(labels_N, pids) if pids is not None else {})
+                yield {"p": p, "min_samples": least, "eps": eps, **known[key]}

@@ -15,6 +15,7 @@ from distreid.common.errors import UserError
 from distreid.common.settings import SETTINGS, Number, Switch, Whole, explain
 
 NeighbourKind = Literal["exact", "ivf", "hnsw"]
+DbscanKind = Literal["auto", "cuml", "graph"]
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -35,6 +36,12 @@ class LabelSettings:
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU where there is one, same labels")
     neighbours: NeighbourKind = Field(
         default="exact", description="approximate ones need the extra `approximate`; for very large sets"
+    )
+    dbscan: DbscanKind = Field(
+        default="auto", description="on a GPU: cuml, or graph (a union-find on the pairs within eps); auto: cuml where it fits"
+    )
+    dense_gb: Number = Field(
+        default=0, ge=0, description="what cuML's dense N × N matrix may take of a GPU, in 10⁹ bytes; 0: a quarter of what is free"
     )
     tasks: Whole = Field(
         default=1,

@@ -1,7 +1,8 @@
-"""An engine: what is done between checked features and labels. One lives in `labels/cpu`, one in `labels/gpu`; equal labels.
+"""An engine: what is done between checked features and labels, with equal labels on each. `labels/cpu`: compiled loops;
+`labels/gpu`: kernels by CuPy, the same bits; `labels/torch_engine`: plain torch, for GPUs without CuPy.
 
 To add an engine, write a class with the methods of `Stages` (a handful of functions over its own arrays) and name it in
-`distreid.labels.api.stages_of`. What must not differ between engines is not theirs to decide: which lists of neighbours are
+`distreid.labels.engines.stages_of`. What must not differ between engines is not theirs to decide: which lists of neighbours are
 asked for (`distreid.retrieval.lists`), how far to look for pairs (`nearest_pairs`), how eps is summed (`mean_of_smallest`), on
 which points the silhouette is taken (`distreid.labels.quality`), how clusters are numbered (see `Stages.dbscan`). Distances d²
 are those of `distreid.retrieval.distances` to the last bit. An engine keeps its memory linear in the number of features and
@@ -19,6 +20,7 @@ from distreid.common.errors import UserError
 from distreid.retrieval import jaccard
 from distreid.retrieval.lists import Lists, Neighbours
 from distreid.retrieval.prepare import Prepared
+from distreid.retrieval.reciprocal import Csr
 
 # Every how many points one is a sample, on which the distance of the nearest pairs is estimated.
 SAMPLED = 32
@@ -45,6 +47,11 @@ class NearPairs(Protocol):
     @property
     def held(self) -> int:
         """Entries in memory."""
+        ...
+
+    @property
+    def graph(self) -> Csr:
+        """The held pairs as numpy's arrays: J of u < w at row u."""
         ...
 
     def within(self, eps: float) -> "NearPairs":
@@ -92,6 +99,24 @@ class Stages(Protocol):
     ) -> NDArray[np.float64]:
         """Silhouettes [S] of some clustered groups; sizes_K: points of each cluster (`distreid.labels.quality.silhouette`)."""
         ...
+
+    def centers(self, prepared: Prepared, labels_N: NDArray[np.int64], normalized: bool) -> NDArray[np.float32]:
+        """C_k: the mean of the (normalised or raw) features of cluster k, summed in float64: float32 [K, D]."""
+        ...
+
+    def peak_bytes(self) -> int:
+        """The most memory of a GPU that was held so far, in bytes; 0 for a CPU."""
+        ...
+
+    def release(self) -> None:
+        """Give back the memory that is kept between labellings: whoever made the engine calls it after each round."""
+        ...
+
+
+def members_of(labels_N: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(points by cluster, those without one first, where each cluster starts, and the end [K + 1])."""
+    order_N = np.argsort(labels_N, kind="stable")
+    return order_N, np.searchsorted(labels_N[order_N], np.arange(int(labels_N.max(initial=-1)) + 2))
 
 
 def pairs_asked(p: float, count: int) -> int:

@@ -8,7 +8,6 @@ divides d² by the row's largest, weighs the same sets itself (`distreid.evaluat
 Every kernel works on a block of rows and returns that block's piece of a CSR, so that threads need no common memory.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from distreid.retrieval.blocks import map_blocks, run_blocks
+from distreid.retrieval.decay import decay
 from distreid.retrieval.distances import LANES, normalized_row, squared_distance
 from distreid.retrieval.lists import Lists
 from distreid.retrieval.prepare import Prepared
@@ -187,7 +187,7 @@ def _softmax(
                 values[e] = squared_distance(unit_D, x_ND[members[e]], inverse_norms_N[members[e]], lanes)
         total = 0.0
         for e in range(begin, end):
-            values[e] = math.exp(-values[e])
+            values[e] = decay(values[e])
             total += values[e]
         for e in range(begin, end):
             values[e] /= total

@@ -16,9 +16,9 @@ import resource, sys
 import numpy as np, torch
 from distreid.common.errors import UserError
 from distreid.labels.api import stages_of
-from distreid.labels.gpu import TorchStages, pairs
-from distreid.labels.gpu.jaccard import Sparse
-from distreid.labels.gpu.pairs import Weights as DeviceWeights
+from distreid.labels.torch_engine import TorchStages, pairs
+from distreid.labels.torch_engine.jaccard import Sparse
+from distreid.labels.torch_engine.pairs import Weights as DeviceWeights
 from distreid.labels.stages import nearest_pairs
 from distreid.retrieval import jaccard
 from distreid.retrieval.jaccard import Weights

@@ -8,7 +8,7 @@ import torch
 
 from distreid.common.machine import Machine
 from distreid.labels import reference
-from distreid.labels.gpu import TorchStages
+from distreid.labels.torch_engine import TorchStages
 from distreid.retrieval import neighbours
 from distreid.retrieval.neighbours import LowPrecision, nearest, round_features
 from distreid.retrieval.prepare import Prepared, prepare

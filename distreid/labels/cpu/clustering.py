@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from distreid.labels.stages import members_of
 from distreid.retrieval.blocks import run_blocks
 from distreid.retrieval.distances import normalized_row
 from distreid.retrieval.jaccard import overlaps
@@ -122,9 +123,8 @@ def _sum_clusters(
 
 def cluster_centers(prepared: Prepared, labels_N: NDArray[np.int64], normalized: bool, threads: int) -> NDArray[np.float32]:
     """C_k: the mean of the (normalised or raw) features of cluster k, summed in float64: float32 [K, D]."""
-    clusters = int(labels_N.max(initial=-1)) + 1
-    order_N = np.argsort(labels_N, kind="stable")
-    offsets = np.searchsorted(labels_N[order_N], np.arange(clusters + 1))
+    order_N, offsets = members_of(labels_N)
+    clusters = len(offsets) - 1
     scales_N = prepared.inverse_norms_N if normalized else np.ones(len(labels_N))
     centers_KD = np.empty((clusters, prepared.x_ND.shape[1]), np.float32)
     run_blocks(

@@ -53,3 +53,12 @@ class CpuStages:
 
         run_blocks(part, len(chosen_S), 256, self._threads)
         return values_S
+
+    def centers(self, prepared: Prepared, labels_N: NDArray[np.int64], normalized: bool) -> NDArray[np.float32]:
+        return clustering.cluster_centers(prepared, labels_N, normalized, self._threads)
+
+    def peak_bytes(self) -> int:
+        return 0
+
+    def release(self) -> None:
+        """Nothing is kept."""

@@ -1,13 +1,12 @@
-"""The stages of a labelling in plain torch operations, for GPUs: every array stays on the device, memory grows with N·(k1 + D).
+"""The label engine for CUDA devices: kernels of our own (kernels.cu) by CuPy, products and top-k by torch, DBSCAN by cuML or on the
+sparse graph. Every array has the bits of the compiled CPU engine, in whatever order threads run.
 
-The same code runs with torch's CPU device, where the tests compare it with the compiled engine; that is its only use there, for
-the compiled engine is many times faster. Sums run in a fixed order (sorted keys, segment sums): no floating-point atomics, so
-a labelling repeats bit for bit.
-
-Why not cuML's DBSCAN(metric="precomputed"): it wants the dense N×N matrix (64 GB of float32 at MSMT17's 126,441), while DBSCAN
-looks at the pairs within eps only, under 1% of it, and these are already on the device as a sparse graph.
+It was written without a GPU. The tests run the same kernels on a CPU (tests/labels/gpu): behind a shim that runs CUDA's threads in
+chosen orders, with numpy in CuPy's place.
 """
 
-from distreid.labels.gpu.stages import TorchStages
+from distreid.labels.gpu.backend import Backend, CupyBackend
+from distreid.labels.gpu.clustering import Clustering
+from distreid.labels.gpu.stages import KernelFeatures, KernelStages
 
-__all__ = ["TorchStages"]
+__all__ = ["Backend", "Clustering", "CupyBackend", "KernelFeatures", "KernelStages"]

@@ -1,94 +1,278 @@
-"""The stages of a labelling on one device."""
+"""The stages of a labelling by the kernels of kernels.cu, over numpy's functions as CuPy has them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.gpu import jaccard, neighbours, pairs
-from distreid.labels.gpu.jaccard import Sparse
-from distreid.labels.gpu.pairs import DevicePairs, Weights
-from distreid.labels.gpu.tensors import Features, to_device
+from distreid.labels.gpu.backend import SCRATCH_BYTES, Backend
+from distreid.labels.gpu.clustering import Clustering
+from distreid.labels.stages import members_of
+from distreid.labels.torch_engine import neighbours
+from distreid.labels.torch_engine.tensors import Features
+from distreid.retrieval import jaccard
 from distreid.retrieval.blocks import Progress
 from distreid.retrieval.lists import Lists, Neighbours
 from distreid.retrieval.prepare import Prepared
+from distreid.retrieval.reciprocal import Csr
+
+P = ParamSpec("P")
+T = TypeVar("T")
+INTS = 4  # bytes of one in shared memory
+MOST_BLOCKS = 4096  # of a launch whose blocks take rows in turn: a few for each multiprocessor of the largest card
+PIECE = 1 << 25  # pairs of a sample that are on the device at once
 
 
-class TorchStages:
-    """Implements `distreid.labels.stages.Stages`."""
+@dataclass(frozen=True)
+class KernelFeatures(Features):
+    """Features whose distances a kernel makes: without the float64 copies of rows that torch would need."""
 
-    def __init__(self, device: torch.device, progress: Progress | None = None) -> None:
-        self._device, self._progress = device, progress
+    backend: Backend
+
+    @classmethod
+    def by(cls, backend: Backend, prepared: Prepared) -> "KernelFeatures":
+        """Moved to the backend's device."""
+        plain = Features.of(prepared, backend.device)
+        return cls(plain.x_ND, plain.inverse_norms_N, plain.group_N, plain.first_U, plain.sizes_U, backend)
+
+    def distances(self, i_E: Tensor, j_E: Tensor) -> Tensor:
+        backend = self.backend
+        x_ND, inverse_norms_N, i, j = map(backend.array, (self.x_ND, self.inverse_norms_N, i_E.int(), j_E.int()))
+        squared_E = backend.xp.empty(len(i), np.float64)
+        blocks = -(-len(i) // (backend.threads // 32))  # a warp for each pair
+        backend.kernels(x_ND.dtype)(
+            "distances", blocks, backend.threads, len(i), x_ND.shape[1], x_ND, inverse_norms_N, i, j, squared_E
+        )
+        return backend.tensor(squared_E)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of (column, value): offsets int64 [R + 1], columns int32 in the order in which they were found, values float64."""
+
+    offsets: Any
+    columns: Any
+    values: Any
+
+
+@dataclass(frozen=True)
+class Weights:
+    """V after the query expansion, [U, N], by row and by column as the kernels want it. sizes_U: copies of each group, int64."""
+
+    v: tuple[Any, ...]
+    sizes_U: Any
+
+
+@dataclass(frozen=True)
+class KernelPairs:
+    """J of pairs u < w of groups with J ≤ cutoff, u ascending; `total`, `near`: as in `distreid.labels.stages.NearPairs`."""
+
+    u_E: Any
+    w_E: Any
+    distance_E: Any
+    cutoff: float
+    total: int
+    near: int
+    backend: Backend
+    points: int
+
+    @property
+    def held(self) -> int:
+        return len(self.distance_E)
+
+    @property
+    def graph(self) -> Csr:
+        u_E, w_E, distance_E = map(self.backend.host, (self.u_E, self.w_E, self.distance_E))
+        return Csr(np.searchsorted(u_E, np.arange(self.points + 1)), w_E, distance_E)
+
+    def within(self, eps: float) -> "KernelPairs":
+        kept_E = self.distance_E <= eps
+        return replace(self, u_E=self.u_E[kept_E], w_E=self.w_E[kept_E], distance_E=self.distance_E[kept_E])
+
+
+def _scoped(stage: Callable[P, T]) -> Callable[P, T]:
+    """A stage within its backend's scope."""
+
+    @wraps(stage)
+    def scoped(*args: P.args, **kwargs: P.kwargs) -> T:
+        stages: Any = args[0]
+        with stages.backend.scope():
+            return stage(*args, **kwargs)
+
+    return scoped
+
+
+class KernelStages:
+    """Implements `distreid.labels.stages.Stages`. Every array has the bits of the compiled engine's."""
+
+    def __init__(self, backend: Backend, clustering: Clustering, progress: Progress | None = None) -> None:
+        self.backend, self._clustering, self._progress = backend, clustering, progress
         self._prepared: Prepared | None = None
-        self._features: Features | None = None
+        self._features: KernelFeatures | None = None
 
-    def _on_device(self, prepared: Prepared) -> Features:
+    def _on_device(self, prepared: Prepared) -> KernelFeatures:
         """The features, moved once."""
         if self._features is None or self._prepared is not prepared:
             self._features = None  # the old ones go before the new ones come
-            self._prepared, self._features = prepared, Features.of(prepared, self._device)
+            self._prepared, self._features = prepared, KernelFeatures.by(self.backend, prepared)
         return self._features
 
+    def _run(self, name: str, blocks: int, *arguments: Any, ints: int = 0, dtype: Any = np.float32) -> None:
+        """ints: of shared memory, beside one for each warp."""
+        shared = INTS * (ints + self.backend.threads // 32) if ints else 0
+        self.backend.kernels(dtype)(name, blocks, self.backend.threads, *arguments, shared=shared)
+
+    def _blocks(self, rows: int, numbers: int) -> int:
+        """Blocks that take `rows` in turn, each with a float64 and an int32 scratch of so many numbers."""
+        room = min(SCRATCH_BYTES, self.backend.free_bytes() // 4)
+        return max(1, min(rows, MOST_BLOCKS, room // (12 * max(numbers, 1))))
+
+    def _scratch(self, blocks: int, numbers: int) -> tuple[Any, Any]:
+        xp = self.backend.xp
+        return xp.zeros((blocks, numbers), np.float64), xp.empty((blocks, numbers), np.int32)
+
+    def _offsets(self, lengths: Any) -> Any:
+        xp = self.backend.xp
+        return xp.concatenate([xp.zeros(1, np.int64), xp.cumsum(lengths, dtype=np.int64)])
+
+    @_scoped
     def search(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
         return neighbours.nearest(prepared, self._on_device(prepared), k, apart_U=apart_U, progress=self._progress)
 
-    def reciprocal(self, prepared: Prepared, lists: Lists) -> Sparse:
-        return jaccard.reciprocal_weights(self._on_device(prepared), lists)
+    @_scoped
+    def reciprocal(self, prepared: Prepared, lists: Lists) -> Rows:
+        xp, features = self.backend.xp, self._on_device(prepared)
+        x_ND, inverse_norms_N = map(self.backend.array, (features.x_ND, features.inverse_norms_N))
+        (count, dim), k, half = x_ND.shape, lists.neighbours_Uk.shape[1], lists.half
+        near_Uk, squared_Uk = (
+            xp.asarray(np.ascontiguousarray(lists.neighbours_Uk)),
+            xp.asarray(np.ascontiguousarray(lists.squared_Uk)),
+        )
+        group_N, flags_Nk = xp.asarray(prepared.group_N), xp.empty((count, k), np.uint8)
+        self._run("reciprocity", -(-count * k // self.backend.threads), count, k, half, near_Uk, group_N, flags_Nk)
+        numbers, lengths_N = 2 * (k + k * half), xp.empty(count, np.int32)
+        blocks = self._blocks(count, numbers)
+        known = (count, k, half, dim, near_Uk, squared_Uk, group_N, flags_Nk, x_ND, inverse_norms_N)
+        scratch = xp.empty((blocks, numbers), np.int32)
+        self._run("reciprocal_weights", blocks, *known, scratch, 0, None, lengths_N, None, None, ints=2, dtype=x_ND.dtype)
+        offsets = self._offsets(lengths_N)
+        v = Rows(offsets, xp.empty(int(offsets[-1]), np.int32), xp.empty(int(offsets[-1]), np.float64))
+        filled = 1, offsets, lengths_N, v.columns, v.values
+        self._run("reciprocal_weights", blocks, *known, scratch, *filled, ints=2, dtype=x_ND.dtype)
+        return v
 
-    def expand(self, v: Sparse, prepared: Prepared, lists: Lists) -> Weights:
-        return Weights(jaccard.expand_queries(v, lists), to_device(prepared.sizes, self._device))
+    @_scoped
+    def expand(self, v: Rows, prepared: Prepared, lists: Lists) -> Weights:
+        xp, (rows, q), count = self.backend.xp, lists.expansion_Uq.shape, len(v.offsets) - 1
+        blocks, lengths_U = self._blocks(rows, count), xp.empty(rows, np.int32)
+        nearest_Uq = xp.asarray(np.ascontiguousarray(lists.expansion_Uq))
+        known = (rows, q, count, nearest_Uq, v.offsets, v.columns, v.values, *self._scratch(blocks, count))
+        self._run("expand_queries", blocks, *known, 0, None, lengths_U, None, None, None, ints=1)
+        offsets = self._offsets(lengths_U)
+        entries = int(offsets[-1])
+        rows_E, columns_E, values_E = xp.empty(entries, np.int32), xp.empty(entries, np.int32), xp.empty(entries, np.float64)
+        self._run("expand_queries", blocks, *known, 1, offsets, lengths_U, rows_E, columns_E, values_E, ints=1)
+        order_E = xp.argsort(columns_E, kind="stable")  # by column, rows ascending
+        place_E = xp.empty(entries, np.int64)
+        place_E[order_E] = xp.arange(entries, dtype=np.int64)
+        starts = xp.searchsorted(columns_E[order_E], xp.arange(count + 1, dtype=np.int32)).astype(np.int64)
+        by_column = starts, rows_E[order_E], values_E[order_E], place_E
+        return Weights((offsets, columns_E, values_E, *by_column), xp.asarray(prepared.sizes))
 
-    def sample_distances(self, weights: Weights, step: int) -> Iterable[NDArray[np.float64]]:
-        return pairs.sample_distances(weights, step)
+    @_scoped
+    def sample_distances(self, weights: Weights, step: int) -> Iterator[NDArray[np.float64]]:
+        return self._pieces(weights, self._count_pairs(weights, step, 1.0)[0], step)
 
-    def pairs_within(self, weights: Weights, cutoff: float) -> DevicePairs:
-        return pairs.pairs_within(weights, cutoff)
+    def _pieces(self, weights: Weights, lengths_R: Any, step: int) -> Iterator[NDArray[np.float64]]:
+        ends = np.cumsum(self.backend.host(lengths_R), dtype=np.int64)
+        first = 0
+        while first < len(ends):
+            done = ends[first - 1] if first else 0
+            last = max(int(np.searchsorted(ends, done + PIECE, side="right")), first + 1)
+            with self.backend.scope():
+                distances = self.backend.host(self._pairs(weights, lengths_R[first:last], step, 1.0, first)[2])
+            yield distances
+            first = last
 
-    def smallest(self, near: DevicePairs, sizes_U: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        distance_E, order_E = torch.sort(near.distance_E, stable=True)
-        sizes, order_E = to_device(sizes_U, self._device), order_E[:count]
-        copies_E = sizes[near.u_E[order_E]] * sizes[near.w_E[order_E]]
-        return distance_E[:count].cpu().numpy(), copies_E.cpu().numpy()
+    @_scoped
+    def pairs_within(self, weights: Weights, cutoff: float) -> KernelPairs:
+        sizes_U = weights.sizes_U
+        lengths_U, total = self._count_pairs(weights, 1, cutoff)
+        jaccard.check_linear(int(lengths_U.sum(dtype=np.int64)), len(sizes_U))
+        u_E, w_E, distance_E = self._pairs(weights, lengths_U, 1, cutoff)
+        near = int((sizes_U[u_E] * sizes_U[w_E]).sum()) + int((sizes_U * (sizes_U - 1) // 2).sum())
+        return KernelPairs(u_E, w_E, distance_E, cutoff, total, near, self.backend, len(sizes_U))
 
-    def dbscan(self, near: DevicePairs, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
-        return dbscan(near, to_device(sizes_U, self._device), eps, min_samples).cpu().numpy()
+    def _count_pairs(self, weights: Weights, step: int, cutoff: float) -> tuple[Any, int]:
+        """(pairs u < w with J ≤ cutoff of every `step`-th u, pairs of points with J < 1)."""
+        xp, rows = self.backend.xp, -(-len(weights.sizes_U) // step)
+        lengths_R, total = xp.empty(rows, np.int32), xp.zeros(1, np.uint64)
+        self._launch_pairs(weights, 0, rows, step, cutoff, 0, None, lengths_R, total, None, None, None)
+        return lengths_R, int(total[0])
 
+    def _pairs(self, weights: Weights, lengths_R: Any, step: int, cutoff: float, first: int = 0) -> tuple[Any, Any, Any]:
+        """(u, w, J) of the counted pairs, of the rows (first + r)·step."""
+        xp, offsets = self.backend.xp, self._offsets(lengths_R)
+        entries = int(offsets[-1])
+        found = xp.empty(entries, np.int32), xp.empty(entries, np.int32), xp.empty(entries, np.float64)
+        again, total = xp.empty(len(lengths_R), np.int32), xp.zeros(1, np.uint64)
+        self._launch_pairs(weights, first, len(lengths_R), step, cutoff, 1, offsets, again, total, *found)
+        return found
+
+    def _launch_pairs(self, weights: Weights, first: int, rows: int, step: int, cutoff: float, fill: int, *out: Any) -> None:
+        points = len(weights.sizes_U)
+        blocks = self._blocks(rows, points)
+        known = points, first, rows, step, cutoff, weights.sizes_U, *weights.v, *self._scratch(blocks, points)
+        self._run("jaccard_pairs", blocks, *known, fill, *out, ints=2)
+
+    @_scoped
+    def smallest(
+        self, near: KernelPairs, sizes_U: NDArray[np.int64], count: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+        xp, host = self.backend.xp, self.backend.host
+        order_E = xp.argsort(near.distance_E, kind="stable")[:count]
+        distance_E = host(near.distance_E[order_E])
+        if not (sizes_U > 1).any():
+            return distance_E, None
+        sizes = xp.asarray(sizes_U)
+        return distance_E, host(sizes[near.u_E[order_E]] * sizes[near.w_E[order_E]])
+
+    @_scoped
+    def dbscan(self, near: KernelPairs, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
+        within = near.within(eps)
+        return self._clustering.dbscan(self.backend, within.u_E, within.w_E, sizes_U, min_samples)
+
+    @_scoped
     def silhouettes(
         self, weights: Weights, chosen_S: NDArray[np.int64], labels_U: NDArray[np.int64], sizes_K: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        chosen, labels, sizes = (to_device(array, self._device) for array in (chosen_S, labels_U, sizes_K))
-        return pairs.silhouettes(weights, chosen, labels, sizes).cpu().numpy()
+        xp, points, clusters = self.backend.xp, len(weights.sizes_U), len(sizes_K)
+        blocks, values_S = self._blocks(len(chosen_S), points + clusters), xp.empty(len(chosen_S), np.float64)
+        chosen, labels = xp.asarray(chosen_S.astype(np.int32)), xp.asarray(labels_U.astype(np.int32))
+        known = len(chosen_S), points, clusters, chosen, labels, weights.sizes_U, xp.asarray(sizes_K), *weights.v
+        alike_BK = xp.zeros((blocks, clusters), np.float64)
+        self._run("silhouettes", blocks, *known, *self._scratch(blocks, points), alike_BK, values_S, ints=1)
+        return self.backend.host(values_S)
 
+    @_scoped
+    def centers(self, prepared: Prepared, labels_N: NDArray[np.int64], normalized: bool) -> NDArray[np.float32]:
+        xp, features = self.backend.xp, self._on_device(prepared)
+        x_ND, inverse_norms_N = map(self.backend.array, (features.x_ND, features.inverse_norms_N))
+        members, offsets = members_of(labels_N)
+        scales_N = inverse_norms_N if normalized else xp.full(len(x_ND), 1.0, np.float64)
+        centers_KD = xp.empty((len(offsets) - 1, x_ND.shape[1]), np.float32)
+        known = x_ND.shape[1], xp.asarray(members), xp.asarray(offsets), x_ND, scales_N
+        self._run("centers", len(centers_KD), *known, centers_KD, dtype=x_ND.dtype)
+        return self.backend.host(centers_KD)
 
-def dbscan(pairs: DevicePairs, sizes_U: Tensor, eps: float, min_samples: int) -> Tensor:
-    """DBSCAN's label of each group of copies, int64 [U]: clusters by their first core point, a border point to the first of its
-    clusters, as scikit-learn does."""
-    near_E = pairs.distance_E <= eps
-    u_E, w_E = pairs.u_E[near_E], pairs.w_E[near_E]
-    neighbours_U = sizes_U.clone().index_add_(0, u_E, sizes_U[w_E]).index_add_(0, w_E, sizes_U[u_E])
-    core_U = neighbours_U >= min_samples
-    both_E = core_U[u_E] & core_U[w_E]
-    roots_U = _components(len(sizes_U), u_E[both_E], w_E[both_E])
-    labels_U = torch.full_like(sizes_U, -1)
-    labels_U[core_U] = torch.unique(roots_U[core_U], return_inverse=True)[1]
-    one_E = core_U[u_E] != core_U[w_E]
-    u_E, w_E = u_E[one_E], w_E[one_E]
-    core_E, border_E = torch.where(core_U[u_E], u_E, w_E), torch.where(core_U[u_E], w_E, u_E)
-    none = len(sizes_U)
-    first_U = torch.full_like(sizes_U, none).scatter_reduce_(0, border_E, labels_U[core_E], "amin")
-    return torch.where(core_U | (first_U == none), labels_U, first_U)
+    @_scoped
+    def release(self) -> None:
+        self._prepared = self._features = None
+        self.backend.release()
 
-
-def _components(count: int, u_E: Tensor, w_E: Tensor) -> Tensor:
-    """The smallest point of each point's connected component: trees are hooked onto the smallest root that they touch, then every
-    point jumps to its root, until no edge joins two trees."""
-    parent_U = torch.arange(count, device=u_E.device)
-    while True:
-        a_E, b_E = parent_U[u_E], parent_U[w_E]
-        if torch.equal(a_E, b_E):
-            return parent_U
-        parent_U = parent_U.scatter_reduce(0, torch.maximum(a_E, b_E), torch.minimum(a_E, b_E), "amin")
-        while not torch.equal(parent_U, jumped_U := parent_U[parent_U]):
-            parent_U = jumped_U
+    def peak_bytes(self) -> int:
+        return self.backend.peak_bytes()

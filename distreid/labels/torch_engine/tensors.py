@@ -31,6 +31,10 @@ class Features:
         arrays = (prepared.x_ND, prepared.inverse_norms_N, prepared.group_N.astype(np.int64), prepared.first_U, prepared.sizes)
         return cls(*(to_device(array, device) for array in arrays))
 
+    def distances(self, i_E: Tensor, j_E: Tensor) -> Tensor:
+        """d² of pairs of rows, float64 [E], bit for bit that of `distreid.retrieval.distances`."""
+        return squared_distances(self, i_E, j_E)
+
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """Arrays from an object store are read-only, which torch's views are not made for."""
@@ -44,8 +48,8 @@ def spans(total: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def squared_distances(features: Features, i_E: Tensor, j_E: Tensor) -> Tensor:
-    """d² of pairs of rows, float64 [E], bit for bit that of `distreid.retrieval.distances`: 32 running sums in the order of the
-    dimensions, then halves onto halves; every product and sum is rounded on its own."""
+    """`Features.distances` in torch: 32 running sums in the order of the dimensions, then halves onto halves; every product and sum
+    is rounded on its own."""
     dim = features.x_ND.shape[1]
     squared_E = torch.empty(len(i_E), dtype=torch.float64, device=i_E.device)
     for start, stop in spans(len(i_E), BUDGET // (dim + LANES)):

@@ -1,10 +1,10 @@
-"""Exact k nearest neighbours on a device: float32 products propose candidates, float64 distances rank them."""
+"""Exact k nearest neighbours on a device, for both engines of GPUs: float32 products propose, float64 distances rank."""
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.gpu.tensors import BUDGET, Features, spans, squared_distances, to_device
+from distreid.labels.torch_engine.tensors import BUDGET, Features, spans, to_device
 from distreid.retrieval.blocks import Progress
 from distreid.retrieval.lists import NONE, Neighbours
 from distreid.retrieval.neighbours import LowPrecision, round_features, to_rows
@@ -67,7 +67,7 @@ def _candidates(
     groups_Rm, order_Rm = torch.sort(groups_Rm, dim=1)
     worst_R, keys_Rm = keys_Rm.amax(1).double(), keys_Rm.gather(1, order_Rm)
     rows_i = features.first_U[wanted_R].repeat_interleave(candidates)
-    squared_Rm = squared_distances(features, rows_i, features.first_U[groups_Rm].flatten()).view_as(groups_Rm)
+    squared_Rm = features.distances(rows_i, features.first_U[groups_Rm].flatten()).view_as(groups_Rm)
     squared_Rm.masked_fill_(keys_Rm == torch.inf, torch.inf)
     squared_Rk, order_Rk = (sorted_Rm[:, :kept] for sorted_Rm in torch.sort(squared_Rm, dim=1, stable=True))
     groups_Rk = groups_Rm.gather(1, order_Rk).masked_fill_(squared_Rk == torch.inf, NONE)

@@ -5,13 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from distreid.labels.gpu.tensors import (
+from distreid.labels.torch_engine.tensors import (
     Features,
     offsets_of,
     ranges,
     segment_sums,
     spans,
-    squared_distances,
     sums_by_key,
     to_device,
 )
@@ -47,7 +46,7 @@ def reciprocal_weights(features: Features, lists: Lists) -> Sparse:
         kept_BM[:, 1:] &= members_BM[:, 1:] != members_BM[:, :-1]
         lengths_B, columns_E = kept_BM.sum(1), members_BM[kept_BM]
         rows_E = torch.repeat_interleave(torch.arange(start, stop, device=device), lengths_B)
-        values_E = squared_distances(features, rows_E, columns_E).neg_().exp_()
+        values_E = features.distances(rows_E, columns_E).neg_().exp_()
         values_E /= torch.repeat_interleave(segment_sums(values_E, lengths_B), lengths_B)
         for pieces, piece in ((lengths, lengths_B), (columns, columns_E), (values, values_E)):
             pieces.append(piece)

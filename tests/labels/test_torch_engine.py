@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from distreid.common.errors import UserError
 from distreid.labels import PseudoLabels, make_pseudo_labels
 from distreid.labels.cpu.stages import CpuStages
-from distreid.labels.gpu import TorchStages, pairs
-from distreid.labels.gpu import neighbours as device_neighbours
-from distreid.labels.gpu.tensors import Features, squared_distances
+from distreid.labels.torch_engine import TorchStages, pairs
+from distreid.labels.torch_engine import neighbours as device_neighbours
+from distreid.labels.torch_engine.tensors import Features, squared_distances
 from distreid.labels.stages import nearest_pairs
 from distreid.retrieval.lists import plain_lists
 from distreid.retrieval.neighbours import nearest

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.gpu.jaccard import Sparse
-from distreid.labels.gpu.tensors import BUDGET, offsets_of, ranges, segment_sums, sums_by_key
+from distreid.labels.torch_engine.jaccard import Sparse
+from distreid.labels.torch_engine.tensors import BUDGET, offsets_of, ranges, segment_sums, sums_by_key
 from distreid.retrieval.jaccard import ROUNDING_NOISE, check_linear
+from distreid.retrieval.reciprocal import Csr
 
 CHUNK = BUDGET // 4  # overlaps summed at once; a few int64 and float64 temporaries each
 
@@ -44,10 +45,16 @@ class DevicePairs:
     cutoff: float
     total: int
     near: int
+    points: int
 
     @property
     def held(self) -> int:
         return len(self.distance_E)
+
+    @property
+    def graph(self) -> Csr:
+        u_E, w_E, distance_E = (array_E.cpu().numpy() for array_E in (self.u_E, self.w_E, self.distance_E))
+        return Csr(np.searchsorted(u_E, np.arange(self.points + 1)), w_E.astype(np.int32), distance_E)
 
     def within(self, eps: float) -> "DevicePairs":
         kept_E = self.distance_E <= eps
@@ -98,7 +105,8 @@ def pairs_within(weights: Weights, cutoff: float) -> DevicePairs:
         held, total, near = held + len(pieces[-1][0]), total + int(pairs_S.sum()), near + int(pairs_S[kept_S].sum())
         check_linear(held, len(sizes_U))
     u_E, w_E, distance_E = (torch.cat(part) for part in zip(*pieces, strict=True))
-    return DevicePairs(u_E, w_E, distance_E, cutoff, total, near + int((sizes_U * (sizes_U - 1) // 2).sum()))
+    zeros = int((sizes_U * (sizes_U - 1) // 2).sum())
+    return DevicePairs(u_E, w_E, distance_E, cutoff, total, near + zeros, len(sizes_U))
 
 
 def sample_distances(weights: Weights, step: int) -> Iterator[NDArray[np.float64]]:

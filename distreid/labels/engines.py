@@ -1,0 +1,133 @@
+"""Which engine makes the labels: compiled code on a CPU; on a GPU the kernels by CuPy, or plain torch where CuPy cannot be had."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from distreid.common.errors import UserError
+from distreid.labels.settings import DbscanKind, LabelSettings
+from distreid.retrieval.blocks import Progress
+
+if TYPE_CHECKING:  # these bring numba
+    from distreid.labels.gpu import Clustering, CupyBackend
+    from distreid.labels.stages import Stages
+
+log = logging.getLogger(__name__)
+
+
+def label_device(device: str) -> str:
+    """Where labels are made: "auto" is the GPU where there is one. UserError when there is no such device on this machine."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not device.startswith("cuda"):
+        raise UserError(f"device = {device}: use auto, cpu or cuda")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise UserError(f"device = {device}: torch sees no CUDA device on this machine; use cpu")
+    return device
+
+
+def require_numba() -> None:
+    """UserError when the compiled stages cannot be."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        raise UserError("pseudo-labels need the package numba: pip install 'numba>=0.60'") from error
+
+
+@contextmanager
+def engine_of(settings: LabelSettings, device: str | None, threads: int, progress: Progress | None = None) -> Iterator["Stages"]:
+    """The engine of the device, by default the settings' one; what it keeps of a GPU's memory is given back at the end."""
+    device = label_device(device or settings.device)
+    stages = stages_of(device, threads, progress, dbscan=settings.dbscan, dense_gb=settings.dense_gb)
+    try:
+        yield stages
+    finally:
+        stages.release()
+
+
+def stages_of(
+    device: str, threads: int, progress: Progress | None, *, dbscan: DbscanKind = "auto", dense_gb: float = 0.0
+) -> "Stages":
+    """The engine of a device (as `label_device` returns it). dbscan, dense_gb: as in `LabelSettings`.
+
+    A GPU without CuPy, or with one that does not work, gets the torch engine and a logged line. UserError for dbscan="cuml" where
+    there is none.
+    """
+    require_numba()
+    if device == "cpu":
+        if dbscan == "cuml":
+            raise UserError("labels.dbscan=cuml needs a GPU, and labels are made on the CPU: use auto")
+        from distreid.labels.cpu.stages import CpuStages
+
+        return CpuStages(threads, progress)
+    backend = _cupy_backend(torch.device(device))
+    if backend is None:
+        if dbscan == "cuml":
+            raise UserError("labels.dbscan=cuml needs CuPy beside cuML: pip install 'distreid[gpu]', or use auto")
+        from distreid.labels.torch_engine import TorchStages
+
+        return TorchStages(torch.device(device), progress)
+    from distreid.labels.gpu import KernelStages
+
+    return KernelStages(backend, _clustering(dbscan, dense_gb), progress)
+
+
+def _cupy_backend(device: torch.device) -> "CupyBackend | None":
+    """CuPy's backend after a trial on the device; None, and a line that says why, where it cannot be."""
+    from distreid.labels.gpu import CupyBackend
+
+    try:
+        backend = CupyBackend(device)
+        if tried(backend):
+            return backend
+        reason = "its distances are not those of the CPU"
+    except ImportError as error:
+        reason = f"no CuPy: pip install 'distreid[gpu]' ({_first_line(error)})"
+    except Exception as error:  # whatever a broken driver, compiler or library raises
+        reason = f"CuPy does not work here: {_first_line(error)}"
+    log.warning("labels on the GPU are made by torch, slower and the same: %s", reason)
+    return None
+
+
+def tried(backend: Any) -> bool:
+    """Whether the device compiles the kernels and ranks a few rows as the CPU does, to the last bit."""
+    from distreid.labels.gpu import KernelFeatures
+    from distreid.retrieval.neighbours import nearest
+    from distreid.retrieval.prepare import prepare
+
+    random = np.random.default_rng(0)
+    for kind in (np.float32, np.float64):
+        prepared = prepare(random.standard_normal((6, 70)).astype(kind), 1, 1)
+        rows_Uk, squared_Uk = nearest(prepared, 6)
+        with backend.scope():
+            features = KernelFeatures.by(backend, prepared)
+            i_E, j_E = torch.arange(6).repeat_interleave(6), torch.from_numpy(rows_Uk.ravel())
+            found_E = features.distances(i_E.to(backend.device), j_E.to(backend.device))
+        if found_E.cpu().numpy().tobytes() != squared_Uk.tobytes():
+            return False
+    return True
+
+
+def _clustering(kind: DbscanKind, dense_gb: float) -> "Clustering":
+    from distreid.labels.gpu import Clustering
+
+    found = None
+    if kind != "graph":
+        try:
+            from cuml.cluster import DBSCAN
+
+            found = DBSCAN
+        except Exception as error:  # cuML's import asks the driver
+            reason = _first_line(error)
+            if kind == "cuml":
+                raise UserError(f"labels.dbscan=cuml: cuML cannot be imported ({reason}); install it or use auto") from None
+            log.info("no cuML (%s): clusters are found on the sparse graph, with the same labels", reason)
+    return Clustering(kind, int(1e9 * dense_gb), found)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).split("\n")[0]

@@ -1,0 +1,102 @@
+"""What the stages need of an array library: numpy's functions, kernels, and the way to torch and to the host and back."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distreid.labels.gpu.launch import CupyKernels, Kernels, real_of
+
+# At most so much is taken for the rows of N numbers that each block of threads sums in; less where less is free.
+SCRATCH_BYTES = 1 << 30
+
+
+class Backend(Protocol):
+    """CuPy's, or that of the tests: numpy, and the same kernels behind a C++ compiler."""
+
+    xp: Any  # cupy, or numpy
+    device: torch.device  # the same device as torch names it
+    threads: int  # of a block
+
+    def kernels(self, dtype: Any) -> Kernels:
+        """The kernels for features of this type."""
+        ...
+
+    def array(self, tensor: torch.Tensor) -> Any:
+        """The tensor's memory as an array; nothing is copied."""
+        ...
+
+    def tensor(self, array: Any) -> torch.Tensor:
+        """The array's memory as a tensor; nothing is copied."""
+        ...
+
+    def host(self, array: Any) -> NDArray[Any]:
+        """The array as numpy's."""
+        ...
+
+    def scope(self) -> AbstractContextManager[None]:
+        """Within it, arrays are made on this device, and computed in one order with torch's."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Memory that could still be had."""
+        ...
+
+    def peak_bytes(self) -> int:
+        """The most memory that was held so far."""
+        ...
+
+    def release(self) -> None:
+        """Give back what is kept for later."""
+        ...
+
+
+class CupyBackend:
+    """One CUDA device by CuPy, beside torch: each has its own pool of memory, arrays pass between them by DLPack."""
+
+    threads = 128
+
+    def __init__(self, device: torch.device) -> None:
+        import cupy
+
+        index = torch.cuda.current_device() if device.index is None else device.index
+        self.xp, self.device = cupy, torch.device("cuda", index)
+        self._peak, self._kernels = 0, dict[str, Kernels]()
+
+    def kernels(self, dtype: Any) -> Kernels:
+        real = real_of(dtype)
+        if real not in self._kernels:
+            self._kernels[real] = CupyKernels(self.xp, real)
+        return self._kernels[real]
+
+    def array(self, tensor: torch.Tensor) -> Any:
+        return self.xp.from_dlpack(tensor)
+
+    def tensor(self, array: Any) -> torch.Tensor:
+        return torch.from_dlpack(array)
+
+    def host(self, array: Any) -> NDArray[Any]:
+        return np.asarray(array.get())
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        # One stream for both: memory that either frees is then used again only after what the other was asked for.
+        of_torch = torch.cuda.stream(torch.cuda.default_stream(self.device))
+        with self.xp.cuda.Device(self.device.index), self.xp.cuda.Stream.null, of_torch:
+            yield
+
+    def free_bytes(self) -> int:
+        return int(torch.cuda.mem_get_info(self.device)[0]) + int(self.xp.get_default_memory_pool().free_bytes())
+
+    def peak_bytes(self) -> int:
+        self._peak = max(self._peak, int(self.xp.get_default_memory_pool().total_bytes()))
+        return self._peak + int(torch.cuda.max_memory_allocated(self.device))
+
+    def release(self) -> None:
+        self.peak_bytes()
+        self.xp.get_default_memory_pool().free_all_blocks()
+        self.xp.get_default_pinned_memory_pool().free_all_blocks()
+        torch.cuda.empty_cache()
