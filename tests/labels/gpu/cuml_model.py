@@ -22,7 +22,7 @@ class DBSCAN:
         count, none = len(X), LARGEST[out_dtype]
         batch = min(count, self.rows_per_batch or count)
         assert count * batch < none, "An overflow occurred with the current choice of precision"
-        near = X <= self.eps
+        near = self.eps >= X
         weight = np.ones(count, X.dtype) if sample_weight is None else sample_weight.astype(X.dtype)
         core = (near @ weight).astype(out_dtype) >= self.min_samples
         labels = _weak(near, core, 0, batch, none)

@@ -26,6 +26,16 @@ def random_tree(random: np.random.Generator, points: int) -> Graph:
     return np.minimum(a, b)[order], np.maximum(a, b)[order], np.zeros(len(a))
 
 
+def cliques_with_borders(random: np.random.Generator) -> Graph:
+    """90 points: 12 cliques of 5, and 30 points of which each has one neighbour in each of three cliques; numbered at random."""
+    name = random.permutation(90)
+    inside = [(name[5 * c + i], name[5 * c + j]) for c in range(12) for i in range(5) for j in range(i)]
+    beside = [(name[60 + b], name[5 * c + random.integers(5)]) for b in range(30) for c in random.permutation(12)[:3]]
+    pairs = np.sort(np.array(inside + beside, np.int32), axis=1)
+    u, w = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].T.copy()
+    return u, w, np.zeros(len(u))
+
+
 def first_components(points: int, graph: Graph) -> NDArray[np.int64]:
     """Number of each point's connected component, by first point; slow and obvious."""
     labels = np.full(points, -1)

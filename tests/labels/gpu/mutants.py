@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from distreid.labels.cpu import clustering
 from distreid.labels.cpu.stages import CpuStages
 from distreid.labels.gpu.launch import SOURCE
 from distreid.retrieval.lists import camera_lists, plain_lists
 from distreid.retrieval.prepare import prepare
 from tests.features import draw_features
-from tests.labels.gpu.graphs import first_components, pairs_of, random_tree
+from tests.labels.gpu.graphs import cliques_with_borders, first_components, pairs_of, random_tree
 from tests.labels.gpu.shim import few_blocks, library, shim_stages
 
 SECONDS = 20
@@ -30,14 +31,12 @@ MUTANTS: dict[str, tuple[str, str]] = {
         "  __syncthreads();\n  if (threadIdx.x == 0)\n    for (int w = 0; w < (int)",
         "  if (threadIdx.x == 0)\n    for (int w = 0; w < (int)",
     ),
-    "no barrier after a list grew": ("*length += warps[w];\n  __syncthreads();", "*length += warps[w];"),
     "another order of the 32 sums": ("width = 16; width; width /= 2", "width = 1; width < 32; width *= 2"),
     "the last of 32 sums is left out": ("threadIdx.x & 31; d < dim;", "threadIdx.x & 31; d < dim - dim % 32;"),
     "a shorter power series": ("int at = 12; at >= 0", "int at = 11; at >= 0"),
     "half lists of any depth": ("s < half && t < half ? IN_HALF", "s < half ? IN_HALF"),
     "two thirds are enough": ("3 * common > 2 * size", "3 * common >= 2 * size"),
     "a point twice in R*": ("for (int r = 0; r < q && is_new; r++) is_new = extra[r] != point;", ""),
-    "no barrier between rows of V": ("/= sum;\n    }\n    __syncthreads();", "/= sum;\n    }"),
     "sums are not cleared": ("      sums_N[column] = 0;", ""),
     "places without a neighbour count": ("sums_N[column] / found", "sums_N[column] / q"),
     "a row after itself": ("after ? place_E[e] + 1", "after ? place_E[e]"),
@@ -52,8 +51,8 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "a union is lost": ("if (atomicCAS(parent_U + a, a, b) == a) return;", "shim::maybe_yield(); parent_U[a] = b; return;"),
     "borders of one side": ("  if (core_U[w] && !core_U[u]) atomicMin(first_U + u, cluster_U[w]);", ""),
     "the last cluster takes a border": ("atomicMin(first_U + w, cluster_U[u])", "first_U[w] = cluster_U[u]"),
-    "centres in another order": ("for (i64 m = begin; m < end; m++) sum", "for (i64 m = end - 1; m >= begin; m--) sum"),
-    "a pair beyond the end": ("if (e >= pairs) return;  // whole warps", "if (e > pairs) return;"),
+    "scales of other points": ("scales_N[members[m]]", "scales_N[m]"),
+    "a pair beyond the end": ("if (e >= pairs) return;\n  atomicAdd", "if (e > pairs) return;\n  atomicAdd"),
 }  # fmt: skip
 
 
@@ -66,12 +65,12 @@ class Case:
     arrays: list[bytes]
 
     @classmethod
-    def of(cls, kind: str, cameras: int) -> "Case":
-        features_ND = draw_features(kind, 60, 37, 1)
-        camids = np.arange(60) % cameras if cameras else None
-        prepared, engine = prepare(features_ND, 8, 1, camids), CpuStages(1)
+    def of(cls, kind: str, count: int, k1: int, cameras: int = 0) -> "Case":
+        features_ND = draw_features(kind, count, 37, 1)
+        camids = np.arange(count) % cameras if cameras else None
+        prepared, engine = prepare(features_ND, k1, 1, camids), CpuStages(1)
         if camids is None:
-            lists = plain_lists(prepared, 8, 3, engine.search)
+            lists = plain_lists(prepared, k1, 3, engine.search)
         else:  # own cameras hold fewer points than are asked for
             lists = camera_lists(prepared, camids, (14, 5), (13, 3), engine.search)
         return cls(prepared, lists, arrays(engine, prepared, lists))
@@ -98,8 +97,9 @@ def arrays(engine: Any, prepared: Any, lists: Any) -> list[bytes]:
 
 def noticed(source: str, cases: list[Case]) -> bool:
     """Whether any array differs from the compiled engine's, or a kernel fails."""
-    for seed, case in enumerate(cases * 2, 2):
-        stages = shim_stages(seed=seed, resident=3, threads=64, guard=True, free=few_blocks(4, 60), source=source)
+    for seed, case in enumerate(cases, 2):
+        count = len(case.prepared.group_N)
+        stages = shim_stages(seed=seed, resident=3, threads=64, guard=True, free=few_blocks(4, count), source=source)
         squared = stages.search(case.prepared, 8)[1]
         if squared.tobytes() != CpuStages(1).search(case.prepared, 8)[1].tobytes():
             return True
@@ -110,6 +110,9 @@ def noticed(source: str, cases: list[Case]) -> bool:
         tree, stages = random_tree(random, 160), shim_stages(seed=seed, resident=16, source=source)
         labels_U = stages.dbscan(pairs_of(stages.backend, 160, tree), np.ones(160, np.int64), 0.5, 1)
         if not np.array_equal(labels_U, first_components(160, tree)):
+            return True
+        pairs, ones_U = pairs_of(stages.backend, 90, cliques_with_borders(random)), np.ones(90, np.int64)
+        if not np.array_equal(stages.dbscan(pairs, ones_U, 0.5, 5), clustering.dbscan(pairs.graph, ones_U, 0.5, 5)):
             return True
     return False
 
@@ -130,7 +133,7 @@ def in_fork(source: str, cases: list[Case]) -> bool:
 def main() -> None:
     torch.set_num_threads(1)
     text = SOURCE.read_text(encoding="utf-8")
-    cases = [Case.of("half_copies", 0), Case.of("clustered", 5)]
+    cases = [Case.of("half_copies", 60, 8), Case.of("clustered", 60, 8, cameras=5), *[Case.of("random", 140, 16)] * 2]
     result = {}
     for name, (old, new) in {"none": ("", ""), **MUTANTS}.items():
         assert not old or text.count(old) == 1, f"{name}: its text stands {text.count(old)} times in kernels.cu"

@@ -82,13 +82,17 @@ def test_every_array(dtype, cameras) -> None:
     assert nearest[1][np.argsort(nearest[0], kind="stable")[:60]].tobytes() == ours_nearest[1].tobytes()
     for pairs, ours_pairs in ((near, ours_near), (near.within(near.cutoff / 2), ours_near.within(near.cutoff / 2))):
         graph, ours_graph = pairs.graph, ours_pairs.graph
-        assert rows_of((graph.indptr, graph.indices, graph.data)) == rows_of((ours_graph.indptr, ours_graph.indices, ours_graph.data))
+        assert rows_of((graph.indptr, graph.indices, graph.data)) == rows_of(
+            (ours_graph.indptr, ours_graph.indices, ours_graph.data)
+        )
     labels_U = compiled.dbscan(near, sizes_U, near.cutoff / 2, 2)
     assert labels_U.max() > 3 and ours.dbscan(ours_near, sizes_U, near.cutoff / 2, 2).tobytes() == labels_U.tobytes()
     chosen_S = np.flatnonzero(labels_U >= 0)
     sizes_K = np.bincount(labels_U[chosen_S], weights=sizes_U[chosen_S]).astype(np.int64)
     figures = compiled.silhouettes(weights, chosen_S, labels_U, sizes_K)
-    assert len(np.unique(figures)) > 10 and ours.silhouettes(ours_weights, chosen_S, labels_U, sizes_K).tobytes() == figures.tobytes()
+    assert (
+        len(np.unique(figures)) > 10 and ours.silhouettes(ours_weights, chosen_S, labels_U, sizes_K).tobytes() == figures.tobytes()
+    )
     for normalized in (True, False):
         labels_N = labels_U[prepared.group_N]
         expected_KD = compiled.centers(prepared, labels_N, normalized)
