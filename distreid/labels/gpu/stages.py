@@ -110,7 +110,8 @@ class KernelStages:
     """Implements `distreid.labels.stages.Stages`. Every array has the bits of the compiled engine's."""
 
     def __init__(self, backend: Backend, clustering: Clustering, progress: Progress | None = None) -> None:
-        self.backend, self._clustering, self._progress = backend, clustering, progress
+        self.backend, self.device = backend, backend.device
+        self._clustering, self._progress = clustering, progress
         self._prepared: Prepared | None = None
         self._features: KernelFeatures | None = None
 
