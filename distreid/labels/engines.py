@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,8 +79,9 @@ def stages_of(
     return KernelStages(backend, _clustering(dbscan, dense_gb), progress)
 
 
+@cache
 def _cupy_backend(device: torch.device) -> "CupyBackend | None":
-    """CuPy's backend after a trial on the device; None, and a line that says why, where it cannot be."""
+    """CuPy's backend after a trial on the device, once a process; None, and a line that says why, where it cannot be."""
     from distreid.labels.gpu import CupyBackend
 
     try:

@@ -41,13 +41,14 @@ class KernelFeatures(Features):
 
     def distances(self, i_E: Tensor, j_E: Tensor) -> Tensor:
         backend = self.backend
-        x_ND, inverse_norms_N, i, j = map(backend.array, (self.x_ND, self.inverse_norms_N, i_E.int(), j_E.int()))
-        squared_E = backend.xp.empty(len(i), np.float64)
-        blocks = -(-len(i) // (backend.threads // 32))  # a warp for each pair
-        backend.kernels(x_ND.dtype)(
-            "distances", blocks, backend.threads, len(i), x_ND.shape[1], x_ND, inverse_norms_N, i, j, squared_E
-        )
-        return backend.tensor(squared_E)
+        with backend.scope():
+            x_ND, inverse_norms_N, i, j = map(backend.array, (self.x_ND, self.inverse_norms_N, i_E.int(), j_E.int()))
+            squared_E = backend.xp.empty(len(i), np.float64)
+            blocks = -(-len(i) // (backend.threads // 32))  # a warp for each pair
+            backend.kernels(x_ND.dtype)(
+                "distances", blocks, backend.threads, len(i), x_ND.shape[1], x_ND, inverse_norms_N, i, j, squared_E
+            )
+            return backend.tensor(squared_E)
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ class KernelPairs:
         return Csr(np.searchsorted(u_E, np.arange(self.points + 1)), w_E, distance_E)
 
     def within(self, eps: float) -> "KernelPairs":
-        kept_E = self.distance_E <= eps
-        return replace(self, u_E=self.u_E[kept_E], w_E=self.w_E[kept_E], distance_E=self.distance_E[kept_E])
+        with self.backend.scope():
+            kept_E = self.distance_E <= eps
+            return replace(self, u_E=self.u_E[kept_E], w_E=self.w_E[kept_E], distance_E=self.distance_E[kept_E])
 
 
 def _scoped(stage: Callable[P, T]) -> Callable[P, T]:

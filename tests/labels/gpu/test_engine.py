@@ -1,9 +1,11 @@
 """Labels, centres and every array of the GPU's engine against the compiled one: equal bits, in whatever order the threads run."""
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.cluster import DBSCAN
 
 from distreid.common.errors import UserError
@@ -50,6 +52,24 @@ def test_labels_centers_and_figures(kind, cameras, order) -> None:
     assert found.centers.tobytes() == expected.centers.tobytes()
     assert found.quality == expected.quality
     assert (found.stats["pairs"], found.stats["pairs_held"]) == (expected.stats["pairs"], expected.stats["pairs_held"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_real_gpu(kind) -> None:
+    """Not yet run: no GPU was to be had."""
+    pytest.importorskip("cupy", reason="no CuPy")
+    features_ND, how = draw_features(kind, 3000, 96, 2), {"p": 6e-3, "dbscan": "auto"}
+    try:
+        expected = make_pseudo_labels(features_ND, device="cpu", **how)
+    except UserError as error:
+        with pytest.raises(UserError, match=re.escape(str(error))):
+            make_pseudo_labels(features_ND, device="cuda", **how)
+        return
+    found = make_pseudo_labels(features_ND, device="cuda", **how)
+    assert found.labels.tobytes() == expected.labels.tobytes() and found.eps == expected.eps
+    assert found.centers.tobytes() == expected.centers.tobytes() and found.quality == expected.quality
 
 
 def lists_for(prepared: Prepared, cameras: int, engine: Any) -> Lists:

@@ -12,7 +12,7 @@ from distreid.labels import api, engines, make_pseudo_labels
 from distreid.labels.api import LabelMemoryError
 from distreid.labels.cpu.stages import CpuStages
 from distreid.labels.gpu.launch import SOURCE, checked, real_of, signatures
-from distreid.labels.settings import LabelSettings
+from distreid.labels.settings import LabelSettings, label_settings
 from distreid.labels.torch_engine import TorchStages
 from tests.features import draw_features
 from tests.labels.gpu.mutants import MUTANTS
@@ -32,8 +32,10 @@ def test_a_backend_is_tried_before_it_is_taken() -> None:
 
 @no_gpu
 def test_without_a_working_cupy_torch_makes_the_labels(caplog) -> None:
+    engines._cupy_backend.cache_clear()
     with caplog.at_level(logging.WARNING, logger="distreid"):
-        assert isinstance(engines.stages_of("cuda", 1, None), TorchStages)
+        for _ in range(2):  # said once
+            assert isinstance(engines.stages_of("cuda", 1, None), TorchStages)
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith("labels on the GPU are made by torch, slower and the same: ") and "\n" not in line
     with pytest.raises(UserError, match=r"labels\.dbscan=cuml needs CuPy beside cuML"):
@@ -43,6 +45,8 @@ def test_without_a_working_cupy_torch_makes_the_labels(caplog) -> None:
 def test_cuml_needs_a_gpu() -> None:
     with pytest.raises(UserError, match=r"labels\.dbscan=cuml needs a GPU, and labels are made on the CPU: use auto"):
         make_pseudo_labels(FEATURES, dbscan="cuml", device="cpu", **HOW)
+    with pytest.raises(UserError, match="dbscan=cuml needs a GPU: it does not go with device=cpu"):
+        label_settings(device="cpu", dbscan="cuml")
     for kind in ("auto", "graph"):
         assert isinstance(engines.stages_of("cpu", 1, None, dbscan=kind), CpuStages)
 
