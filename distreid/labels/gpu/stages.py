@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distreid.labels.gpu.backend import SCRATCH_BYTES, Backend
-from distreid.labels.gpu.clustering import Clustering
+from distreid.labels.gpu.clustering import NOT_REACHED, Clustering
 from distreid.labels.stages import members_of
 from distreid.labels.torch_engine import neighbours
 from distreid.labels.torch_engine.tensors import Features
@@ -157,15 +157,15 @@ class KernelStages:
         )
         group_N, flags_Nk = xp.asarray(prepared.group_N), xp.empty((count, k), np.uint8)
         self._run("reciprocity", -(-count * k // self.backend.threads), count, k, half, near_Uk, group_N, flags_Nk)
-        numbers, lengths_N = 2 * (k + k * half), xp.empty(count, np.int32)
-        blocks = self._blocks(count, numbers)
+        numbers, lengths_N = 2 * k + k * half, xp.empty(count, np.int32)
+        blocks = self._blocks(count, numbers + count)
         known = (count, k, half, dim, near_Uk, squared_Uk, group_N, flags_Nk, x_ND, inverse_norms_N)
-        scratch = xp.empty((blocks, numbers), np.int32)
-        self._run("reciprocal_weights", blocks, *known, scratch, 0, None, lengths_N, None, None, ints=2, dtype=x_ND.dtype)
+        scratch = xp.empty((blocks, numbers), np.int32), xp.full((blocks, count), NOT_REACHED, np.int32)
+        self._run("reciprocal_weights", blocks, *known, *scratch, 0, None, lengths_N, None, None, ints=2, dtype=x_ND.dtype)
         offsets = self._offsets(lengths_N)
         v = Rows(offsets, xp.empty(int(offsets[-1]), np.int32), xp.empty(int(offsets[-1]), np.float64))
         filled = 1, offsets, lengths_N, v.columns, v.values
-        self._run("reciprocal_weights", blocks, *known, scratch, *filled, ints=2, dtype=x_ND.dtype)
+        self._run("reciprocal_weights", blocks, *known, *scratch, *filled, ints=2, dtype=x_ND.dtype)
         return v
 
     @_scoped

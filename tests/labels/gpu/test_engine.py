@@ -129,6 +129,13 @@ def test_the_dense_form_and_scikit_learn() -> None:
     np.testing.assert_array_equal(found.labels, labels_N)
 
 
+def test_long_lists() -> None:
+    """No kernel keeps lists in shared memory, which for k1 of 107 would have been too small."""
+    features_ND, how = draw_features("clustered", 130, 8, 0), {"k1": 120, "k2": 40, "p": 0.05, "threads": 1}
+    expected, found = (make_pseudo_labels(features_ND, **how, stages=engine) for engine in (CpuStages(1), shim_stages()))
+    assert found.eps == expected.eps and found.labels.tobytes() == expected.labels.tobytes()
+
+
 @pytest.mark.parametrize("spread", [1e-3, 1e-6])
 def test_crowds_too_near_for_float32_are_ranked_exactly(spread) -> None:
     random = np.random.default_rng(0)
