@@ -55,12 +55,10 @@ def _search_part(whole: Any, k: int, groups: tuple[int, int], threads: int, on_g
 
     prepared, apart_U = whole
     if on_gpu:
-        from distreid.labels.api import label_device
+        from distreid.labels.engines import features_on, label_device
         from distreid.labels.torch_engine import neighbours as on_device
-        from distreid.labels.torch_engine.tensors import Features
 
-        label_device("cuda")
-        features = Features.of(prepared, torch.device("cuda"))
+        features = features_on(torch.device(label_device("cuda")), prepared)
         return on_device.nearest(prepared, features, k, apart_U=apart_U, queries_Q=np.arange(*groups))
     from distreid.retrieval.neighbours import nearest
 

@@ -154,7 +154,7 @@ def _label(
         if previous_labels is not None and len(previous_labels) != count:
             raise UserError(f"{len(previous_labels)} previous labels for {count} features: give those of the same points or none")
     with _timed(stats, "neighbours"):
-        approximate = None if settings.neighbours == "exact" else ApproximateSearch(settings.neighbours, threads)
+        approximate = None if settings.neighbours == "exact" else ApproximateSearch(settings.neighbours, threads, stages.device)
         lists = lists_of(prepared, settings, camids, approximate or search or stages.search)
     with _timed(stats, "reciprocal"):
         v = stages.reciprocal(prepared, lists)

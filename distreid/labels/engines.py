@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from distreid.retrieval.blocks import Progress
 if TYPE_CHECKING:  # these bring numba
     from distreid.labels.gpu import Clustering, CupyBackend
     from distreid.labels.stages import Stages
+    from distreid.labels.torch_engine.tensors import Features
+    from distreid.retrieval.prepare import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +79,9 @@ def stages_of(
     return KernelStages(backend, _clustering(dbscan, dense_gb), progress)
 
 
+@cache
 def _cupy_backend(device: torch.device) -> "CupyBackend | None":
-    """CuPy's backend after a trial on the device; None, and a line that says why, where it cannot be."""
+    """CuPy's backend after a trial on the device, once a process; None, and a line that says why, where it cannot be."""
     from distreid.labels.gpu import CupyBackend
 
     try:
@@ -91,6 +95,15 @@ def _cupy_backend(device: torch.device) -> "CupyBackend | None":
         reason = f"CuPy does not work here: {_first_line(error)}"
     log.warning("labels on the GPU are made by torch, slower and the same: %s", reason)
     return None
+
+
+def features_on(device: torch.device, prepared: "Prepared") -> "Features":
+    """The features on a GPU, as the neighbour search of its engine wants them (`distreid.labels.torch_engine.neighbours`)."""
+    from distreid.labels.gpu import KernelFeatures
+    from distreid.labels.torch_engine.tensors import Features
+
+    backend = _cupy_backend(device)
+    return Features.of(prepared, device) if backend is None else KernelFeatures.by(backend, prepared)
 
 
 def tried(backend: Any) -> bool:

@@ -57,6 +57,8 @@ class LabelSettings:
     k2_inter: Whole = Field(default=4, gt=0, description="and in all others")
 
     def __post_init__(self) -> None:
+        if self.dbscan == "cuml" and self.device == "cpu":
+            raise ValueError("dbscan=cuml needs a GPU: it does not go with device=cpu")
         for end in ("", "_intra", "_inter"):
             k1, k2 = getattr(self, f"k1{end}"), getattr(self, f"k2{end}")
             if k2 > k1:

@@ -14,6 +14,7 @@ from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from distreid.common.errors import UserError
@@ -64,6 +65,11 @@ class Stages(Protocol):
 
     N: points, U: groups of copies (`Prepared`), K: clusters.
     """
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, as torch names it."""
+        ...
 
     def search(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
         """Exact nearest rows by (float64 d², row): see `distreid.retrieval.lists.Search`."""

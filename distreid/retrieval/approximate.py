@@ -1,5 +1,8 @@
 """Approximate neighbours for very large sets: faiss proposes, float64 distances rank, the recall is measured. Off by default."""
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,10 +16,13 @@ from distreid.retrieval.lists import NONE, Neighbours
 from distreid.retrieval.neighbours import to_rows
 from distreid.retrieval.prepare import Prepared
 
+log = logging.getLogger(__name__)
+
 BLOCK = 16384
 SPARE = 34  # candidates beyond k: faiss ranks in float32
 RECALL_SAMPLE = 256
 SEED = 1234
+MOST_ON_GPU = 2048  # candidates that faiss's GPU indices can be asked for
 
 
 class ApproximateSearch:
@@ -24,14 +30,16 @@ class ApproximateSearch:
 
     "ivf": 4·√N cells of k-means, of which each point searches a sixteenth (at least 16). "hnsw": a graph of 32 links a point
     (Malkov and Yashunin, 2018); slower to build, and built with several threads it may differ from run to run.
+
+    device: on a GPU "ivf" proposes there, where faiss is built for GPUs; what it proposes is ranked and counted as ever.
     """
 
-    def __init__(self, kind: Literal["ivf", "hnsw"], threads: int) -> None:
+    def __init__(self, kind: Literal["ivf", "hnsw"], threads: int, device: torch.device | str = "cpu") -> None:
         try:
             import faiss
         except ImportError as error:
             raise UserError(f"neighbours = {kind} needs faiss: pip install 'distreid[approximate]', or use exact") from error
-        self._faiss, self._kind, self._threads = faiss, kind, threads
+        self._faiss, self._kind, self._threads, self._device = faiss, kind, threads, torch.device(device)
         self.recall = 0.0  # of the last search: share of the exact neighbours that were found, on up to 256 evenly spaced points
 
     def __call__(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
@@ -39,7 +47,7 @@ class ApproximateSearch:
             raise UserError(f"neighbours = {self._kind} knows no cameras: camera-aware distances need exact neighbours")
         count = len(prepared.first_U)
         self._faiss.omp_set_num_threads(self._threads)
-        candidates_UC = self._candidates(self._index(prepared, k), prepared, min(k + SPARE, count))
+        candidates_UC = self._propose(prepared, k, min(k + SPARE, count))
         found = to_rows(prepared, *_rank(prepared, candidates_UC, k, self._threads))
         sample_Q = np.unique(np.linspace(0, count - 1, RECALL_SAMPLE).astype(np.int64))
         exact_Qk = _exact(prepared, sample_Q, k)
@@ -47,7 +55,21 @@ class ApproximateSearch:
         self.recall = hits / exact_Qk.size
         return found
 
-    def _index(self, prepared: Prepared, k: int) -> Any:
+    def _propose(self, prepared: Prepared, k: int, wanted: int) -> NDArray[np.int32]:
+        """`_candidates` of an index on the GPU, or on the CPU where that cannot be."""
+        built = hasattr(self._faiss, "StandardGpuResources") and self._faiss.get_num_gpus() > 0
+        if built and self._device.type == "cuda" and self._kind == "ivf" and wanted <= MOST_ON_GPU:
+            try:
+                resources = self._faiss.StandardGpuResources()
+                number = self._device.index or 0
+                move = partial(self._faiss.index_cpu_to_gpu, resources, number)
+                return self._candidates(self._index(prepared, k, move), prepared, wanted)
+            except RuntimeError as error:  # faiss's own, of memory too
+                log.warning("faiss does not work on the GPU (%s): it searches on the CPU", str(error).split("\n")[0])
+        return self._candidates(self._index(prepared, k), prepared, wanted)
+
+    def _index(self, prepared: Prepared, k: int, move: Callable[[Any], Any] | None = None) -> Any:
+        """An index of all groups; `move` brings an index to a GPU."""
         faiss, count, dim = self._faiss, len(prepared.first_U), prepared.x_ND.shape[1]
         if self._kind == "hnsw":
             index = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_L2)
@@ -59,7 +81,12 @@ class ApproximateSearch:
             index.nprobe = max(16, cells // 16)
             index.cp.seed, index.cp.niter, index.cp.nredo, index.cp.spherical = SEED, 10, 1, False  # of k-means
             learned_from = np.random.default_rng(SEED).permutation(count)[: 64 * cells]
+            if move is not None:
+                index.clustering_index = move(faiss.IndexFlatL2(dim))
             index.train(_unit(prepared, np.sort(learned_from)))
+            if move is not None:
+                index.clustering_index = None
+                index = move(index)
         for start, stop in blocks(count, BLOCK):
             index.add(_unit(prepared, np.arange(start, stop)))
         return index

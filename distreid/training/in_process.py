@@ -57,7 +57,8 @@ class LocalLabeler:
     def warm_up(self) -> None:
         """Label a few random points: numba compiles the engine (10 s on a fresh machine) while nobody waits for it."""
         features_ND = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
-        make_pseudo_labels(features_ND, k1=10, k2=3, p=0.05, min_samples=2, device=self._device)
+        settings = LabelSettings(k1=10, k2=3, p=0.05, min_samples=2, dbscan=self._labels.dbscan)
+        make_pseudo_labels(features_ND, settings, device=self._device)
 
 
 class LocalEvaluator:

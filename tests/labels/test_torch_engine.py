@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from distreid.common.errors import UserError
 from distreid.labels import PseudoLabels, make_pseudo_labels
 from distreid.labels.cpu.stages import CpuStages
+from distreid.labels.stages import nearest_pairs
 from distreid.labels.torch_engine import TorchStages, pairs
 from distreid.labels.torch_engine import neighbours as device_neighbours
 from distreid.labels.torch_engine.tensors import Features, squared_distances
-from distreid.labels.stages import nearest_pairs
 from distreid.retrieval.lists import plain_lists
 from distreid.retrieval.neighbours import nearest
 from distreid.retrieval.prepare import prepare

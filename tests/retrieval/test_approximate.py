@@ -33,6 +33,34 @@ def test_recall_is_measured_and_distances_are_exact(kind) -> None:
     assert labels.stats["recall"] > 0.8 and labels.num_clusters > 100
 
 
+@pytest.mark.parametrize("error", [None, "no kernel image\nmore"])
+def test_a_faiss_built_for_gpus_proposes_there(error, monkeypatch, caplog) -> None:
+    """The functions that only a GPU build has are put in; the same proposals, and a line where the GPU fails."""
+    faiss = pytest.importorskip("faiss", reason="faiss (extra `approximate`) is not installed")
+    from distreid.retrieval.approximate import ApproximateSearch
+
+    moved = []
+
+    def move(resources, number, index):
+        assert number == 1
+        if error:
+            raise RuntimeError(error)
+        moved.append(type(index).__name__)
+        return index
+
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", move, raising=False)
+    prepared = prepare(draw_features("clustered", 1000, 16, 7), 10, 1)
+    expected = ApproximateSearch("ivf", 1)(prepared, 10)
+    assert not moved
+    found = ApproximateSearch("ivf", 1, "cuda:1")(prepared, 10)
+    assert found[0].tobytes() == expected[0].tobytes() and found[1].tobytes() == expected[1].tobytes()
+    assert moved == ([] if error else ["IndexFlatL2", "IndexIVFFlat"])
+    lines = ["faiss does not work on the GPU (no kernel image): it searches on the CPU"] if error else []
+    assert [record.getMessage() for record in caplog.records] == lines
+
+
 def test_cameras_need_exact_neighbours() -> None:
     pytest.importorskip("faiss", reason="faiss (extra `approximate`) is not installed")
     with pytest.raises(UserError, match="neighbours = ivf knows no cameras"):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from distreid.labels.cpu import clustering
@@ -16,6 +17,8 @@ from distreid.retrieval.reciprocal import Csr
 
 class CpuStages:
     """Implements `distreid.labels.stages.Stages`."""
+
+    device = torch.device("cpu")
 
     def __init__(self, threads: int, progress: Progress | None = None) -> None:
         self._threads, self._progress = threads, progress

@@ -46,6 +46,7 @@ class Clustering:
         """The first core point of each core point's component, int32 [U]; any point for others."""
         xp, points = backend.xp, len(sizes_U)
         if self._by_cuml(backend, sizes_U):
+            backend.release()  # cuML has a pool of its own, or none
             try:
                 component_U = _components(self.cuml, xp, u_E, w_E, sizes_U, min_samples)
             except (MemoryError, RuntimeError) as error:

@@ -73,16 +73,17 @@ extern "C" __global__ void reciprocity(int count, int k, int half, const int* ne
   flags_Nk[at] = flag;
 }
 
-// V: a block takes rows i; R(i) first, then what R* adds, in the order of the lists. scratch_BS: 2·k + 2·k·half ints a block.
-// Shared: 2 ints.
+// V: a block takes rows i; R(i) first, then what R* adds, in the order of the lists. scratch_BS: 2·k + k·half ints a block,
+// mark_BN: a row of NOT_REACHED for each. Shared: 2 ints, and one for each warp.
 extern "C" __global__ void reciprocal_weights(
     int count, int k, int half, int dim, const int* near_Uk, const double* squared_Uk, const int* group_N, const u8* flags_Nk,
-    const REAL* x_ND, const double* inverse_norms_N, int* scratch_BS, int fill, const i64* offsets, int* lengths_N, int* columns,
-    double* values) {
+    const REAL* x_ND, const double* inverse_norms_N, int* scratch_BS, int* mark_BN, int fill, const i64* offsets, int* lengths_N,
+    int* columns, double* values) {
   SHARED(int, sizes);  // |R(i)|, |R*(i)|
-  int slots = k * half;
-  int *members = scratch_BS + (i64)blockIdx.x * 2 * (k + slots), *source = members + k;  // R(i) and its places in the list
-  int *extra = source + k, *fresh = extra + slots;  // the half lists that R* adds (-1: nothing), and which of it is not there yet
+  int slots = k * half, *warps = sizes + 2;
+  int *members = scratch_BS + (i64)blockIdx.x * (2 * k + slots), *source = members + k;  // R(i) and its places in the list
+  int* extra = source + k;                          // the half lists that R* adds, -1: nothing
+  int* mark_N = mark_BN + (i64)blockIdx.x * count;  // of a point: -1 in R(i), else its first place in `extra`
   for (int i = blockIdx.x; i < count; i += gridDim.x) {
     const int* mine = near_Uk + (i64)group_N[i] * k;
     if (threadIdx.x == 0) {
@@ -95,6 +96,8 @@ extern "C" __global__ void reciprocal_weights(
     }
     __syncthreads();
     int reciprocal = sizes[0];
+    for (int r = threadIdx.x; r < reciprocal; r += blockDim.x) mark_N[members[r]] = -1;
+    __syncthreads();
     for (int c = threadIdx.x; c < k; c += blockDim.x) {
       int size = 0, common = 0, point = c < reciprocal ? members[c] : -1;
       const int* theirs = near_Uk + (i64)(point < 0 ? 0 : group_N[point]) * k;
@@ -102,29 +105,27 @@ extern "C" __global__ void reciprocal_weights(
       for (int t = 0; t < half && point >= 0; t++)
         if (flags[t] == IN_HALF) {
           size++;
-          for (int r = 0; r < reciprocal; r++) common += members[r] == theirs[t];
+          common += mark_N[theirs[t]] == -1;
         }
       for (int t = 0; t < half; t++)
         extra[c * half + t] = point >= 0 && 3 * common > 2 * size && flags[t] == IN_HALF ? theirs[t] : -1;
     }
     __syncthreads();
-    for (int q = threadIdx.x; q < slots; q += blockDim.x) {
-      int point = extra[q], is_new = point >= 0;
-      for (int r = 0; r < reciprocal && is_new; r++) is_new = members[r] != point;
-      for (int r = 0; r < q && is_new; r++) is_new = extra[r] != point;
-      fresh[q] = is_new;
-    }
+    for (int q = threadIdx.x; q < slots; q += blockDim.x)
+      if (extra[q] >= 0) atomicMin(mark_N + extra[q], q);
+    if (threadIdx.x == 0) sizes[1] = reciprocal;
     __syncthreads();
-    if (threadIdx.x == 0) {
-      sizes[1] = reciprocal;
-      for (int q = 0; q < slots; q++)
-        if (fresh[q]) {
-          if (fill) columns[offsets[i] + sizes[1]] = extra[q];
-          sizes[1]++;
-        }
-      lengths_N[i] = sizes[1];
+    for (int from = 0; from < slots; from += blockDim.x) {
+      int q = from + threadIdx.x, point = q < slots ? extra[q] : -1;
+      bool is_new = point >= 0 && mark_N[point] == q;
+      int at = place(is_new, sizes + 1, warps);
+      if (fill && is_new) columns[offsets[i] + at] = point;
     }
+    if (threadIdx.x == 0) lengths_N[i] = sizes[1];
     __syncthreads();
+    for (int r = threadIdx.x; r < reciprocal; r += blockDim.x) mark_N[members[r]] = NOT_REACHED;
+    for (int q = threadIdx.x; q < slots; q += blockDim.x)
+      if (extra[q] >= 0) mark_N[extra[q]] = NOT_REACHED;
     if (fill) {
       int length = sizes[1];
       i64 begin = offsets[i];

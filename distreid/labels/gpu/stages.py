@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distreid.labels.gpu.backend import SCRATCH_BYTES, Backend
-from distreid.labels.gpu.clustering import Clustering
+from distreid.labels.gpu.clustering import NOT_REACHED, Clustering
 from distreid.labels.stages import members_of
 from distreid.labels.torch_engine import neighbours
 from distreid.labels.torch_engine.tensors import Features
@@ -41,13 +41,14 @@ class KernelFeatures(Features):
 
     def distances(self, i_E: Tensor, j_E: Tensor) -> Tensor:
         backend = self.backend
-        x_ND, inverse_norms_N, i, j = map(backend.array, (self.x_ND, self.inverse_norms_N, i_E.int(), j_E.int()))
-        squared_E = backend.xp.empty(len(i), np.float64)
-        blocks = -(-len(i) // (backend.threads // 32))  # a warp for each pair
-        backend.kernels(x_ND.dtype)(
-            "distances", blocks, backend.threads, len(i), x_ND.shape[1], x_ND, inverse_norms_N, i, j, squared_E
-        )
-        return backend.tensor(squared_E)
+        with backend.scope():
+            x_ND, inverse_norms_N, i, j = map(backend.array, (self.x_ND, self.inverse_norms_N, i_E.int(), j_E.int()))
+            squared_E = backend.xp.empty(len(i), np.float64)
+            blocks = -(-len(i) // (backend.threads // 32))  # a warp for each pair
+            backend.kernels(x_ND.dtype)(
+                "distances", blocks, backend.threads, len(i), x_ND.shape[1], x_ND, inverse_norms_N, i, j, squared_E
+            )
+            return backend.tensor(squared_E)
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ class KernelPairs:
         return Csr(np.searchsorted(u_E, np.arange(self.points + 1)), w_E, distance_E)
 
     def within(self, eps: float) -> "KernelPairs":
-        kept_E = self.distance_E <= eps
-        return replace(self, u_E=self.u_E[kept_E], w_E=self.w_E[kept_E], distance_E=self.distance_E[kept_E])
+        with self.backend.scope():
+            kept_E = self.distance_E <= eps
+            return replace(self, u_E=self.u_E[kept_E], w_E=self.w_E[kept_E], distance_E=self.distance_E[kept_E])
 
 
 def _scoped(stage: Callable[P, T]) -> Callable[P, T]:
@@ -110,7 +112,8 @@ class KernelStages:
     """Implements `distreid.labels.stages.Stages`. Every array has the bits of the compiled engine's."""
 
     def __init__(self, backend: Backend, clustering: Clustering, progress: Progress | None = None) -> None:
-        self.backend, self._clustering, self._progress = backend, clustering, progress
+        self.backend, self.device = backend, backend.device
+        self._clustering, self._progress = clustering, progress
         self._prepared: Prepared | None = None
         self._features: KernelFeatures | None = None
 
@@ -154,15 +157,15 @@ class KernelStages:
         )
         group_N, flags_Nk = xp.asarray(prepared.group_N), xp.empty((count, k), np.uint8)
         self._run("reciprocity", -(-count * k // self.backend.threads), count, k, half, near_Uk, group_N, flags_Nk)
-        numbers, lengths_N = 2 * (k + k * half), xp.empty(count, np.int32)
-        blocks = self._blocks(count, numbers)
+        numbers, lengths_N = 2 * k + k * half, xp.empty(count, np.int32)
+        blocks = self._blocks(count, numbers + count)
         known = (count, k, half, dim, near_Uk, squared_Uk, group_N, flags_Nk, x_ND, inverse_norms_N)
-        scratch = xp.empty((blocks, numbers), np.int32)
-        self._run("reciprocal_weights", blocks, *known, scratch, 0, None, lengths_N, None, None, ints=2, dtype=x_ND.dtype)
+        scratch = xp.empty((blocks, numbers), np.int32), xp.full((blocks, count), NOT_REACHED, np.int32)
+        self._run("reciprocal_weights", blocks, *known, *scratch, 0, None, lengths_N, None, None, ints=2, dtype=x_ND.dtype)
         offsets = self._offsets(lengths_N)
         v = Rows(offsets, xp.empty(int(offsets[-1]), np.int32), xp.empty(int(offsets[-1]), np.float64))
         filled = 1, offsets, lengths_N, v.columns, v.values
-        self._run("reciprocal_weights", blocks, *known, scratch, *filled, ints=2, dtype=x_ND.dtype)
+        self._run("reciprocal_weights", blocks, *known, *scratch, *filled, ints=2, dtype=x_ND.dtype)
         return v
 
     @_scoped

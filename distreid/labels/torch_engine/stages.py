@@ -21,7 +21,7 @@ class TorchStages:
     """Implements `distreid.labels.stages.Stages`."""
 
     def __init__(self, device: torch.device, progress: Progress | None = None) -> None:
-        self._device, self._progress = device, progress
+        self.device, self._progress = device, progress
         self._prepared: Prepared | None = None
         self._features: Features | None = None
 
@@ -29,7 +29,7 @@ class TorchStages:
         """The features, moved once."""
         if self._features is None or self._prepared is not prepared:
             self._features = None  # the old ones go before the new ones come
-            self._prepared, self._features = prepared, Features.of(prepared, self._device)
+            self._prepared, self._features = prepared, Features.of(prepared, self.device)
         return self._features
 
     def search(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
@@ -39,7 +39,7 @@ class TorchStages:
         return jaccard.reciprocal_weights(self._on_device(prepared), lists)
 
     def expand(self, v: Sparse, prepared: Prepared, lists: Lists) -> Weights:
-        return Weights(jaccard.expand_queries(v, lists), to_device(prepared.sizes, self._device))
+        return Weights(jaccard.expand_queries(v, lists), to_device(prepared.sizes, self.device))
 
     def sample_distances(self, weights: Weights, step: int) -> Iterable[NDArray[np.float64]]:
         return pairs.sample_distances(weights, step)
@@ -49,28 +49,28 @@ class TorchStages:
 
     def smallest(self, near: DevicePairs, sizes_U: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         distance_E, order_E = torch.sort(near.distance_E, stable=True)
-        sizes, order_E = to_device(sizes_U, self._device), order_E[:count]
+        sizes, order_E = to_device(sizes_U, self.device), order_E[:count]
         copies_E = sizes[near.u_E[order_E]] * sizes[near.w_E[order_E]]
         return distance_E[:count].cpu().numpy(), copies_E.cpu().numpy()
 
     def dbscan(self, near: DevicePairs, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
-        return dbscan(near, to_device(sizes_U, self._device), eps, min_samples).cpu().numpy()
+        return dbscan(near, to_device(sizes_U, self.device), eps, min_samples).cpu().numpy()
 
     def silhouettes(
         self, weights: Weights, chosen_S: NDArray[np.int64], labels_U: NDArray[np.int64], sizes_K: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        chosen, labels, sizes = (to_device(array, self._device) for array in (chosen_S, labels_U, sizes_K))
+        chosen, labels, sizes = (to_device(array, self.device) for array in (chosen_S, labels_U, sizes_K))
         return pairs.silhouettes(weights, chosen, labels, sizes).cpu().numpy()
 
     def centers(self, prepared: Prepared, labels_N: NDArray[np.int64], normalized: bool) -> NDArray[np.float32]:
         return cluster_centers(prepared, labels_N, normalized, torch.get_num_threads())
 
     def peak_bytes(self) -> int:
-        return torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else 0
+        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
 
     def release(self) -> None:
         self._prepared = self._features = None
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
