@@ -51,7 +51,7 @@ class Head:
         verb, *rest = arguments
         command = [*RAY_COMMAND, "job", verb, "--address", self.address, *rest]
         environment = environment or self.environment
-        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
+        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=480)
 
     def submit(self, *entry: str, wait: bool = True, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         options = ["--runtime-env", "cluster_configs/runtime_env.yaml", *([] if wait else ["--no-wait"])]
@@ -113,7 +113,7 @@ def test_a_submitted_run_whose_supervisor_is_killed_is_resumed_to_the_run_of_dis
     assert [(line["round"], line["epoch"]) for line in lines(tmp_path) if line["event"] == "epoch"] == [(0, 1), (0, 2), (1, 1)]
     here = [sys.executable, "-m", "distreid", "train", str(file), *short, "runtime.workers=0", f"output={tmp_path / 'here'}"]
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as many as the worker's CPUs
-    subprocess.run(here, check=True, capture_output=True, timeout=240, cwd=ROOT, env=one_thread)
+    subprocess.run(here, check=True, capture_output=True, timeout=480, cwd=ROOT, env=one_thread)
     submitted, local = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "here"))
     assert submitted["final"]["mAP"] == pytest.approx(local["final"]["mAP"], abs=1e-3)
     again = head.submit(sys.executable, "jobs/evaluate.py", str(tmp_path / "run"), "--json")
