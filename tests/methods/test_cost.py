@@ -12,8 +12,7 @@ from torchvision import models
 from distreid.config import Config, config_from_dict
 from distreid.methods.cost import cost_of
 from distreid.training.domains import open_domain
-from tests.methods.edaan import test_algorithm as test_edaan
-from tests.training_runs import Silent, metrics, run
+from tests.training_runs import Silent, edaan_settings, metrics, run
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101"])
@@ -45,7 +44,7 @@ def test_a_run_of_daam(small_config: Callable[..., Config]) -> None:
 
 @pytest.mark.parametrize("variant", ["edaan", "daan", "direct"])
 def test_a_run_of_edaan(packed_pair: tuple[Path, Path], tmp_path: Path, variant: str) -> None:
-    tree = test_edaan.settings(packed_pair, tmp_path / "run")
+    tree = edaan_settings(packed_pair, tmp_path / "run")
     tree["input"] |= {"height": 64, "width": 32}
     changes = [f"edaan.variant={variant}", "edaan.pictures_every=0", "edaan.attention_epochs=9"]
     whole = config_from_dict(tree, changes)
