@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import torch
 
 from distreid.cluster.metrics import ActorMetrics
 from distreid.cluster.search import SpreadSearch
@@ -44,8 +45,6 @@ class LabellingActor:
     """
 
     def __init__(self, labels: LabelSettings, domains: tuple[DomainConfig, DomainConfig] | None, gpus: float, run: str) -> None:
-        import torch
-
         # Opened here: arguments this large could be lost with a node, and a restart then fails.
         tests, camids = dict[str, TestSet](), None
         if domains is not None:
@@ -80,6 +79,7 @@ class LabellingActor:
     def _score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:
         started = time.perf_counter()
         metrics = self._evaluator.score(key, test, features_nD)()
+        torch.cuda.empty_cache()  # a worker may train on the same GPU
         self._metrics.scored(test, metrics, time.perf_counter() - started)
         return metrics
 
@@ -137,6 +137,7 @@ class RemoteLabeler(_Remote):
     """Implements :class:`distreid.training.protocols.Labeler`."""
 
     def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
+        torch.cuda.empty_cache()  # the actor may work on the same GPU, and this process only waits
         return self._ask(self._actor.label, key, shard_nD, eps)()
 
 

@@ -34,7 +34,7 @@ def _check_labels(config: Config) -> None:
         raise UserError(f"labels.tasks={settings.tasks} needs Ray: runtime.workers must be 1 or more")
     if settings.device == "cuda" and config.runtime.workers and not config.runtime.label_gpus:
         raise UserError(
-            "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus (a share such as 0.5 will do)"
+            "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus to auto, or to a share such as 0.25"
         )
 
 
