@@ -107,7 +107,7 @@ PROGRAM = """
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from distreid.cluster.placement import label_users, place
-from tests.cluster.test_placement import config
+from distreid.config import config_from_dict
 
 ray.init("local", num_cpus=8, num_gpus=3, include_dashboard=False, log_to_driver=False)
 
@@ -116,15 +116,17 @@ class Actor:
     def gpus(self):
         return ray.get_runtime_context().get_accelerator_ids()["GPU"]
 
+found = {"source": {"data": "a.arrow"}, "target": {"data": "b.arrow"}, "output": "runs/x"}
+fitting = ["model.batchnorm_group=4", "adapt.batch_size=24", "pretrain.batch_size=24"]
 for workers, *overrides in ((2,), (3,), (3, "labels.tasks=2"), (3, "labels.tasks=7"), (1, "runtime.label_gpus=0.4")):
-    run = config(workers, *overrides, "adapt.batch_size=24", "pretrain.batch_size=24")
-    found = place(run, [node["Resources"] for node in ray.nodes()])
-    assert found.worker_gpus and found.label_gpus
+    run = config_from_dict(found, [f"runtime.workers={workers}", *overrides, *fitting])
+    placement = place(run, [node["Resources"] for node in ray.nodes()])
+    assert placement.worker_gpus and placement.label_gpus
     # In a run's order: the labelling actor, the workers, and in each round the tasks of the search.
-    users = [Actor.options(num_gpus=found.label_gpus).remote()]
-    group = placement_group([found.workers] * workers)
-    assert group.wait(30), (workers, overrides, found)
-    users += [Actor.options(num_gpus=found.label_gpus).remote() for _ in range(label_users(run) - 1)]
+    users = [Actor.options(num_gpus=placement.label_gpus).remote()]
+    group = placement_group([placement.workers] * workers)
+    assert group.wait(30), (workers, overrides, placement)
+    users += [Actor.options(num_gpus=placement.label_gpus).remote() for _ in range(label_users(run) - 1)]
     assert all(len(ray.get(user.gpus.remote(), timeout=30)) == 1 for user in users)
     remove_placement_group(group)
     for user in users:
