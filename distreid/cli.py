@@ -21,7 +21,7 @@ COMMANDS = {
     "Data": ("synth", "pack", "info"),
     "Labels and features": ("label", "embed", "export"),
     "Look": ("evaluate", "score", "report", "status", "runs"),
-    "Machine": ("doctor", "bench", "plan", "schema"),
+    "Machine": ("doctor", "gpu_check", "bench", "plan", "schema"),
 }
 
 
