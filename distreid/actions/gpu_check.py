@@ -14,22 +14,22 @@ from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
 from distreid.common.terminal import bar
 from distreid.common.text import number, text_table
-from distreid.labels.check import LARGE_DIM, LEAST, Trial, check, check_large, product_error, trials_on
+from distreid.labels.check import CASES, LARGE_DIM, LEAST, Case, Trial, check, check_large, product_error, trials_on
 from distreid.training.environment import environment
 
 PACKAGES = ("distreid", "torch", "numba", "scikit-learn", "cupy-cuda13x", "cuml-cu13", "faiss-gpu")  # what is shown of the versions
 
 
 def gpu_check(n: int, large: int, out: Path | None) -> tuple[str, bool]:
-    """(what is to be shown, whether all is as it should be). out: a JSON file of all of it. large: 0 for none.
+    """(what is to be shown, whether all is as it should be). large: 0 for none. out: a JSON file of all of it.
 
-    UserError where there is no GPU, for sizes that say nothing, and where `out` cannot be written: before anything is made.
+    UserError, before anything is made, for sizes that say nothing, where there is no GPU, and where `out` cannot be written.
     """
-    if not torch.cuda.is_available():
-        raise UserError("gpu-check needs a GPU, and torch sees none on this machine: `distreid doctor` says what there is")
-    for option, count in (("--n", n), ("--large", large)):
-        if count < LEAST and not (option == "--large" and count == 0):
+    for option, count in (("--n", n), *([("--large", large)] if large else [])):
+        if count < LEAST:
             raise UserError(f"{option} {count}: use {LEAST} or more, so that there are clusters to compare")
+    if not torch.cuda.is_available():
+        raise UserError("gpu-check needs a GPU, and torch sees none on this machine; distreid doctor says what there is")
     with nullcontext() if out is None else atomic_write(out) as stream:
         found = compare(trials_on(torch.device("cuda")), n, large)
         if stream is not None:
@@ -37,13 +37,21 @@ def gpu_check(n: int, large: int, out: Path | None) -> tuple[str, bool]:
     return page(found), found["equal"]
 
 
-def compare(trials: Sequence[Trial], n: int, large: int, *, device: str = "cuda", large_dim: int = LARGE_DIM) -> dict[str, Any]:
+def compare(
+    trials: Sequence[Trial],
+    n: int,
+    large: int,
+    *,
+    device: str = "cuda",
+    large_dim: int = LARGE_DIM,
+    cases: Sequence[Case] = CASES,
+) -> dict[str, Any]:
     """All that is compared and measured; `equal`: whether nothing differs."""
     threads = torch.get_num_threads()
     gpu = {} if device == "cpu" else {"memory": dict(zip(("free", "total"), torch.cuda.mem_get_info(), strict=True))}
     found: dict[str, Any] = {**environment(), **gpu, "n": n, "product_error": product_error(device)}
     with bar("checking") as progress:
-        found["cases"] = check(trials, n, threads=threads, progress=progress)
+        found["cases"] = check(trials, n, cases=cases, threads=threads, progress=progress)
     found["large"] = check_large(device, large, dim=large_dim, threads=threads) if large else None
     lines = [line for case in found["cases"] for lines in case["engines"].values() for line in lines]
     lines += found["large"]["differences"] if large else []
@@ -52,45 +60,33 @@ def compare(trials: Sequence[Trial], n: int, large: int, *, device: str = "cuda"
 
 
 def page(found: dict[str, Any]) -> str:
-    """The table, and below it what differs and what was measured."""
-    machine, versions, cases = found["machine"], found["versions"], found["cases"]
-    memory = found.get("memory")
+    """The table; above it what was compared, below it what was measured and what differs."""
+    machine, versions, memory = found["machine"], found["versions"], found.get("memory")
     held = f", {memory['free'] / 1e9:.1f} of {memory['total'] / 1e9:.1f} GB free" if memory else ""
-    engines = list(cases[0]["engines"])
-    rows = [
-        [*_case(case), number(case["clusters"]), number(case["outliers"])]
-        + ["DIFFERS" if case["engines"][engine] else "equal" for engine in engines]
-        for case in cases
-    ]
-    told = [
-        f"{engine}, {' '.join(_case(case))} cameras: {line}"
-        for case in cases
-        for engine, lines in case["engines"].items()
-        for line in lines
-    ]
-    error = found["product_error"]
-    product = f"float32 products: error {error:.2g} of its bound"
-    if error > 1:
-        told.append(f"{product}: TF32 or another short format is on (NVIDIA_TF32_OVERRIDE?)")
-    blocks = [
+    head = [
         f"{', '.join(machine['gpus']) or machine['cpu']}{held}, CUDA {machine['cuda'] or 'none'}",
         ", ".join(f"{name} {versions[name]}" for name in PACKAGES if name in versions),
-        *([] if "kernels" in engines else ["CuPy is not used here: labels are made, and this is the check of them, by plain torch"]),
-        "",
-        text_table(["features", "numbers", "cameras", "clusters", "outliers", *engines], rows, left=(0, 1)),
-        "",
-        product,
-        *([_large(found["large"])] if found["large"] else []),
-        "",
-        *told,
-        *([f"large: {line}" for line in found["large"]["differences"]] if found["large"] else []),
-        "all equal" if found["equal"] else "NOT equal: please report this page",
     ]
-    return "\n".join(blocks)
-
-
-def _case(case: dict[str, Any]) -> list[str]:
-    return [case["kind"], case["dtype"], str(case["cameras"] or "no")]
+    engines = list(found["cases"][0]["engines"])
+    if "kernels" not in engines:
+        head.append("CuPy is not used here: it is plain torch that makes labels and is checked")
+    elif "cuML" not in engines:
+        head.append("there is no cuML here: clusters are found by the kernels alone")
+    rows, told = [], []
+    for case in found["cases"]:
+        parts, differ = [case["kind"], case["dtype"], str(case["cameras"] or "no")], case["engines"]
+        figures = [number(case["clusters"]), number(case["outliers"])]
+        rows.append([*parts, *figures, *("DIFFERS" if differ[engine] else "equal" for engine in engines)])
+        told += [f"{engine}, {' '.join(parts)} cameras: {line}" for engine, lines in differ.items() for line in lines]
+    table = text_table(["features", "numbers", "cameras", "clusters", "outliers", *engines], rows, left=(0, 1))
+    measured = [f"float32 products: error {found['product_error']:.2g} of its bound"]
+    if found["product_error"] > 1:
+        told.append("products are not float32's: TF32 or another short format is on (NVIDIA_TF32_OVERRIDE?)")
+    if found["large"]:
+        measured.append(_large(found["large"]))
+        told += [f"large: {line}" for line in found["large"]["differences"]]
+    verdict = "all equal" if found["equal"] else "NOT equal: please report this page"
+    return "\n".join([*head, "", table, "", *measured, "", *told, verdict])
 
 
 def _large(figures: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Whether an engine makes the labels of the compiled one, stage by stage, on data that is hard to get right: `distreid gpu-check`."""
+"""Whether an engine makes the labels of the compiled one, in every stage, on data with copies and ties: `distreid gpu-check`."""
 
 import itertools
 from collections.abc import Sequence

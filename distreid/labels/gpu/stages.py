@@ -96,7 +96,10 @@ def _scoped(stage: Callable[P, T]) -> Callable[P, T]:
 
 
 class KernelStages:
-    """Implements `distreid.labels.stages.Stages`. Every array has the bits of the compiled engine's. tile: of the neighbour search."""
+    """Implements `distreid.labels.stages.Stages`. Every array has the bits of the compiled engine's.
+
+    tile: of the neighbour search.
+    """
 
     def __init__(
         self,
