@@ -121,7 +121,7 @@ def _compute(machine: Machine, compute: dict[str, Compute]) -> Iterator[Finding]
         limited = device == "cpu" and machine.limit and settings.precision == "fp32"
         advice = "unset ONEDNN_MAX_CPU_ISA" if limited else ""
         yield Finding("A run here", f"training on {device}", "note" if limited else "ok", str(settings), advice)
-    engine = "on the GPU, with runtime.label_gpus" if machine.gpus else "compiled code on the CPU"
+    engine = "on the GPU" if machine.gpus else "compiled code on the CPU"
     yield Finding("A run here", "labels", "ok", f"exact, {engine}")
     if machine.gpus:
         yield Finding(

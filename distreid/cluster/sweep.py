@@ -153,8 +153,17 @@ def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:
     if use_gpu:
         fitting = max(1, min(fitting if settings.cpus_per_worker else max(concurrency, 1), gpus // processes))
     # Tune cannot reserve nothing, so a byte; what the labelling actor takes stands in the trial's own reservation, where Ray looks.
-    own = [{"CPU": 0.0, "memory": 1.0}, *([{"GPU": settings.label_gpus}] if settings.label_gpus else [])]
+    own = [{"CPU": 0.0, "memory": 1.0}, *([{"GPU": _label_gpus(config)}] if _label_gpus(config) else [])]
     return cpus, tune.PlacementGroupFactory(own), min(concurrency or fitting, max(1, cores // (cpus * processes)))
+
+
+def _label_gpus(config: Config) -> float:
+    """[decided] auto is none in a sweep, whose trials share the GPUs: how many are left is not known when a trial begins."""
+    if config.runtime.label_gpus != "auto":
+        return config.runtime.label_gpus
+    if config.labels.device == "cuda":
+        raise UserError("labels.device=cuda in a sweep with Ray workers needs runtime.label_gpus as a number")
+    return 0.0
 
 
 def _trial(values: dict[str, Any], setup: dict[str, Any]) -> None:
@@ -170,6 +179,8 @@ def _trial(values: dict[str, Any], setup: dict[str, Any]) -> None:
     run = RunDirectory(config.output)
     if not run.result.exists():
         config.runtime.cpus_per_worker = config.runtime.cpus_per_worker or setup["cpus"]
+        if config.runtime.workers:
+            config.runtime.label_gpus = _label_gpus(config)
     reason: list[str] = []
 
     def work() -> None:
