@@ -41,7 +41,7 @@ class LabellingActor:
 
     Args:
         domains: source and target, whose test sets it ranks.
-        gpus: what each task of the neighbour search reserves.
+        gpus: what the actor and each task of its neighbour search reserve.
     """
 
     def __init__(self, labels: LabelSettings, domains: tuple[DomainConfig, DomainConfig] | None, gpus: float, run: str) -> None:
@@ -56,7 +56,8 @@ class LabellingActor:
         device = torch.device("cuda" if reserved else "cpu")
         search = SpreadSearch(labels.tasks, 0 if labels.device == "cpu" else gpus) if labels.tasks > 1 else None
         self._labeler = LocalLabeler(labels, device, camids=camids, search=search)
-        self._evaluator = LocalEvaluator(tests, device)
+        # Ranking goes on while the workers train: on a GPU that is shared with one it could take memory that this one needs.
+        self._evaluator = LocalEvaluator(tests, device if gpus >= 1 else torch.device("cpu"))
         self._labeler.warm_up()
         self._metrics = ActorMetrics(run)
         self._requests: dict[str, _Request] = {}
@@ -79,7 +80,6 @@ class LabellingActor:
     def _score(self, key: str, test: str, features_nD: np.ndarray) -> dict[str, float]:
         started = time.perf_counter()
         metrics = self._evaluator.score(key, test, features_nD)()
-        torch.cuda.empty_cache()  # a worker may train on the same GPU
         self._metrics.scored(test, metrics, time.perf_counter() - started)
         return metrics
 

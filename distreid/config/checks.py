@@ -32,7 +32,7 @@ def _check_labels(config: Config) -> None:
         )
     if settings.tasks > 1 and config.runtime.workers == 0:
         raise UserError(f"labels.tasks={settings.tasks} needs Ray: runtime.workers must be 1 or more")
-    if settings.device == "cuda" and config.runtime.workers and not config.runtime.label_gpus:
+    if settings.device == "cuda" and config.runtime.workers and config.runtime.label_gpus == 0:
         raise UserError(
             "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus to auto, or to a share such as 0.25"
         )

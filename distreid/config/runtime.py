@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from distreid.common.settings import ONLY_WHOLE, SETTINGS, SWITCH_OR_TEXT, Number, Switch, Whole
+from distreid.common.settings import ONLY_WHOLE, SETTINGS, SWITCH_OR_TEXT, AutoOrNumber, Number, Switch, Whole
 
 
 def _yes_or_no(value: Any) -> Any:
@@ -18,24 +18,6 @@ def _yes_or_no(value: Any) -> Any:
 AutoYesNo = Annotated[
     Literal["auto", "yes", "no"],
     BeforeValidator(_yes_or_no, json_schema_input_type=Literal["auto", "yes", "no", True, False]),
-]
-
-
-def _auto_or_number(value: Any) -> Any:
-    if value == "auto":
-        return value
-    try:
-        number = float("nan" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not 0 <= number < float("inf"):
-        raise ValueError("must be auto, or a number of 0 or more")
-    return number
-
-
-AutoShare = Annotated[
-    float | Literal["auto"],
-    PlainValidator(_auto_or_number, json_schema_input_type=Literal["auto"] | Annotated[float, Field(ge=0)]),
 ]
 
 
@@ -82,7 +64,7 @@ class RuntimeConfig:
         allow_inf_nan=True,
         description="seconds without a step after which the worker that holds all up is named and restarted; 0: never",
     )
-    label_gpus: AutoShare = Field(
+    label_gpus: AutoOrNumber = Field(
         default="auto",
         description="GPUs for the labelling actor, or a share of one; auto: one where there are more than workers take, else a"
         " quarter of a worker's; 0: labels on CPUs",
