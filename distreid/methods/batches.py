@@ -1,13 +1,18 @@
-"""What method: daam asks of the configuration, whose groups model, pretrain, labels, loss and adapt are its settings."""
+"""What the batches of `pretrain` and `adapt` ask of the configuration: groups, workers and identities must divide them."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from distreid.common.errors import UserError
 from distreid.config import Config
 
+if TYPE_CHECKING:
+    from distreid.training.domains import DomainData
+
 
 def check(config: Config) -> None:
-    """Combinations that cannot work."""
+    """Combinations that cannot work, where half of a batch of `adapt` is source, half target."""
     _check_group(config)
     for name, settings, images in (
         ("pretrain", config.pretrain, config.pretrain.batch_size),
@@ -44,3 +49,9 @@ def _check_batch(config: Config, name: str, batch: int) -> None:
                 f"runtime.accumulate={accumulate} does not divide what each of {count} worker(s) gets of the "
                 f"{batch // group} groups (model.batchnorm_group={group}) of {name}={batch}"
             )
+
+
+def check_data(config: Config, source: DomainData, target: DomainData) -> None:
+    """Rounds of labelling need more target images than neighbours."""
+    if config.adapt.rounds and len(target.train) <= config.labels.k1:
+        raise UserError(f"{target.given}: {len(target.train)} target images are too few for labels.k1={config.labels.k1}")
