@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from distreid.training.domains import DomainData
 
 
-def check(config: Config) -> None:
-    """Combinations that cannot work, where half of a batch of `adapt` is source, half target."""
-    _check_group(config)
-    for name, settings, images in (
-        ("pretrain", config.pretrain, config.pretrain.batch_size),
-        ("adapt", config.adapt, config.adapt.batch_size // 2),
-    ):
+def check(config: Config, *, mixed: bool = True) -> None:
+    """Combinations that cannot work. ``mixed``: half of a batch of `adapt` is source, half target; else all of it is target."""
+    if mixed:
+        _check_group(config)
+    stages = [("adapt", config.adapt, config.adapt.batch_size // 2 if mixed else config.adapt.batch_size)]
+    if mixed:
+        stages.insert(0, ("pretrain", config.pretrain, config.pretrain.batch_size))
+    for name, settings, images in stages:
         _check_batch(config, f"{name}.batch_size", settings.batch_size)
         if settings.sampler == "pk" and images % settings.instances:
             raise UserError(
@@ -37,7 +38,7 @@ def _check_batch(config: Config, name: str, batch: int) -> None:
         raise UserError(f"{name}={batch} cannot be divided among runtime.workers={workers}: choose a multiple of {workers}")
     share = batch // workers
     if share % group:
-        fitting = [g for g in range(2, share + 1, 2) if share % g == 0]
+        fitting = [g for g in range(2, share + 1, 2) if share % g == 0]  # even, as where domains mix
         hint = f"choose one of {fitting}" if fitting else f"choose a larger {name}"
         raise UserError(
             f"model.batchnorm_group={group} does not divide the {share} images of {name}={batch} that each of "

@@ -130,7 +130,7 @@ def find(name: str) -> MethodSpec:
         raise UserError(f"method={name} is unknown: choose one of {', '.join(SPECS)}") from None
 
 
-_METHODS = ("distreid.methods.daam.spec", "distreid.methods.edaan.spec")
+_METHODS = ("distreid.methods.daam.spec", "distreid.methods.edaan.spec", "distreid.methods.contrast.spec")
 for _module in _METHODS:
     register(importlib.import_module(_module).SPEC)
 

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic
 
+from torch import Tensor
+
 from distreid.common.layout import pretrained_files
 from distreid.common.mirror import on_this_machine
 from distreid.labels import PseudoLabels
@@ -57,7 +59,12 @@ class Rounds(ABC, Generic[Model]):
     def load_pretrained(self, place: str) -> None:
         path = on_this_machine(place, pretrained_files)
         path = RunDirectory(path).round_checkpoint(0) if path.is_dir() else path
-        load_weights(self.model, load_checkpoint(path), path)
+        saved = load_checkpoint(path)
+        load_weights(self.model, {**saved, "model": self.adopt(saved.get("model", {}))}, path)
+
+    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Another run's weights for this one's network."""
+        return weights
 
     @abstractmethod
     def train_source(self) -> None:
