@@ -24,9 +24,10 @@ Make = Callable[..., Config]
 
 @pytest.fixture
 def make(packed_pair: tuple[Path, Path], tmp_path: Path) -> Make:
-    return lambda name, *overrides: config_from_dict(
-        small_settings(packed_pair, tmp_path / name) | {"method": "contrast"}, overrides
-    )
+    def named(name: str, *overrides: str) -> Config:
+        return config_from_dict(small_settings(packed_pair, tmp_path / name) | {"method": "contrast"}, list(overrides))
+
+    return named
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +48,8 @@ def test_what_a_run_leaves(whole: tuple[Config, dict[str, Any]]) -> None:
     assert all(set(line["seconds"]) == {"extract", "label", "memory", "train", "evaluate"} for line in result["rounds"])
     lines = [line for line in metrics(config) if line["event"] == "epoch"]
     assert [set(line["loss"]) for line in lines] == [{"source"}] * 2 + [{"source", "target"}] * 4
-    assert [line["lr"] for line in lines[2:]] == sorted((line["lr"] for line in lines[2:]), reverse=True), (
-        "one cosine for all rounds"
-    )
+    rates = [line["lr"] for line in lines[2:]]
+    assert rates == sorted(rates, reverse=True), "one cosine for all rounds"
     model, _, _ = load_model(Path(config.output))
     assert isinstance(model, ContrastNet) and model.teacher is not None
     assert model.encoder.gem is not None and model.encoder.gem.p != 3 and (model.encoder.neck.bias == 0).all()
@@ -154,5 +154,5 @@ def test_a_method_fills_in_what_a_file_leaves_out(packed_pair: tuple[Path, Path]
     assert config.adapt.optimizer.lr_backbone == 3.5e-4 and "adapt" not in tree
     with pytest.raises(UserError, match="adapt is a group of keys"):
         config_from_dict(tree | {"method": "contrast", "adapt": 3})
-    with pytest.raises(UserError, match="source.data is not set"):
+    with pytest.raises(UserError, match=r"source\.data is not set"):
         config_from_dict(tree | {"source": {}})
