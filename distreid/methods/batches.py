@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distreid.common.errors import UserError
-from distreid.config import Config
+from distreid.config import AdaptConfig, Config, PretrainConfig
 
 if TYPE_CHECKING:
     from distreid.training.domains import DomainData
@@ -15,7 +15,8 @@ def check(config: Config, *, mixed: bool = True) -> None:
     """Combinations that cannot work. ``mixed``: half of a batch of `adapt` is source, half target; else all of it is target."""
     if mixed:
         _check_group(config)
-    stages = [("adapt", config.adapt, config.adapt.batch_size // 2 if mixed else config.adapt.batch_size)]
+    adapted = config.adapt.batch_size // 2 if mixed else config.adapt.batch_size
+    stages: list[tuple[str, AdaptConfig | PretrainConfig, int]] = [("adapt", config.adapt, adapted)]
     if mixed:
         stages.insert(0, ("pretrain", config.pretrain, config.pretrain.batch_size))
     for name, settings, images in stages:
