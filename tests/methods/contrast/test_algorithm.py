@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from distreid.actions.export import export
 from distreid.common.errors import Stopped, UserError
 from distreid.config import Config, config_from_dict
 from distreid.methods.contrast.algorithm import Contrast
 from distreid.methods.contrast.network import ContrastNet
 from distreid.methods.contrast.stages import Adaptation
+from distreid.methods.cost import cost_of
 from distreid.methods.networks import load_model
+from distreid.report import write_report
 from distreid.training import RunDirectory, load_tensors
+from distreid.training.domains import open_pair
 from tests.training_runs import Silent, accuracies, metrics, run, small_settings
 
 Make = Callable[..., Config]
@@ -54,6 +59,29 @@ def test_what_a_run_leaves(whole: tuple[Config, dict[str, Any]]) -> None:
     assert isinstance(model, ContrastNet) and model.teacher is not None
     assert model.encoder.gem is not None and model.encoder.gem.p != 3 and (model.encoder.neck.bias == 0).all()
     assert not torch.equal(model.teacher.neck.weight, model.encoder.neck.weight)
+
+
+def test_its_network_leaves_as_the_teacher_and_its_report_is_written(whole: tuple[Config, dict[str, Any]], tmp_path: Path) -> None:
+    exported = pytest.importorskip("safetensors.torch", reason="the extra 'export' is not installed")
+    export(Path(whole[0].output), tmp_path / "m.safetensors")
+    names = list(exported.load_file(tmp_path / "m.safetensors"))
+    assert "teacher.gem.p" in names and all(name.startswith("teacher.") for name in names)
+    page = write_report(Path(whole[0].output), out=tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Source images against all classes" in page and "adapted (final)" in page
+
+
+def test_what_plan_counts_is_what_a_round_computes(make: Make) -> None:
+    """The network's work; the memory's is left out."""
+    config = make("run", "adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=0", "input.height=64", "model.last_stride=2")
+    cost, source, target = cost_of(config), *open_pair(config)
+    assert source.test is not None and target.test is not None
+    with FlopCounterMode(display=False) as counter:
+        run(config)
+    (epoch,) = [line for line in metrics(config) if line["event"] == "epoch"]
+    steps = round(epoch["images_per_second"] * epoch["seconds"]) // config.adapt.batch_size
+    images = len(source.train) + len(target.train) + len(source.test.images) + 2 * len(target.test.images)
+    expected = images * cost.forward + steps * cost.stages[0].flops
+    assert steps >= 2 and counter.get_total_flops() == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.parametrize("after", [("pre-training", 3), ("training, round 1 of 2", 2), ("training, round 2 of 2", 1)])
