@@ -110,6 +110,8 @@ def _absolute(place: str) -> str:
 
 def packed(domain: DomainConfig) -> DomainConfig:
     """The same domain with its folder, if it names one, packed into the user's cache (once for the same files)."""
+    if not domain.data:
+        return domain  # a run without a source
     folder = Path(domain.data)
     if domain.extra:
         domain = dataclasses.replace(domain, extra=_absolute(domain.extra))

@@ -15,8 +15,9 @@ def check(config: Config) -> None:
 
 
 def _check_places(config: Config) -> None:
+    free = METHODS[config.method].source_free
     for name, place in (("output", config.output), ("source.data", config.source.data), ("target.data", config.target.data)):
-        if not place:
+        if not place and not (free and name == "source.data"):
             raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
     if config.target.extra:
         raise UserError(

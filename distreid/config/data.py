@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from distreid.common.settings import SETTINGS, Number, Whole
@@ -19,11 +19,18 @@ def _half_open(bounds: list[int]) -> list[int]:
 Range = Annotated[list[Whole], AfterValidator(_half_open), Field(json_schema_extra={"minItems": 2, "maxItems": 2})]
 
 
+# `source.data=` on the command line is YAML's null.
+Place = Annotated[str, BeforeValidator(lambda place: "" if place is None else place)]
+
+
 @dataclass(config=SETTINGS)
 class DomainConfig:
     """A camera network: a packed ``.arrow`` file, or a folder that is packed on first use."""
 
-    data: str = Field(default="", description="path of the .arrow file or of the data set's folder; required")
+    data: Place = Field(
+        default="",
+        description="path of the .arrow file or of the data set's folder; required (a few methods do without a source)",
+    )
     format: str = Field(default="market1501", description="how to read it when it is a folder: see `distreid pack --help`")
     cameras: list[Whole] | None = Field(
         default=None, description="keep only these cameras (the data set's own numbers); all when empty"

@@ -60,6 +60,8 @@ class DomainData:
 
     def __str__(self) -> str:
         """What it holds, in a line."""
+        if not len(self.train) and self.test is None:
+            return f"none ({self.name})"
         identities = f" of {self.identities:,} identities" if self.labels is not None else ", unlabelled"
         return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or self.untested or 'none'}"
 
@@ -75,11 +77,14 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     """Open a packed data set and select cameras and identities.
 
     Args:
-        labelled: whether training may see the identities: the source's, never the target's.
+        labelled: whether training may see the identities: the source's, never the target's. A source without data is none
+            (:func:`no_source`); which methods may do without is the configuration's to check.
         training: whether training images are needed. Where a set has random splits, training takes the first unless told another,
             testing takes all.
         tested: whether accuracy is to be measured.
     """
+    if labelled and not config.data:
+        return no_source()
     store = ImageStore.open(config.data, threads=min(MAX_DECODERS, torch.get_num_threads()))
     identities = (config.identities[0], config.identities[1]) if config.identities is not None else None
     split = config.split
@@ -105,6 +110,19 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
         untested = "none, its queries have no gallery image of their person under another camera; accuracy is not measured"
     content = f"{content} {selection}"
     return DomainData(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested)
+
+
+class _NoImages:
+    """Implements :class:`distreid.data.loader.Images` for nothing."""
+
+    def read(self, indices: np.ndarray, height: int, width: int) -> torch.Tensor:
+        return torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
+
+
+def no_source() -> DomainData:
+    """A labelled network of no images."""
+    nothing = np.zeros(0, np.int64)
+    return DomainData("no source", View(_NoImages(), nothing), nothing, nothing, 0, None, "", "no source")
 
 
 def _has_positive(test: TestSet) -> bool:

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distreid.config import OptimizerConfig
 from distreid.data.loader import Batch
 from distreid.data.sampling import TARGET, BatchPlan, make_stream, plan_mixed, plan_one
 from distreid.methods.daam.losses import Identities, soft_labels, source_identity_loss, total_loss
+from distreid.methods.engines import make_engine
 from distreid.models import DAAMNet, parameters_of
 from distreid.training.context import Context
-from distreid.training.engine import Engine, learning_rate_factor
 from distreid.training.protocols import RoundLabels
 from distreid.training.stage import LossTerms, SingleEngineStage
 
@@ -27,7 +26,7 @@ class Pretraining(SingleEngineStage):
         config = context.config
         self._settings, self._labels, self._device = config.pretrain, context.source.labels, context.processes.device
         trained = parameters_of([model.backbone, model.attention, model.neck, model.source_head])
-        engine = make_engine(context, model, self._settings.optimizer, self._settings.epochs, trained)
+        engine = make_engine(context, model, model.backbone, self._settings.optimizer, self._settings.epochs, trained)
         super().__init__(engine, "pre-training", self._settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
         self._stream = make_stream(self._labels, self._settings.sampler, self._settings.instances, [config.seed, 0, 0])
 
@@ -56,7 +55,7 @@ class Adaptation(SingleEngineStage):
         self._device, self._source_labels, self._labels = context.processes.device, context.source.labels, labels
         self._centers_KD = _on(self._device, labels.pseudo.centers)
         self._clustered = np.flatnonzero(labels.pseudo.labels >= 0)  # outliers take no part in the round
-        engine = make_engine(context, model, settings.optimizer, settings.epochs, parameters_of([model]))
+        engine = make_engine(context, model, model.backbone, settings.optimizer, settings.epochs, parameters_of([model]))
         title = f"training, round {number} of {settings.rounds}"
         super().__init__(engine, title, settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
         stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)
@@ -90,31 +89,6 @@ class Adaptation(SingleEngineStage):
             f"round {self._number}, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
             f"adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={self._run.path} to keep the source model"
         )
-
-
-def make_engine(
-    context: Context, model: DAAMNet, settings: OptimizerConfig, epochs: int, parameters: list[torch.nn.Parameter]
-) -> Engine:
-    """An optimiser over some parameters, the backbone's at their own rate."""
-    backbone = {id(p) for p in model.backbone.parameters()}
-    groups = [
-        {"params": [p for p in parameters if id(p) in backbone], "lr": settings.lr_backbone},
-        {"params": [p for p in parameters if id(p) not in backbone], "lr": settings.lr_new},
-    ]
-    factor = partial(
-        learning_rate_factor,
-        epochs=epochs,
-        schedule=settings.schedule,
-        step_epochs=settings.step_epochs,
-        step_gamma=settings.step_gamma,
-        warmup_epochs=settings.warmup_epochs,
-    )
-    runtime = context.config.runtime
-    return Engine(
-        model, groups, factor, context.processes, context.precision,
-        optimizer=settings.name, momentum=settings.momentum, weight_decay=settings.weight_decay, clip=settings.clip,
-        zero_stage=runtime.zero_stage if runtime.strategy == "deepspeed" else None, accumulate=runtime.accumulate,
-    )  # fmt: skip
 
 
 def _on(device: torch.device, array: np.ndarray) -> Tensor:
