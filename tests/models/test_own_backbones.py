@@ -177,9 +177,9 @@ def slow_block(x_BCHW: Tensor, state: dict[str, Tensor], ain: bool) -> Tensor:
 
 
 def randomised(module: torch.nn.Module) -> torch.nn.Module:
-    for value in module.state_dict().values():
+    for name, value in module.state_dict().items():
         if value.is_floating_point():
-            value.uniform_(0.1, 1)
+            value.uniform_(*((0.5, 2) if name.endswith("running_var") else (-1, 1)))
     return module.eval()
 
 
