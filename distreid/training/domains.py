@@ -85,17 +85,28 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     split = config.split
     if split is None and training and store.protocol.test_pids:
         split = 0
-    domain = select(store, cameras=config.cameras, identities=identities, holdout=config.holdout, split=split)
+    domain = select(
+        store,
+        cameras=config.cameras,
+        identities=identities,
+        holdout=config.holdout,
+        holdout_seed=config.holdout_seed,
+        split=split,
+        no_cameras=config.no_cameras,
+    )
     if training and not len(domain.train.rows):
         raise UserError(f"{store.shown}: no training image is left after the selection of cameras and identities")
     labels, count = None, 0
     if labelled:
         if (domain.train.pids < 0).any():
-            raise UserError(f"{store.shown}: a source needs identities, and this set has none (format folder)")
+            raise UserError(f"{store.shown}: a source needs identities, and this set has none (format {store.format})")
         labels, count = relabel(domain.train.pids)
         if count < 2:
             raise UserError(f"{store.shown}: a source with {count} identity cannot be trained on; at least 2 are needed")
-    selection = f"{config.cameras} {config.identities} {config.holdout}" + ("" if split is None else f" {split}")
+    selection = f"{config.cameras} {config.identities} {config.holdout}"
+    selection += "" if config.holdout_seed is None else f" seed {config.holdout_seed}"
+    selection += " no cameras" if config.no_cameras else ""
+    selection += "" if split is None else f" {split}"  # the last word: `distreid evaluate` reads it
     train, camids, content = View(store, domain.train.rows), domain.train.camids, store.content_hash
     if labelled and labels is not None and config.extra:
         train, labels, camids, content = _with_extra(config, train, domain.train, labels, content)
