@@ -16,7 +16,7 @@ from distreid.common.storage import cache_folder, is_uri
 from distreid.common.terminal import TerminalReporter, bar
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
 from distreid.data import pack, read_dataset
-from distreid.data.readers.files import walk_files
+from distreid.data.readers.files import TABLE_SUFFIXES, walk_files
 from distreid.labels.settings import check_cameras
 from distreid.methods.pictures import take_pictures
 from distreid.methods.registry import find
@@ -113,11 +113,11 @@ def packed(domain: DomainConfig) -> DomainConfig:
     place = Path(domain.data)
     if domain.extra:
         domain = dataclasses.replace(domain, extra=_absolute(domain.extra))
-    is_table = domain.format == "table" and place.suffix != ".arrow"
+    is_table = place.suffix.lower() in TABLE_SUFFIXES
     if is_uri(domain.data) or not (place.is_dir() or is_table):
         return dataclasses.replace(domain, data=_absolute(domain.data))
     how = (domain.format, domain.pattern) if domain.pattern else (domain.format,)
-    contents = _table_contents(place) if is_table else _contents(place)
+    contents = _listed_contents(place, domain.format) if is_table else _contents(place)
     name = hashlib.sha256(repr((str(place.resolve()), *how, contents)).encode()).hexdigest()[:16]
     file = cache_folder() / f"{place.resolve().stem if is_table else place.resolve().name}-{name}.arrow"
     if not file.exists():
@@ -135,9 +135,9 @@ def _contents(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
         raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror}); check its permissions") from None
 
 
-def _table_contents(table: Path) -> list[tuple[str, tuple[int, ...]]]:
+def _listed_contents(table: Path, format: str) -> list[tuple[str, tuple[int, ...]]]:
     """The same of a table and the images that it lists."""
-    listed = [record.path for record in read_dataset(table, "table").records]
+    listed = [record.path for record in read_dataset(table, format).records]
     return [(str(file), _stamp(file)) for file in (table, *listed)]
 
 

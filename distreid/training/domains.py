@@ -28,6 +28,11 @@ class TestSet:
     protocol: Protocol = SINGLE_QUERY
 
     @property
+    def cameras(self) -> bool:
+        """Whether any image's camera is known; without, a test leaves out nothing but the query itself."""
+        return bool((self.camids != UNKNOWN).any())
+
+    @property
     def sides(self) -> tuple[slice, slice]:
         """Where the query images stand, and the gallery's."""
         shared = self.queries == len(self.pids)
@@ -40,7 +45,7 @@ class TestSet:
             return f"{query:,} images of {len(np.unique(self.pids)):,} identities, one gallery image each"
         if self.protocol.name == "cross_camera":
             return f"cameras of {query:,} and {gallery:,} images"
-        return f"{query:,} queries, {gallery:,} gallery"
+        return f"{query:,} queries, {gallery:,} gallery" + ("" if self.cameras else ", cameras unknown")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from distreid.common.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 JUNK_NAMES = frozenset({"thumbs.db", "desktop.ini"})
 JUNK_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
 
@@ -39,7 +40,8 @@ def check_folder(root: Path) -> None:
     if not root.exists():
         raise UserError(f"{root}: no such folder; check the path")
     if not root.is_dir():
-        raise UserError(f"{root}: is a file; give the folder that holds the data set")
+        table = " or, for a table, --format table" if root.suffix.lower() in TABLE_SUFFIXES else ""
+        raise UserError(f"{root}: is a file; give the folder that holds the data set{table}")
     if not any(root.iterdir()):
         raise UserError(f"{root}: the folder is empty; give the folder that holds the data set")
 

@@ -13,12 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import plural, sample
+from distreid.data.readers.files import TABLE_SUFFIXES, plural, sample
 from distreid.data.readers.labelled import Found, make_dataset
 from distreid.data.readers.patterns import NOBODY, whole_camid
 from distreid.data.records import UNKNOWN, Dataset
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
 COLUMNS = ("path", "pid", "camid", "split")
 NEEDED = ("path", "pid")
 SPLITS = ("train", "query", "gallery")
@@ -59,8 +58,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
     """Every row's `COLUMNS` as text; of a column that is not there, what stands for it."""
     if not table.exists():
         raise UserError(f"{table}: no such file; check the path")
-    if table.suffix.lower() not in SUFFIXES or table.is_dir():
-        raise UserError(f"{table}: is no table; --format table reads {', '.join(SUFFIXES)}")
+    if table.suffix.lower() not in TABLE_SUFFIXES or table.is_dir():
+        raise UserError(f"{table}: is no table; --format table reads {', '.join(TABLE_SUFFIXES)}")
     names, rows = _parquet(table) if table.suffix.lower() == ".parquet" else _csv(table)
     missing = [column for column in NEEDED if column not in names]
     if missing:
