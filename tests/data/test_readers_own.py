@@ -57,7 +57,12 @@ def test_names_of_persons_are_numbered_in_their_order(tmp_path: Path) -> None:
     for name in ("zoe_1.jpg", "anna_1.jpg", "anna_2.jpg", "7_1.jpg"):
         noise(tmp_path / name)
     dataset = read_dataset(tmp_path, "names", r"^(?P<pid>[^_]+)_")
-    assert [(record.path.stem, record.pid) for record in dataset.records] == [("7_1", 1), ("anna_1", 2), ("anna_2", 2), ("zoe_1", 3)]
+    assert [(record.path.stem, record.pid) for record in dataset.records] == [
+        ("7_1", 1),
+        ("anna_1", 2),
+        ("anna_2", 2),
+        ("zoe_1", 3),
+    ]
     assert "3 identities numbered from 1 in the order of the names: 7 = 1, anna = 2, zoe = 3" in dataset.notes
 
 
