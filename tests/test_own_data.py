@@ -162,3 +162,19 @@ def test_score_without_camids(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert found[0] == found[1] == found[2] | {"cameras": False} and found[0]["mAP"] < 1
     line = fails(capsys, "score", file, file, "--no-cameras", "--protocol", "single_shot")
     assert "the protocol single_shot goes by cameras; leave --no-cameras out" in line
+
+
+def test_several_sources_at_once(packed_pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A packed file and a folder of the same people: they count twice, and are tested together."""
+    source = {"data": str(packed_pair[0]), "also": [str(packed_pair[0].with_suffix(""))]}
+    config = configured(tmp_path, packed_pair, "adapt.rounds=0", source=source)
+    one, both = (open_domain(domain, labelled=True) for domain in (DomainConfig(str(packed_pair[0])), config.source))
+    assert (both.identities, len(both.train)) == (2 * one.identities, 2 * len(one.train))
+    assert set(both.camids) == {1, 2, 3, 4, 5, 6} and both.given == " + ".join([source["data"], *source["also"]])
+    assert one.test is not None and both.test is not None and both.test.queries == 2 * one.test.queries
+    again = configured(tmp_path, packed_pair, source=source)
+    assert again.source.data == config.source.data and again.source.also == []
+    file = tmp_path / "c.yaml"
+    file.write_text(f"output: {tmp_path}/run\nsource: {{data: a, also: [b]}}\ntarget: {{data: c}}\n")
+    line = fails(capsys, "train", str(file), "source.cameras=[1]")
+    assert "source.also goes without source.cameras: cameras and identities of several sets are numbered anew" in line

@@ -15,7 +15,7 @@ from distreid.common.progress import Progress
 from distreid.common.storage import cache_folder, is_uri
 from distreid.common.terminal import TerminalReporter, bar
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
-from distreid.data import pack, read_dataset
+from distreid.data import ImageStore, merge, pack, read_dataset
 from distreid.data.readers.files import TABLE_SUFFIXES, walk_files
 from distreid.labels.settings import check_cameras
 from distreid.methods.pictures import take_pictures
@@ -109,7 +109,10 @@ def _absolute(place: str) -> str:
 
 
 def packed(domain: DomainConfig) -> DomainConfig:
-    """The same domain with its folder or table, if it names one, packed into the user's cache (once for the same files)."""
+    """The same domain with its folder or table, if it names one, packed into the user's cache (once for the same files), and so are
+    several sets as one."""
+    if domain.also:
+        return dataclasses.replace(domain, data=_merged(domain), also=[])
     place = Path(domain.data)
     if domain.extra:
         domain = dataclasses.replace(domain, extra=_absolute(domain.extra))
@@ -124,6 +127,17 @@ def packed(domain: DomainConfig) -> DomainConfig:
         with bar(f"packing {place.name}") as progress:
             pack(place, file, format=domain.format, pattern=domain.pattern, progress=progress, given=domain.data)
     return dataclasses.replace(domain, data=str(file))
+
+
+def _merged(domain: DomainConfig) -> str:
+    """The file of all sets that a domain names."""
+    places = [domain.data, *domain.also]
+    stores = [ImageStore.open(packed(dataclasses.replace(domain, data=place, also=[])).data) for place in places]
+    key = repr([(store.name, store.content_hash) for store in stores])
+    file = cache_folder() / f"merged-{hashlib.sha256(key.encode()).hexdigest()[:16]}.arrow"
+    if not file.exists():
+        merge(stores, file, given=" + ".join(places))
+    return str(file)
 
 
 def _contents(folder: Path) -> list[tuple[str, tuple[int, ...]]]:

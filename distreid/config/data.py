@@ -29,6 +29,10 @@ class DomainConfig:
         default="",
         description="formats names, identities, folder: a regular expression with the groups `(?P<pid>…)` and `(?P<camid>…)`",
     )
+    also: list[str] = Field(
+        default_factory=list,
+        description="more packed files, folders or tables, read in the same way; their people and cameras are kept apart",
+    )
     cameras: list[Whole] | None = Field(
         default=None, description="keep only these cameras (the data set's own numbers); all when empty"
     )

@@ -31,7 +31,7 @@ from distreid.data.holdout import forget_cameras, hold_out
 from distreid.data.readers import read_dataset
 from distreid.data.readers.files import plural, sample
 from distreid.data.records import SPLITS, Dataset, Record
-from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, upright
+from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch, upright
 from distreid.data.verified import Verified
 
 BATCH = 256
@@ -252,7 +252,7 @@ def _check_pixels(record: Record, name: str, pixels: Callable[[Record], npt.NDAr
 
 
 def _to_arrow(rows: Sequence[_Checked]) -> pa.RecordBatch:
-    columns = [
+    columns: list[list[object]] = [
         [row.data for row in rows],
         [row.name for row in rows],
         [row.record.pid for row in rows],
@@ -261,5 +261,4 @@ def _to_arrow(rows: Sequence[_Checked]) -> pa.RecordBatch:
         [row.width for row in rows],
         [row.height for row in rows],
     ]
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+    return record_batch(columns)

@@ -85,6 +85,7 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
             testing takes all.
         tested: whether accuracy is to be measured.
     """
+    assert not config.also, "actions.train.packed makes one file of several"
     store = ImageStore.open(config.data, threads=min(MAX_DECODERS, torch.get_num_threads()))
     identities = (config.identities[0], config.identities[1]) if config.identities is not None else None
     split = config.split
