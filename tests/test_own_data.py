@@ -173,7 +173,7 @@ def test_several_sources_at_once(packed_pair: Pair, tmp_path: Path, capsys: pyte
     assert set(both.camids) == {1, 2, 3, 4, 5, 6} and both.given == " + ".join([source["data"], *source["also"]])
     assert one.test is not None and both.test is not None and both.test.queries == 2 * one.test.queries
     again = configured(tmp_path, packed_pair, source=source)
-    assert again.source.data == config.source.data and again.source.also == []
+    assert again.source.data == config.source.data and again.source.also is None
     file = tmp_path / "c.yaml"
     file.write_text(f"output: {tmp_path}/run\nsource: {{data: a, also: [b]}}\ntarget: {{data: c}}\n")
     line = fails(capsys, "train", str(file), "source.cameras=[1]")

@@ -112,7 +112,7 @@ def packed(domain: DomainConfig) -> DomainConfig:
     """The same domain with its folder or table, if it names one, packed into the user's cache (once for the same files), and so are
     several sets as one."""
     if domain.also:
-        return dataclasses.replace(domain, data=_merged(domain), also=[])
+        return dataclasses.replace(domain, data=_merged([domain.data, *domain.also], domain), also=None)
     place = Path(domain.data)
     if domain.extra:
         domain = dataclasses.replace(domain, extra=_absolute(domain.extra))
@@ -129,10 +129,9 @@ def packed(domain: DomainConfig) -> DomainConfig:
     return dataclasses.replace(domain, data=str(file))
 
 
-def _merged(domain: DomainConfig) -> str:
-    """The file of all sets that a domain names."""
-    places = [domain.data, *domain.also]
-    stores = [ImageStore.open(packed(dataclasses.replace(domain, data=place, also=[])).data) for place in places]
+def _merged(places: list[str], domain: DomainConfig) -> str:
+    """The file of several sets, each read as the domain says."""
+    stores = [ImageStore.open(packed(dataclasses.replace(domain, data=place, also=None)).data) for place in places]
     key = repr([(store.name, store.content_hash) for store in stores])
     file = cache_folder() / f"merged-{hashlib.sha256(key.encode()).hexdigest()[:16]}.arrow"
     if not file.exists():

@@ -29,8 +29,8 @@ class DomainConfig:
         default="",
         description="formats names, identities, folder: a regular expression with the groups `(?P<pid>…)` and `(?P<camid>…)`",
     )
-    also: list[str] = Field(
-        default_factory=list,
+    also: list[str] | None = Field(
+        default=None,
         description="more packed files, folders or tables, read in the same way; their people and cameras are kept apart",
     )
     cameras: list[Whole] | None = Field(
