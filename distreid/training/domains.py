@@ -120,6 +120,7 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     untested = "turned off" if test and not tested else ""
     if test and tested and not _has_positive(test):
         untested = "none, its queries have no gallery image of their person under another camera; accuracy is not measured"
+        untested += " (no_cameras=true does it whatever the camera)"
     content = f"{content} {selection}"
     return DomainData(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested)
 

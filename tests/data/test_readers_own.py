@@ -151,6 +151,7 @@ def test_images_beside_the_folders(tmp_path: Path) -> None:
     [
         ("cam{}", (1, 2, 3), "cameras: cam1 = 1, cam2 = 2, cam3 = 3"),
         ("{:02d} door", (1, 2, 3), "cameras: 01 door = 1, 02 door = 2, 03 door = 3"),
+        ("2024050112345{}", (1, 2, 3), "3 cameras numbered from 1 in the order of the names: 20240501123451 = 1"),
         ("hall 7 door {}", (1, 2, 3), "3 cameras numbered from 1 in the order of the names: hall 7 door 1 = 1"),
     ],
 )
@@ -212,6 +213,19 @@ def test_a_parquet_table_and_images_elsewhere(tmp_path: Path, monkeypatch: pytes
 def test_an_unlabelled_table(tmp_path: Path) -> None:
     dataset = read_dataset(own_table(tmp_path, "path,pid\nday/p2-cam1-0.jpg,-1\nday/p5-cam1-0.jpg,\n"), "table")
     assert [(record.pid, record.camid, record.split) for record in dataset.records] == [(UNKNOWN, UNKNOWN, "train")] * 2
+
+
+def test_an_unlabelled_target_with_a_test_set(tmp_path: Path) -> None:
+    """Among training images without an identity one that has one would be the only one to train on."""
+    rows = ["day/p2-cam1-0.jpg,,train", "day/p5-cam1-0.jpg,5,query", "day/p5-cam2-0.jpg,5,gallery", "day/p9-cam2-0.jpg,-1,gallery"]
+    dataset = read_dataset(own_table(tmp_path, "\n".join(["path,pid,split", *rows])), "table")
+    assert [(record.pid, record.split) for record in dataset.records] == [(UNKNOWN, "train"), (5, "query"), (5, "gallery")]
+    assert (
+        dataset.notes[0] == "train: 1 image, identities and cameras unknown"
+        and "1 image without an identity left out" in dataset.notes
+    )
+    dataset = read_dataset(own_table(tmp_path, "\n".join(["path,pid,split", *rows, "day/p2-cam1-1.jpg,2,train"])), "table")
+    assert [(record.pid, record.split) for record in dataset.records] == [(2, "train"), (5, "query"), (5, "gallery")]
 
 
 ROW = "day/p2-cam1-0.jpg"

@@ -32,14 +32,15 @@ def make_dataset(
     others: Sequence[str] = (),
     place: Path | None = None,
 ) -> Dataset:
-    """Numbers the identities, leaves out images without one where others have one, and counts what is there.
+    """Numbers the identities, leaves out images without one, and counts what is there. Training images stay if none has one.
 
     ``others`` are names of files that are no images; ``place`` is what messages name, if not the root. Raises `UserError` for
     identities that are both trained and tested on.
     """
     found, place = list(found), place or root
     numbers, said = number_names(place, {one.pid for one in found if one.pid is not None}, "identity")
-    kept = [one for one in found if one.pid is not None] if numbers else found
+    unlabelled = all(one.pid is None for one in found if one.split == "train")
+    kept = [one for one in found if one.pid is not None or (unlabelled and one.split == "train")]
     records = [Record(one.path, UNKNOWN if one.pid is None else numbers[one.pid], one.camid, one.split) for one in kept]
     records.sort(key=lambda record: (SPLITS.index(record.split), record.path.as_posix()))
     _check_overlap(records, place)
