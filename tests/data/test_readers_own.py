@@ -152,7 +152,7 @@ def test_images_beside_the_folders(tmp_path: Path) -> None:
         ("cam{}", (1, 2, 3), "cameras: cam1 = 1, cam2 = 2, cam3 = 3"),
         ("{:02d} door", (1, 2, 3), "cameras: 01 door = 1, 02 door = 2, 03 door = 3"),
         ("2024050112345{}", (1, 2, 3), "3 cameras numbered from 1 in the order of the names: 20240501123451 = 1"),
-        ("hall 7 door {}", (1, 2, 3), "3 cameras numbered from 1 in the order of the names: hall 7 door 1 = 1"),
+        ("{} of 3 doors", (1, 2, 3), "3 cameras numbered from 1 in the order of the names: 1 of 3 doors = 1"),
     ],
 )
 def test_a_folder_for_each_camera(tmp_path: Path, camera: str, numbers: tuple[int, ...], note: str) -> None:
