@@ -19,6 +19,10 @@ def _check_places(config: Config) -> None:
     for name, place in (("output", config.output), ("source.data", config.source.data), ("target.data", config.target.data)):
         if not place and not (free and name == "source.data"):
             raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
+    for name, domain in (("source", config.source), ("target", config.target)):
+        chosen = next((key for key in ("cameras", "identities", "extra") if getattr(domain, key) not in (None, "")), None)
+        if domain.also and chosen:
+            raise UserError(f"{name}.also goes without {name}.{chosen}: cameras and identities of several sets are numbered anew")
     if config.target.extra:
         raise UserError(
             "target.extra is not possible: extra images carry identities, and the target's stay unseen; use source.extra"

@@ -98,6 +98,7 @@ def _expand_places(config: Config) -> None:
     """``~`` and ``$NAME`` in what is a path."""
     for domain, name in ((config.source, "source"), (config.target, "target")):
         domain.data, domain.extra = expand(domain.data, f"{name}.data"), expand(domain.extra, f"{name}.extra")
+        domain.also = domain.also and [expand(place, f"{name}.also") for place in domain.also]
     config.output = expand(config.output, "output")
     config.model.weights = expand(config.model.weights, "model.weights")
     config.pretrain.checkpoint = expand(config.pretrain.checkpoint, "pretrain.checkpoint")
