@@ -60,7 +60,8 @@ def write_folders(out: Path, labels_N: np.ndarray, images: Images) -> str:
                     file = file.with_name(f"{at}_{file.name}")
                 taken.add(file)
                 file.parent.mkdir(parents=True, exist_ok=True)
-                kinds.add(_place(file, images.content(at)))
+                content = images.content(at)
+                kinds.add(link_or_copy(file, content) if isinstance(content, Path) else _written(file, content))
             draft.replace(out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -74,13 +75,16 @@ def _file_name(path: str) -> str:
     return name.encode()[-200:].decode(errors="ignore")
 
 
-def _place(file: Path, content: Path | memoryview) -> str:
-    if not isinstance(content, Path):
-        file.write_bytes(content)
-        return "files"
+def link_or_copy(file: Path, content: Path) -> str:
+    """What ``file`` has become. Some file systems know no links."""
     try:
         file.symlink_to(content)
         return "links"
     except OSError:
         shutil.copyfile(content, file)
         return "copies"
+
+
+def _written(file: Path, content: memoryview) -> str:
+    file.write_bytes(content)
+    return "files"

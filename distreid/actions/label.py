@@ -1,4 +1,4 @@
-"""`distreid label`, and a run's own labels for `distreid export`: arrays, a table that other programs read, folders to look through."""
+"""`distreid label`, and a run's labels for `distreid export`: arrays, a table for other programs, folders to look through."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def label(
         if images is None:
             raise UserError("--folders needs --images FOLDER, or a packed file: where the pictures of these features lie")
         if paths is None:
-            raise UserError(f"{features}: has no paths, by which --folders finds pictures; `distreid embed --out NAME.npz` writes them")
+            raise UserError(f"{features}: has no paths, by which --folders finds pictures; `distreid embed` writes them to an .npz")
         source = images_of(images, paths.tolist())
     elif images is not None:
         raise UserError("--images is for --folders OUT; give both or none")

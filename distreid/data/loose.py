@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,24 +14,22 @@ from distreid.data.records import UNKNOWN
 from distreid.data.store import SCHEMA, ImageStore, StoreSummary, upright
 
 
-def open_images(places: Sequence[Path | str], *, threads: int = 1) -> ImageStore:
-    """Images, and all images below folders, as a store of split "query" whose rows are named by their paths as given.
+def open_images(place: str, *, threads: int = 1) -> ImageStore:
+    """An image, or all images below a folder, as a store of split "query"; rows are named by their paths as given.
 
-    Raises `UserError`, naming the file, where a place is not there, holds no image, or is none.
+    Raises `UserError`, naming the file, where nothing is there, the folder holds no image, or a file is none.
     """
-    files: list[Path] = []
-    for place in map(Path, places):
-        if place.is_dir():
-            found = by_path(file for file in walk_files(place) if is_image(file.name))
-            if not found:
-                raise UserError(f"{place}: no image in it or below it; check the path")
-            files += found
-        elif not place.exists():
-            raise UserError(f"{place}: no such image or folder; check the path")
-        elif not is_image(place.name):
-            raise UserError(f"{place}: not an image by its ending; expected {', '.join(sorted(IMAGE_SUFFIXES))}")
-        else:
-            files.append(place)
+    path = Path(place)
+    if path.is_dir():
+        files = by_path(file for file in walk_files(path) if is_image(file.name))
+        if not files:
+            raise UserError(f"{place}: no image in it or below it; check the path")
+    elif not path.exists():
+        raise UserError(f"{place}: no such image or folder; check the path")
+    elif not is_image(path.name):
+        raise UserError(f"{place}: no image by its ending; expected {', '.join(sorted(IMAGE_SUFFIXES))}, or a folder of such")
+    else:
+        files = [path]
     images = [(file, *_checked(file)) for file in files]
     columns = [
         [data for _, data, _ in images],
@@ -43,10 +40,11 @@ def open_images(places: Sequence[Path | str], *, threads: int = 1) -> ImageStore
         [width for _, _, (width, _) in images],
         [height for _, _, (_, height) in images],
     ]
-    table = pa.Table.from_arrays([pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
     content = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data, _ in images)).hexdigest()
-    shown = ", ".join(map(str, places))
-    return ImageStore(Path(places[0]), table, StoreSummary(shown, "folder", content, __version__, (), given=shown), threads, "bilinear")
+    summary = StoreSummary(path.name, "folder", content, __version__, (), given=place)
+    return ImageStore(path, table, summary, threads, "bilinear")
 
 
 def _checked(file: Path) -> tuple[bytes, tuple[int, int]]:

@@ -51,5 +51,5 @@ def calibrate(features_ND: NDArray[np.floating], labels_N: NDArray[np.int64], wr
     apart_P, within_P = similarity_P[~same_P], similarity_P[same_P]
     allowed = int(wrong * len(apart_P))
     at = float(np.partition(apart_P, len(apart_P) - 1 - allowed)[len(apart_P) - 1 - allowed])
-    shares = [float((pairs_P > at).mean()) if len(pairs_P) else 0.0 for pairs_P in (apart_P, within_P)]
-    return Threshold(at, *shares, clusters, taken)
+    found = float((within_P > at).mean()) if len(within_P) else 0.0
+    return Threshold(at, float((apart_P > at).mean()), found, clusters, taken)

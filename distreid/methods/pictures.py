@@ -169,7 +169,7 @@ def rank_lists(
     for kind, order in (("best", worst_first[::-1]), ("median", middle), ("worst", worst_first)):
         _, first = np.unique(query.pids[order], return_index=True)
         for q in order[np.sort(first)[:QUERIES]]:
-            ((nearest, similarity),) = first_ranked(query.take(np.array([q])), gallery, RANKED)
+            nearest, similarity = ranking(query.take(np.array([q])), gallery, RANKED)
             chosen.append(
                 RankList(
                     kind=kind,
@@ -181,6 +181,14 @@ def rank_lists(
                 )
             )
     return chosen, (len(gallery_index), test.sides[1].stop - test.sides[1].start)
+
+
+def ranking(query: Features, gallery: Features, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first gallery rows of one query by cosine, and their similarities; the protocol's images left out."""
+    same_camera = (gallery.camids == query.camids) & (query.camids != -1)
+    left_out = (gallery.pids == -1) | ((gallery.pids == query.pids) & same_camera)
+    (ranked,) = first_ranked(query.features, gallery.features, left_out[None], count)
+    return ranked
 
 
 def sample(test: TestSet, limit: int) -> tuple[np.ndarray, np.ndarray]:
