@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distreid.common.errors import UserError
-from distreid.common.files import draft_of, writing
+from distreid.common.files import check_free, draft_of, writing
 from distreid.data import ImageStore
 from distreid.data.readers.files import is_image, sample
 
@@ -37,12 +37,6 @@ def images_of(place: str, paths: Sequence[str]) -> Images:
     if missing:
         raise UserError(f"{place}: {len(missing):,} of the {len(paths):,} pictures are not there: {sample(missing)}; mend --images")
     return images
-
-
-def check_free(out: Path) -> None:
-    """`UserError` unless ``out`` can be made: nothing is there, or an empty folder."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is not an empty folder: name another one, or remove it first")
 
 
 def write_folders(out: Path, labels_N: np.ndarray, images: Images) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distreid.actions.folders import Images, check_free, images_of, write_folders
+from distreid.actions.folders import Images, images_of, write_folders
 from distreid.common.errors import UserError
-from distreid.common.files import atomic_write
+from distreid.common.files import atomic_write, check_free
 from distreid.common.layout import round_files, round_number
 from distreid.data import ImageStore
 from distreid.labels import LabelSettings, PseudoLabels, load_camids, load_features, make_pseudo_labels, save_labels
