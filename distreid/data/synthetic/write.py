@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from distreid.common.errors import UserError
-from distreid.common.files import check_free
-from distreid.common.files import draft_of
+from distreid.common.files import check_free, draft_of
 from distreid.data.synthetic.camera import Camera, sample_camera
 from distreid.data.synthetic.domains import DOMAINS, find_domain
 from distreid.data.synthetic.image import draw_image
