@@ -83,4 +83,4 @@ def _span(numbers: Integers) -> str:
 def _line(store: ImageStore, row: int, place: int, pid: int, camid: int) -> tuple[bytes, str, int, int, str, int, int]:
     width, height = (int(side) for side in store.sizes_N2[row])
     path = f"{place + 1}-{store.name}/{store.paths[row]}"
-    return store.encoded(row), path, pid, camid, str(store.splits[row]), width, height
+    return bytes(store.encoded(row)), path, pid, camid, str(store.splits[row]), width, height

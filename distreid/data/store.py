@@ -145,14 +145,14 @@ class ImageStore:
     def protocol(self) -> Protocol:
         return self.summary.protocol
 
-    def encoded(self, row: int | np.integer[Any]) -> bytes:
-        """The image's file, as it was packed."""
-        return bytes(self._images[int(row)].as_buffer())
+    def encoded(self, row: int | np.integer[Any]) -> memoryview:
+        """The image file as it was packed, without a copy."""
+        return memoryview(self._images[int(row)].as_buffer())
 
     def decode(self, row: int | np.integer[Any]) -> Image.Image:
         """The image in RGB, in its own size."""
         try:
-            return upright(Image.open(io.BytesIO(self._images[int(row)].as_buffer())))
+            return upright(Image.open(io.BytesIO(self.encoded(row))))
         except OSError as error:
             raise UserError(f"{self.shown}: image {self.paths[row]} is damaged ({error}); pack the data set again") from None
 
