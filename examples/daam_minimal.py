@@ -17,7 +17,7 @@ import torch
 from distreid.config import DomainConfig, LossConfig
 from distreid.data import pack
 from distreid.data.loader import Augmentation, Batch, training_batches
-from distreid.data.sampling import TARGET, BatchPlan, PKStream, plan_mixed, plan_one
+from distreid.data.sampling import SOURCE, TARGET, BatchPlan, PKStream, plan_mixed, plan_one
 from distreid.data.synthetic import draw_domain
 from distreid.evaluation import Features, rank
 from distreid.labels import make_pseudo_labels
@@ -25,7 +25,6 @@ from distreid.methods.daam.losses import Identities, soft_labels, source_identit
 from distreid.models import DAAMNet, build_backbone
 from distreid.training.domains import DomainData, open_domain
 from distreid.training.features import extract
-from distreid.training.protocols import RoundLabels
 from distreid.training.stage import total
 
 SIZE = {"height": 64, "width": 32}
@@ -82,8 +81,8 @@ def pretrain(model: DAAMNet, source: DomainData, epochs: int, seed: int) -> None
 def adapt(model: DAAMNet, source: DomainData, target: DomainData, number: int, epochs: int, seed: int) -> None:
     """Lines 3 to 6: features, pseudo-labels, a head for the clusters, and Eq. 7 on batches that are half source, half target."""
     features_ND = extract(model, target.train, **SIZE)
-    labels = RoundLabels(make_pseudo_labels(features_ND, k1=12, k2=3, p=0.03, features="raw"), features_ND)
-    pseudo, centers_KD = labels.pseudo, torch.tensor(labels.pseudo.centers)
+    pseudo = make_pseudo_labels(features_ND, k1=12, k2=3, p=0.03, features="raw")
+    centers_KD = torch.tensor(pseudo.centers)
     print(f"round {number}: {pseudo.num_clusters} clusters, {(pseudo.labels < 0).sum()} of {len(features_ND)} images in none")
     model.new_target_head(pseudo.num_clusters, seed=number)
     clustered = np.flatnonzero(pseudo.labels >= 0)  # outliers sit the round out
@@ -93,12 +92,13 @@ def adapt(model: DAAMNet, source: DomainData, target: DomainData, number: int, e
     ]
 
     def loss(batch: Batch) -> torch.Tensor:
-        is_target = batch.domain_B == TARGET
-        index_T = clustered[batch.index_B[is_target]]
-        target_T, domain_B = torch.tensor(pseudo.labels[index_T]), torch.tensor(batch.domain_B)
-        weights_TK = soft_labels(labels, centers_KD, index_T, target_T, LOSS)  # Eq. 4
-        who = Identities(torch.tensor(source.labels[batch.index_B[~is_target]]), target_T, weights_TK)
-        return total(total_loss(model(batch.images_BCHW, domain_B), domain_B, who, LOSS))  # Eq. 7
+        index_T = clustered[batch.index_B[batch.domain_B == TARGET]]
+        source_S = torch.tensor(source.labels[batch.index_B[batch.domain_B == SOURCE]])
+        target_T, features_TD = torch.tensor(pseudo.labels[index_T]), torch.tensor(features_ND[index_T])
+        weights_TK = soft_labels(features_TD, centers_KD, target_T, LOSS, normalized=pseudo.normalized)  # Eq. 4
+        who = Identities(source_S, target_T, weights_TK)
+        output = model(batch.images_BCHW, (batch.sides.source_S, batch.sides.target_T))
+        return total(total_loss(output, batch.sides.domain_B, who, LOSS))  # Eq. 7
 
     plans = [plan_mixed(*streams, epoch, BATCH, group=BATCH) for epoch in range(epochs)]
     train(model, [source, target], plans, loss, 1e-3, seed + number)
