@@ -78,6 +78,17 @@ def fake_cuda() -> Iterator[Watch]:
         yield watch
 
 
+class NoLooks(TorchDispatchMode):
+    """On real tensors of any device, for what a fake one cannot run: asking what a tensor holds is an error."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__.partition(".")[0]
+        assert name not in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2"), f"{name} lets the host wait"
+        if name in ("index", "index_put", "index_put_"):
+            assert not any(index is not None and index.dtype == torch.bool for index in args[1]), "a mask lets the host wait"
+        return func(*args, **(kwargs or {}))
+
+
 def _apply(module: nn.Module, function: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
     """``Module.to`` by new parameters in place of swapped ones."""
     for part in module.modules():
