@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from distreid.actions.bench_input import bench_input
+from distreid.actions.bench_input import bench_input, wait_for
 from distreid.common.machine import choose, look
 from distreid.config import config_from_dict
 from distreid.data.loader import Augmentation, Batch, training_batches
@@ -123,8 +123,7 @@ def _images_per_second(step: Callable[[Batch], None], height: int, width: int, b
         started = time.perf_counter()
         for item in training_batches([_Noise(batch * steps)], plan, settings, [0], device=device):
             step(item)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(device)
         return time.perf_counter() - started
 
     seconds(1)

@@ -14,6 +14,7 @@ import torch
 
 from distreid.common.errors import UserError
 from distreid.common.machine import choose, look
+from distreid.common.transfer import send
 from distreid.config import Config, config_from_dict, load_config
 from distreid.data import pack
 from distreid.data.loader import Augmentation, Batch, training_batches
@@ -73,7 +74,7 @@ def _measure(config: Config) -> dict[str, Any]:
 
     def augmented(images: torch.Tensor) -> torch.Tensor:
         draws = draw(random, batch, size.height, size.width, flip=size.flip, pad=size.pad, erase=size.erase)
-        return augment(images.to(device), draws, size.pad, model.mean, model.std, precision.layout)
+        return augment(send(images, device), draws, size.pad, model.mean, model.std, precision.layout)
 
     def together(steps: int) -> float:
         """Images a second of so many steps, as the loop takes them."""
@@ -82,7 +83,7 @@ def _measure(config: Config) -> dict[str, Any]:
         started = time.perf_counter()
         for item in training_batches([source.train], plan, settings, [0], device=device, layout=precision.layout):
             step(item)
-        _wait(device)
+        wait_for(device)
         return batch * steps / (time.perf_counter() - started)
 
     images = decode()
@@ -109,17 +110,18 @@ def bottleneck(speed: dict[str, float], *, beside: bool) -> str:
 def _seconds(call: Callable[[], Any], device: torch.device) -> float:
     """Of a call, after one that warms up; the mean of as many as the budget holds."""
     call()
-    _wait(device)
+    wait_for(device)
     started, calls = time.perf_counter(), 0
     while calls < MOST and time.perf_counter() - started < BUDGET:
         call()
         calls += 1
         if calls % 8 == 0:
-            _wait(device)  # else a GPU's queue would take calls faster than they are done
-    _wait(device)
+            wait_for(device)  # else a GPU's queue would take calls faster than they are done
+    wait_for(device)
     return (time.perf_counter() - started) / calls
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until it has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize()

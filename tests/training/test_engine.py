@@ -132,3 +132,18 @@ def test_fp32_is_float32_to_its_last_bit_and_bf16_leaves_what_was_set() -> None:
     finally:
         torch.backends.cudnn.allow_tf32 = cudnn
         torch.set_float32_matmul_precision(matmul)
+
+
+def test_cudnn_tries_its_kernels_on_gpus_but_not_for_fp32() -> None:
+    before = torch.backends.cudnn.benchmark
+    try:
+        for name, device, expected in (
+            ("fp32", "cpu", before),
+            ("fp16", "cuda", True),
+            ("bf16", "cpu", True),
+            ("fp32", "cuda", False),
+        ):
+            Precision(name, torch.device(device))
+            assert torch.backends.cudnn.benchmark == expected, (name, device)
+    finally:
+        torch.backends.cudnn.benchmark = before
