@@ -16,7 +16,7 @@ import torch
 from distreid.config import DomainConfig, LossConfig
 from distreid.data import pack
 from distreid.data.loader import Augmentation, Batch, training_batches
-from distreid.data.sampling import TARGET, BatchPlan, PKStream, plan_mixed, plan_one
+from distreid.data.sampling import SOURCE, TARGET, BatchPlan, PKStream, plan_mixed, plan_one
 from distreid.data.synthetic import draw_domain
 from distreid.evaluation import Features, rank
 from distreid.labels import make_pseudo_labels
@@ -24,7 +24,6 @@ from distreid.methods.daam.losses import Identities, soft_labels, source_identit
 from distreid.models import DAAMNet, build_backbone
 from distreid.training.domains import DomainData, open_domain
 from distreid.training.features import extract
-from distreid.training.protocols import RoundLabels
 from distreid.training.stage import total
 
 HEIGHT, WIDTH, BATCH, INSTANCES, SEED = 64, 32, 32, 4, 0  # INSTANCES: images of one person, or of one cluster, in a batch
@@ -75,18 +74,19 @@ def pretrain(model: DAAMNet, source: DomainData, epochs: int) -> None:
 def adapt(model: DAAMNet, source: DomainData, target: DomainData, number: int, epochs: int) -> None:
     """Lines 3 to 6: features, pseudo-labels, a head for the clusters, and Eq. 7 on batches that are half source, half target."""
     features_ND = extract(model, target.train, height=HEIGHT, width=WIDTH)
-    labels = RoundLabels(make_pseudo_labels(features_ND, k1=12, k2=3, p=0.03, features="raw"), features_ND)
-    pseudo, centers_KD = labels.pseudo, torch.tensor(labels.pseudo.centers)
+    pseudo = make_pseudo_labels(features_ND, k1=12, k2=3, p=0.03, features="raw")
+    centers_KD = torch.tensor(pseudo.centers)
     clustered = np.flatnonzero(pseudo.labels >= 0)  # outliers sit the round out
     print(f"round {number}: {pseudo.num_clusters} clusters of {len(clustered)} images; {len(features_ND) - len(clustered)} in none")
     model.new_target_head(pseudo.num_clusters, seed=number)
 
     def loss(batch: Batch) -> torch.Tensor:
-        domain_B, is_target = torch.tensor(batch.domain_B), batch.domain_B == TARGET
-        index_T = clustered[batch.index_B[is_target]]
-        source_S, target_T = torch.tensor(source.labels[batch.index_B[~is_target]]), torch.tensor(pseudo.labels[index_T])
-        who = Identities(source_S, target_T, soft_labels(labels, centers_KD, index_T, target_T, LOSS))  # Eq. 4
-        return total(total_loss(model(batch.images_BCHW, domain_B), domain_B, who, LOSS))  # Eq. 7
+        index_T, sides = clustered[batch.index_B[batch.domain_B == TARGET]], batch.sides
+        source_S = torch.tensor(source.labels[batch.index_B[batch.domain_B == SOURCE]])
+        target_T, features_TD = torch.tensor(pseudo.labels[index_T]), torch.tensor(features_ND[index_T])
+        weights_TK = soft_labels(features_TD, centers_KD, target_T, LOSS, normalized=pseudo.normalized)  # Eq. 4
+        output = model(batch.images_BCHW, (sides.source_S, sides.target_T))
+        return total(total_loss(output, sides.domain_B, Identities(source_S, target_T, weights_TK), LOSS))  # Eq. 7
 
     streams = [PKStream(labels_N, INSTANCES, [SEED, number]) for labels_N in (source.labels, pseudo.labels[clustered])]
     train(model, [source, target], [plan_mixed(*streams, epoch, BATCH, group=BATCH) for epoch in range(epochs)], loss, 1e-3)

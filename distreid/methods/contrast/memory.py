@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distreid.common.transfer import send
 from distreid.data.sampling import shard
 from distreid.training.process_group import ProcessGroup
 
@@ -34,7 +35,7 @@ def update_memory(memory_KD: Tensor, f_BD: Tensor, class_B: np.ndarray, momentum
     """
     turns = turns_of(class_B)
     # Images of different classes do not touch each other: all classes' first images at once, then the second ones.
-    table = torch.tensor(np.stack([np.concatenate(turns), class_B[np.concatenate(turns)]]), device=memory_KD.device)
+    table = send(np.stack([np.concatenate(turns), class_B[np.concatenate(turns)]]), memory_KD.device)
     for images, classes in zip(*(row.split([len(turn) for turn in turns]) for row in table), strict=True):
         moved = momentum * memory_KD[classes] + (1 - momentum) * f_BD[images]
         memory_KD.index_copy_(0, classes, F.normalize(moved, dim=1))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distreid.common.transfer import keep
 from distreid.data.loader import Batch
 from distreid.data.sampling import SOURCE, TARGET, BatchPlan, make_stream, plan_mixed, plan_one
 from distreid.methods.contrast.classes import Classes
@@ -30,17 +31,21 @@ class MemoryStage(SingleEngineStage):
     Args:
         number: the round's; 0 is pre-training.
         memory_KD: where it begins, on the training device; changed in place.
-        domains: SOURCE, TARGET or both, whose images the batches hold.
+        source_M, target_N: the memory's row of each image, int64; one is empty where the batches hold no image of that domain.
     """
 
     def __init__(
         self, context: Context, model: ContrastNet, engine: Engine, number: int, title: str, epochs: int, memory_KD: Tensor,
-        domains: tuple[int, ...],
+        source_M: np.ndarray, target_N: np.ndarray,
     ) -> None:  # fmt: skip
         config = context.config
         super().__init__(engine, title, epochs, config.model.batchnorm_group, config.runtime.accumulate)
         self._processes, self._model, self._settings = context.processes, model, config.group(ContrastConfig)
-        self._number, self._memory_KD, self._domains = number, memory_KD, domains
+        self._number, self._memory_KD = number, memory_KD
+        self._domains = [domain for domain, images in ((SOURCE, source_M), (TARGET, target_N)) if len(images)]
+        # Of all images, the source's first; on the device for the whole round: a step only says which images it shows.
+        self._classes_I, self._first_target = np.concatenate([source_M, target_N]), len(source_M)
+        self._kept_classes_I = keep(self._classes_I, context.processes.device)
         self._classes_SB = np.zeros((0, 0), np.int64)  # of the epoch's global batches
         self._seen: list[Tensor] = []  # this process's features of the step
 
@@ -48,21 +53,17 @@ class MemoryStage(SingleEngineStage):
     def batches(self, epoch: int) -> BatchPlan:
         """An epoch's global batches."""
 
-    @abstractmethod
-    def classes(self, domain: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """The memory's rows of some images."""
-
     def plan(self, epoch: int) -> BatchPlan:
         plan = self.batches(epoch)
-        self._classes_SB = self.classes(plan.domain_SB, plan.index_SB)
+        self._classes_SB = self._classes_I[plan.index_SB + plan.domain_SB * self._first_target]
         return plan
 
     def loss(self, batch: Batch, epoch: int) -> LossTerms:
         """Each domain's share of the mean over the batch."""
         f_BD = self.engine.forward(batch.images_BCHW)
         self._seen.append(f_BD.detach())
-        rows = np.stack([self.classes(batch.domain_B, batch.index_B), batch.domain_B])
-        class_B, domain_B = torch.tensor(rows, device=f_BD.device)
+        domain_B = batch.sides.domain_B
+        class_B = self._kept_classes_I[batch.indices + domain_B * self._first_target]
         loss_B = contrastive_loss(f_BD, self._memory_KD, class_B, self._settings.temperature)
         return {("source", "target")[domain]: (loss_B * (domain_B == domain)).mean() for domain in self._domains}
 
@@ -87,15 +88,13 @@ class SourceStage(MemoryStage):
         assert context.source.labels is not None
         settings = context.config.pretrain
         engine = make_engine(context, model, model.encoder.backbone, settings.optimizer, settings.epochs, model.trained())
-        super().__init__(context, model, engine, 0, "pre-training", settings.epochs, memory_KD, (SOURCE,))
-        self._labels, self._batch = context.source.labels, settings.batch_size
-        self._stream = make_stream(self._labels, settings.sampler, settings.instances, [context.config.seed, 0, 0])
+        labels_M = context.source.labels
+        super().__init__(context, model, engine, 0, "pre-training", settings.epochs, memory_KD, labels_M, labels_M[:0])
+        self._batch = settings.batch_size
+        self._stream = make_stream(labels_M, settings.sampler, settings.instances, [context.config.seed, 0, 0])
 
     def batches(self, epoch: int) -> BatchPlan:
         return plan_one(self._stream, epoch, self._batch)
-
-    def classes(self, domain: np.ndarray, index: np.ndarray) -> np.ndarray:
-        return self._labels[index]
 
     def diverged(self, what: str, epoch: int) -> str:
         return (
@@ -109,15 +108,15 @@ class Adaptation(MemoryStage):
 
     def __init__(self, context: Context, model: ContrastNet, number: int, classes: Classes, memory_KD: Tensor) -> None:
         config, settings = context.config, context.config.adapt
-        self._run, self._batch, self._classes = context.run_directory, settings.batch_size, classes
+        self._run, self._batch = context.run_directory, settings.batch_size
         self._alone = not len(context.source.train)
         # One schedule of the rates for all rounds.
         engine = make_engine(
             context, model, model.encoder.backbone, settings.optimizer, settings.rounds * settings.epochs, model.trained(),
             before=(number - 1) * settings.epochs,
         )  # fmt: skip
-        title, domains = f"training, round {number} of {settings.rounds}", (TARGET,) if self._alone else (SOURCE, TARGET)
-        super().__init__(context, model, engine, number, title, settings.epochs, memory_KD, domains)
+        title = f"training, round {number} of {settings.rounds}"
+        super().__init__(context, model, engine, number, title, settings.epochs, memory_KD, classes.source_M, classes.target_N)
         stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)
         together_N = classes.together(settings.instances, [config.seed, number, OUTLIERS])
         self._used = np.flatnonzero(together_N >= 0)
@@ -133,12 +132,6 @@ class Adaptation(MemoryStage):
         index_SB, is_target = mixed.index_SB.copy(), mixed.domain_SB == TARGET
         index_SB[is_target] = self._used[index_SB[is_target]]
         return BatchPlan(mixed.domain_SB, index_SB)
-
-    def classes(self, domain: np.ndarray, index: np.ndarray) -> np.ndarray:
-        found, is_target = np.empty_like(index), domain == TARGET
-        found[is_target] = self._classes.target_N[index[is_target]]
-        found[~is_target] = self._classes.source_M[index[~is_target]]
-        return found
 
     def diverged(self, what: str, epoch: int) -> str:
         return (
