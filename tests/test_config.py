@@ -77,7 +77,7 @@ def test_a_mistake_is_one_line_that_names_the_key(override: str, expected: str) 
 def test_a_share_of_a_gpu_for_labels() -> None:
     for written, value in (("auto", "auto"), ("0.5", 0.5), ("1e-1", 0.1), ("2", 2.0)):
         assert config_from_dict(BASE, [f"runtime.label_gpus={written}", "labels.device=cuda"]).runtime.label_gpus == value
-    with pytest.raises(UserError, match="labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus"):
+    with pytest.raises(UserError, match=r"labels\.device=cuda needs a GPU for the labelling actor: set runtime\.label_gpus"):
         config_from_dict(BASE, ["runtime.label_gpus=0", "labels.device=cuda"])
 
 

@@ -159,6 +159,6 @@ def check_large(device: str, n: int, *, dim: int = LARGE_DIM, threads: int = 1) 
     stages.release()
     figures["seconds"] = stats["seconds"]
     figures["seconds_of_stages"] = {k.removeprefix("seconds_"): v for k, v in stats.items() if k.startswith("seconds_")}
-    figures |= {"peak_bytes": stages.peak_bytes(), "features_bytes": features_ND.nbytes}
+    figures |= {"peak_bytes": sum(stages.peaks().values()), "peaks": stages.peaks(), "features_bytes": features_ND.nbytes}
     figures["seconds_product"] = product_seconds(features_ND, stages.device)
     return figures
