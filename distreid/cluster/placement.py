@@ -29,9 +29,9 @@ class Placement:
         return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
 
     def __str__(self) -> str:
-        gpu = " and a GPU" if self.gpus else ""
-        labels = {0.0: "", SHARE: "; labels share one of the GPUs" if self.gpus == 1 - SHARE else ""}
-        return f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}{gpu}{labels.get(self.label_gpus, '; labels have a GPU')}"
+        gpu = {0.0: "", 1.0: " and a GPU"}.get(self.gpus, f" and {self.gpus:g} of a GPU")
+        labels = f"; GPUs for labels: {self.label_gpus:g}" if self.label_gpus else ""
+        return f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}{gpu}{labels}"
 
 
 def place(nodes: Sequence[Mapping[str, float]], settings: RuntimeConfig, labels: LabelSettings) -> Placement:

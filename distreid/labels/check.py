@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -126,8 +125,6 @@ def _differences(trial: Trial, expected: Record, given: tuple[Any, ...]) -> list
             lines.append("cuML did not work")
         return lines
     except Exception as error:  # whatever a driver, a compiler or a library raises is a finding
-        with suppress(Exception):
-            trial.stages.release()
         return [f"failed: {type(error).__name__}: {first_line(error)}"]
 
 

@@ -66,8 +66,8 @@ def test_numbers_are_taken_as_they_are() -> None:
 
 def test_what_is_said() -> None:
     nodes = [node(1, cpus=4)]
-    assert str(place(nodes, RuntimeConfig(), LabelSettings())) == "4 CPUs and a GPU; labels share one of the GPUs"
-    assert str(place([node(2, cpus=1)], RuntimeConfig(), LabelSettings())) == "1 CPU and a GPU; labels have a GPU"
+    assert str(place(nodes, RuntimeConfig(), LabelSettings())) == "4 CPUs and 0.6 of a GPU; GPUs for labels: 0.4"
+    assert str(place([node(2, cpus=1)], RuntimeConfig(), LabelSettings())) == "1 CPU and a GPU; GPUs for labels: 1"
     assert str(place([node(0)], RuntimeConfig(workers=2), LabelSettings())) == "4 CPUs"
     assert place(nodes, RuntimeConfig(), LabelSettings()).resources == {"CPU": 4, "GPU": REST}
 
