@@ -56,6 +56,18 @@ def place(nodes: Sequence[Mapping[str, float]], settings: RuntimeConfig, labels:
     return Placement(_cpus([int(node.get("CPU", 0)) for node in nodes], least, needed, settings), rest * use_gpu, label_gpus)
 
 
+def in_a_sweep(settings: RuntimeConfig, labels: LabelSettings) -> float:
+    """GPUs for the labels of one trial. [decided] auto is none: trials share the GPUs, and how many are left is not known before.
+
+    UserError where labels must have one.
+    """
+    if settings.label_gpus != "auto":
+        return settings.label_gpus
+    if labels.device == "cuda":
+        raise UserError("labels.device=cuda in a sweep with Ray workers needs runtime.label_gpus as a number")
+    return 0.0
+
+
 def _reservations(labels: LabelSettings) -> int:
     """How many take `label_gpus` at once: the labelling actor, and its tasks where there are more than one."""
     return 1 if labels.tasks == 1 else 1 + labels.tasks

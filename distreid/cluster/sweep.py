@@ -24,6 +24,7 @@ import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from distreid.cluster.placement import in_a_sweep
 from distreid.cluster.train import start_ray
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
@@ -153,17 +154,9 @@ def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:
     if use_gpu:
         fitting = max(1, min(fitting if settings.cpus_per_worker else max(concurrency, 1), gpus // processes))
     # Tune cannot reserve nothing, so a byte; what the labelling actor takes stands in the trial's own reservation, where Ray looks.
-    own = [{"CPU": 0.0, "memory": 1.0}, *([{"GPU": _label_gpus(config)}] if _label_gpus(config) else [])]
+    label_gpus = in_a_sweep(settings, config.labels)
+    own = [{"CPU": 0.0, "memory": 1.0}, *([{"GPU": label_gpus}] if label_gpus else [])]
     return cpus, tune.PlacementGroupFactory(own), min(concurrency or fitting, max(1, cores // (cpus * processes)))
-
-
-def _label_gpus(config: Config) -> float:
-    """[decided] auto is none in a sweep, whose trials share the GPUs: how many are left is not known when a trial begins."""
-    if config.runtime.label_gpus != "auto":
-        return config.runtime.label_gpus
-    if config.labels.device == "cuda":
-        raise UserError("labels.device=cuda in a sweep with Ray workers needs runtime.label_gpus as a number")
-    return 0.0
 
 
 def _trial(values: dict[str, Any], setup: dict[str, Any]) -> None:
@@ -180,7 +173,7 @@ def _trial(values: dict[str, Any], setup: dict[str, Any]) -> None:
     if not run.result.exists():
         config.runtime.cpus_per_worker = config.runtime.cpus_per_worker or setup["cpus"]
         if config.runtime.workers:
-            config.runtime.label_gpus = _label_gpus(config)
+            config.runtime.label_gpus = in_a_sweep(config.runtime, config.labels)
     reason: list[str] = []
 
     def work() -> None:

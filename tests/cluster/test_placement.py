@@ -2,7 +2,7 @@
 
 import pytest
 
-from distreid.cluster.placement import SHARE, Placement, place
+from distreid.cluster.placement import SHARE, Placement, in_a_sweep, place
 from distreid.common.errors import UserError
 from distreid.config import RuntimeConfig
 from distreid.labels import LabelSettings
@@ -76,3 +76,9 @@ def test_workers_that_fit_on_no_node_are_one_line() -> None:
     with pytest.raises(UserError, match=r"runtime\.workers=3 with 8 CPUs each do not fit on this Ray's nodes \(\[8, 8\] CPUs\)"):
         place([node(0), node(0)], RuntimeConfig(workers=3, cpus_per_worker=8), LabelSettings())
     assert place([node(0, 3), node(0, 3)], RuntimeConfig(workers=4), LabelSettings()).cpus == 1
+
+
+def test_trials_of_a_sweep_take_what_they_are_told() -> None:
+    assert in_a_sweep(RuntimeConfig(), LabelSettings()) == 0 and in_a_sweep(RuntimeConfig(label_gpus=0.5), LabelSettings()) == 0.5
+    with pytest.raises(UserError, match=r"labels\.device=cuda in a sweep with Ray workers needs runtime\.label_gpus as a number"):
+        in_a_sweep(RuntimeConfig(), LabelSettings(device="cuda"))
