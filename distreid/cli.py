@@ -20,7 +20,7 @@ COMMANDS = {
     "Run": ("demo", "train", "sweep", "table", "translate"),
     "Data": ("synth", "pack", "info"),
     "Labels and features": ("label", "embed", "export"),
-    "Look": ("evaluate", "score", "report", "status", "runs"),
+    "Look": ("evaluate", "score", "query", "report", "status", "runs"),
     "Machine": ("doctor", "gpu-check", "bench", "plan", "schema"),
 }
 

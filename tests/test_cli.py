@@ -12,15 +12,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from pyarrow import parquet
-from pyarrow.csv import read_csv
 
 from distreid.actions.train import packed
 from distreid.cli import main
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
 from tests.commands import fails
-from tests.features import draw_features
 from tests.training_runs import small_settings
 
 
@@ -217,18 +214,3 @@ def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     np.savez(tmp_path / "few.npz", features=features[:3], pids=pids[:3], camids=camids[:3])
     line = fails(capsys, "score", str(tmp_path / "few.npz"), str(tmp_path / "few.npz"), "--rerank")
     assert "query and gallery together are 6: too few" in line and "k1" not in line
-
-
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_labels_as_a_table(tmp_path: Path, suffix: str) -> None:
-    features, names = draw_features("clustered", 120, 12, 1), [f"a, {number}\u00e9.jpg" for number in range(120)]
-    np.save(tmp_path / "f.npy", features)
-    np.savez(tmp_path / "f.npz", features=features, paths=np.array(names))
-    for given, columns in (("f.npy", ["index", "label"]), ("f.npz", ["index", "path", "label"])):
-        for out in ("l.npz", f"l.{suffix}"):
-            main(["label", str(tmp_path / given), "--out", str(tmp_path / out), "--k1", "10", "--p", "0.02"])
-        made = tmp_path / f"l.{suffix}"
-        table = parquet.read_table(made) if suffix == "parquet" else read_csv(made)
-        with np.load(tmp_path / "l.npz") as arrays:
-            assert table.column_names == columns and table["label"].to_pylist() == arrays["labels"].tolist()
-        assert table["index"].to_pylist() == list(range(120)) and ("path" not in columns or table["path"].to_pylist() == names)

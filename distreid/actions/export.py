@@ -62,7 +62,7 @@ def export(checkpoint: Path, out: Path) -> Exported:
         ".onnx": _onnx,
     }
     if out.suffix not in writers:
-        raise UserError(f"{out}: the ending says what to write: {' or '.join(writers)}")
+        raise UserError(f"{out}: the ending says what to write: {' or '.join(writers)}, or .csv or .parquet for labels")
     model, config, file = load_model(checkpoint)
     content, difference = writers[out.suffix](model, config, metadata(model, config, file))
     if not difference <= TOLERANCE:

@@ -137,8 +137,7 @@ class RemoteLabeler(_Remote):
     """Implements :class:`distreid.training.protocols.Labeler`."""
 
     def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # for the actor, which may share this worker's GPU
+        torch.cuda.empty_cache()  # the actor may work on the same GPU, and this process only waits
         return self._ask(self._actor.label, key, shard_nD, eps)()
 
 

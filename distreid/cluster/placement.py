@@ -1,4 +1,4 @@
-"""Which CPUs and GPUs the training workers and the labelling actor get, decided from what the nodes have."""
+"""What a run reserves of the nodes: CPUs and GPUs of its training workers, and the labelling actor's share of a GPU."""
 
 from __future__ import annotations
 
@@ -7,91 +7,117 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distreid.common.errors import UserError
-from distreid.config import RuntimeConfig
-from distreid.labels import LabelSettings
+from distreid.config import Config, RuntimeConfig
 
-# Of a worker's GPU, for labels where no GPU is free. Less than half: two workers must not fit on one GPU.
-SHARE = 0.4
+SHARE = 0.25  # of each worker's GPU, for labels, where workers need them all: the two do not compute at the same time
 
 
 @dataclass(frozen=True)
 class Placement:
-    """cpus, gpus: of each worker; gpus is 0, 1, or what labels leave of one. label_gpus: of the labelling actor, and of each task
-    of its neighbour search where there are more than one."""
+    """Reservations.
+
+    Args:
+        cpus: of each worker.
+        worker_gpus: of each worker: 1, less where labels share its GPU, 0 where workers train on CPUs.
+        label_gpus: of the labelling actor, and of each task that searches neighbours for it; 0: labels are made on CPUs.
+    """
 
     cpus: int
-    gpus: float
+    worker_gpus: float
     label_gpus: float
 
     @property
-    def resources(self) -> dict[str, float]:
-        """What each worker reserves."""
-        return {"CPU": self.cpus, "GPU": self.gpus} if self.gpus else {"CPU": self.cpus}
+    def workers(self) -> dict[str, float]:
+        """As Ray Train wants it."""
+        return {"CPU": self.cpus} | ({"GPU": self.worker_gpus} if self.worker_gpus else {})
 
-    def __str__(self) -> str:
-        gpu = {0.0: "", 1.0: " and a GPU"}.get(self.gpus, f" and {self.gpus:g} of a GPU")
-        labels = f"; GPUs for labels: {self.label_gpus:g}" if self.label_gpus else ""
-        return f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}{gpu}{labels}"
+    def text(self, workers: int) -> str:
+        """One line that says it all."""
+        gpu = {0.0: "", 1.0: " and a GPU"}.get(self.worker_gpus, f" and {100 * self.worker_gpus:g}% of a GPU")
+        cpus = f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
+        labels = {0.0: "", 1.0: "; labels on a GPU of their own"}.get(
+            self.label_gpus, f"; labels on {'a GPU' if not self.worker_gpus else 'the rest of one'} ({100 * self.label_gpus:g}%)"
+        )
+        return f"{workers} Ray worker{'s' if workers > 1 else ''}, each with {cpus}{gpu}{labels}"
 
 
-def place(nodes: Sequence[Mapping[str, float]], settings: RuntimeConfig, labels: LabelSettings) -> Placement:
-    """nodes: Ray's resources of each node.
+def place(config: Config, nodes: Sequence[Mapping[str, float]]) -> Placement:
+    """Decide on what the keys of `runtime` leave to "auto".
+
+    Args:
+        nodes: resources of each living node, such as {"CPU": 8.0, "GPU": 1.0}.
 
     Raises:
-        UserError: the nodes cannot hold what the settings ask for, for which Ray would wait without end.
+        UserError: the nodes cannot hold the run, for which Ray would wait without end.
     """
-    least = settings.min_workers or settings.workers
-    needed = f"runtime.{'min_workers' if settings.min_workers else 'workers'}={least}"
-    all_gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    label_gpus, rest = _for_labels(all_gpus, least, settings, labels)
-    for_labels = 0 if rest < 1 else math.ceil(label_gpus * _reservations(labels))
-    if label_gpus > max((node.get("GPU", 0) for node in nodes), default=0):
-        raise UserError(f"runtime.label_gpus={label_gpus}: no node of this Ray has as many GPUs")
-    total_gpus = all_gpus - for_labels
-    if total_gpus < 0:
-        raise UserError(f"labels.tasks={labels.tasks} with runtime.label_gpus={label_gpus} need {for_labels} GPUs for labels alone")
-    use_gpu = settings.gpu == "yes" or (settings.gpu == "auto" and total_gpus >= least)
-    if use_gpu and total_gpus < least:
-        raise UserError(f"{needed} with runtime.gpu=yes needs as many GPUs beside those for labels; {total_gpus} are left")
-    return Placement(_cpus([int(node.get("CPU", 0)) for node in nodes], least, needed, settings), rest * use_gpu, label_gpus)
+    settings, least = config.runtime, config.runtime.min_workers or config.runtime.workers
+    label_gpus = label_share(config, nodes)
+    worker_gpus = _worker_share(config, nodes, label_gpus, least)
+    return Placement(_cpus(settings, nodes, least), worker_gpus, label_gpus)
 
 
-def in_a_sweep(settings: RuntimeConfig, labels: LabelSettings) -> float:
-    """GPUs for the labels of one trial. [decided] auto is none: trials share the GPUs, and how many are left is not known before.
+def label_share(config: Config, nodes: Sequence[Mapping[str, float]]) -> float:
+    """`runtime.label_gpus`, decided: GPUs of their own where there are more than the workers take, else a share of the workers'."""
+    settings, users = config.runtime, label_users(config)
+    gpus = _gpus(nodes)
+    total, most = sum(gpus), max(gpus, default=0)
+    share = settings.label_gpus
+    if share == "auto":
+        if config.labels.device == "cuda" and not total:
+            raise UserError("labels.device=cuda: no node of this Ray has a GPU; use auto")
+        wanted = config.labels.device != "cpu" and (config.labels.device != "auto" or settings.gpu != "no")
+        if not (wanted and total):
+            return 0.0
+        training = settings.workers if settings.gpu != "no" and total >= (settings.min_workers or settings.workers) else 0
+        return 1.0 if total >= training + users else SHARE / math.ceil(users / total)
+    if share > most:
+        raise UserError(f"runtime.label_gpus={share}: no node of this Ray has as many GPUs")
+    if share and _room(share, gpus) < users:
+        needed = math.ceil(share * users)
+        raise UserError(f"labels.tasks={config.labels.tasks} with runtime.label_gpus={share} need {needed} GPUs for labels alone")
+    return share
 
-    UserError where labels must have one.
-    """
-    if settings.label_gpus != "auto":
-        return settings.label_gpus
-    if labels.device == "cuda":
-        raise UserError("labels.device=cuda in a sweep with Ray workers needs runtime.label_gpus as a number")
+
+def _worker_share(config: Config, nodes: Sequence[Mapping[str, float]], label_gpus: float, least: int) -> float:
+    settings, gpus = config.runtime, _gpus(nodes)
+    if settings.gpu == "no":
+        return 0.0
+    left = sum(gpus) - math.ceil(label_gpus * label_users(config))
+    if 0 < label_gpus < 1 and sum(gpus) >= least:
+        share = 1 - label_gpus * math.ceil(label_users(config) / sum(gpus))
+        # With half of a GPU or less, two workers could come to lie on one, where NCCL refuses to work.
+        if share > 0.5 or (share > 0 and settings.workers == 1):
+            return share
+    if left >= least:
+        return 1.0
+    if settings.gpu == "yes":
+        needed = f"runtime.{'min_workers' if settings.min_workers else 'workers'}={least}"
+        raise UserError(f"{needed} with runtime.gpu=yes needs as many GPUs beside those for labels; {max(left, 0)} are left")
     return 0.0
 
 
-def _reservations(labels: LabelSettings) -> int:
-    """How many take `label_gpus` at once: the labelling actor, and its tasks where there are more than one."""
-    return 1 if labels.tasks == 1 else 1 + labels.tasks
-
-
-def _for_labels(all_gpus: int, least: int, settings: RuntimeConfig, labels: LabelSettings) -> tuple[float, float]:
-    """(GPUs for labels, what a worker has of its GPU)."""
-    if settings.label_gpus != "auto":
-        return settings.label_gpus, 1.0
-    wanted = _reservations(labels)
-    training = settings.workers if settings.gpu == "yes" or (settings.gpu == "auto" and all_gpus >= least) else 0
-    if labels.device == "cpu" or settings.gpu == "no" or all_gpus < wanted:
-        if labels.device == "cuda":
-            raise UserError("labels.device=cuda needs a GPU, and runtime.label_gpus=auto found none for it: use labels.device=auto")
-        return 0.0, 1.0
-    return (1.0, 1.0) if all_gpus - training >= wanted else (SHARE, 1 - SHARE)
-
-
-def _cpus(cores: list[int], least: int, needed: str, settings: RuntimeConfig) -> int:
-    """Of each worker, given those of each node."""
+def _cpus(settings: RuntimeConfig, nodes: Sequence[Mapping[str, float]], least: int) -> int:
+    """Of each worker: all cores, divided, so that the workers fit on the nodes."""
+    cores = [int(node.get("CPU", 0)) for node in nodes]
     cpus = settings.cpus_per_worker or max(1, min(sum(cores) // settings.workers, max(cores)))
     if not settings.cpus_per_worker:
         while cpus > 1 and sum(count // cpus for count in cores) < settings.workers:
             cpus -= 1
     if sum(count // cpus for count in cores) < least:
+        needed = f"runtime.{'min_workers' if settings.min_workers else 'workers'}={least}"
         raise UserError(f"{needed} with {cpus} CPUs each do not fit on this Ray's nodes ({cores} CPUs)")
     return cpus
+
+
+def _gpus(nodes: Sequence[Mapping[str, float]]) -> list[int]:
+    return [int(node.get("GPU", 0)) for node in nodes]
+
+
+def label_users(config: Config) -> int:
+    """Processes that reserve `label_gpus`: the actor, and the tasks of its search where it does not search itself."""
+    return 1 if config.labels.tasks == 1 else 1 + config.labels.tasks
+
+
+def _room(share: float, gpus: Sequence[int]) -> int:
+    """How many of such shares the nodes hold; no share lies on two GPUs."""
+    return sum(int(count * (1 // share)) if share < 1 else int(count // share) for count in gpus)

@@ -44,8 +44,8 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
     start_ray(config.runtime.workers)
     reporter.heed_notice()  # ray.init has taken the signal over
     settings = config.runtime
-    placement = place([node["Resources"] for node in ray.nodes() if node["Alive"]], settings, config.labels)
-    reporter.note(f"{settings.workers} Ray worker{'s' if settings.workers > 1 else ''}, each with {placement}")
+    placement = place(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    reporter.note(placement.text(settings.workers))
     workers: Any = (
         (settings.min_workers, settings.workers) if 0 < settings.min_workers < settings.workers else settings.workers
     )  # Ray's types lack the pair
@@ -64,8 +64,10 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
             "monitor": monitor,
             "token": run.claim.token,
         },
-        torch_config=TorchConfig(backend="nccl" if placement.gpus else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=placement.gpus > 0, resources_per_worker=placement.resources),
+        torch_config=TorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=placement.worker_gpus > 0, resources_per_worker=placement.workers
+        ),
         run_config=RunConfig(name="ray", storage_path=run.shown, failure_config=FailureConfig(max_failures=settings.max_failures)),
     )
     with Watch(monitor, reporter, settings.hang_timeout), contextlib.nullcontext() if cluster_is_given() else advertised(run.path):

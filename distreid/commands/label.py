@@ -23,12 +23,15 @@ def label(
     device: Literal["cpu", "cuda"] = "cpu",
     camids: str | None = None,
     neighbours: Literal["exact", "ivf", "hnsw"] = "exact",
+    folders: Path | None = None,
+    images: str | None = None,
 ) -> None:
-    """Pseudo-labels of anybody's features: k-reciprocal distances, eps, DBSCAN.
+    """Pseudo-labels of anybody's features: k-reciprocal distances, eps, DBSCAN. Those of a run: distreid export.
 
     Args:
         features: Array [N, D] (.npy, or array features of an .npz).
-        out: NAME.npz (labels, centers, eps), or NAME.csv or .parquet (index, path where it is known, label; -1: in no cluster).
+        out: NAME.npz (labels, centers, eps), or NAME.csv or .parquet: index; path and camid where known; cluster (-1: in none);
+            distance to its centre; silhouette.
         p: Proportion of all pairs that gives eps.
         min_samples: Least size of a cluster (DBSCAN; counts the point itself).
         k1: Neighbours of the k-reciprocal encoding.
@@ -37,15 +40,15 @@ def label(
         device: Where to compute.
         camids: Cameras [N] (.npy, or array camids of an .npz): camera-aware distances (CA-Jaccard).
         neighbours: ivf and hnsw search approximately, by faiss.
+        folders: Also make this folder, with one of links to its pictures for each cluster.
+        images: For --folders: the folder or packed file of which `distreid embed` took the features.
     """
-    from distreid.actions.label import check_out, write_labels
-    from distreid.labels import load_camids, load_features, make_pseudo_labels
+    from distreid.actions.label import label as run
     from distreid.report.text import labels_text
 
     settings = label_settings(k1=k1, k2=k2, p=p, min_samples=min_samples, neighbours=neighbours)
-    check_out(out)
-    cameras = load_camids(camids) if camids else None
-    labels = make_pseudo_labels(load_features(features), settings, camids=cameras, eps=eps, device=device)
-    write_labels(out, labels, features)
+    labels, kind = run(features, out, settings, camids=camids, eps=eps, device=device, folders=folders, images=images)
     print(labels_text(labels))
     print(f"labels: {out}")
+    if folders is not None:
+        print(f"pictures by cluster: {folders} ({kind})")

@@ -45,6 +45,12 @@ def atomic_write(out: Path) -> Iterator[BinaryIO]:
             draft.unlink(missing_ok=True)
 
 
+def check_free(out: Path) -> None:
+    """`UserError` unless the folder ``out`` can be made: nothing is there, or an empty folder."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder: name another one, or remove it first")
+
+
 def draft_of(out: Path) -> Path:
     """A hidden name beside ``out`` that no other process takes: containers on shared storage have the same process numbers."""
     return out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")

@@ -66,7 +66,8 @@ class RuntimeConfig:
     )
     label_gpus: AutoOrNumber = Field(
         default="auto",
-        description="GPUs, or a share of one, for the labelling actor; auto: one that no worker needs, else a share of a worker's",
+        description="GPUs for the labelling actor, or a share of one; auto: one where there are more than workers take, else a"
+        " quarter of a worker's; 0: labels on CPUs",
     )
     feature_dtype: Literal["float32", "float16"] = Field(
         default="float32", description="as which the target's features travel and are kept"

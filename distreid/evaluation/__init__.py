@@ -3,6 +3,7 @@
 from distreid.evaluation.bench import bench_score
 from distreid.evaluation.features import Features, load_npz, load_protocol
 from distreid.evaluation.hits import hit_ranks, rank
+from distreid.evaluation.lists import first_ranked
 from distreid.evaluation.metrics import Hits, Metrics, PerQuery, per_query, summarise
 from distreid.evaluation.protocols import (
     PROTOCOLS,
@@ -30,6 +31,7 @@ __all__ = [
     "bench_score",
     "changed_share",
     "color_distance",
+    "first_ranked",
     "foreground_iou",
     "hit_ranks",
     "load_npz",

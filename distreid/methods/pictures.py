@@ -19,7 +19,7 @@ from distreid.common.text import protocol_name
 from distreid.config import Config
 from distreid.data import ImageStore
 from distreid.data.loader import View, plain_batches
-from distreid.evaluation import Features, hit_ranks, per_query
+from distreid.evaluation import Features, first_ranked, hit_ranks, per_query
 from distreid.methods.clusters import score_clusters
 from distreid.methods.exhibits import Attended, Cloud, Grid, Pictures, RankList
 from distreid.methods.local import training_device
@@ -71,7 +71,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
         notes.append("This variant of the network has no attention module, so there are no overlays.")
     if target.test is not None:
         protocol = target.test.protocol
-        tested = protocol_name({"protocol": protocol.name, "splits": len(protocol.test_pids)})
+        tested = protocol_name({"protocol": protocol.name, "splits": len(protocol.test_pids), "cameras": target.test.cameras})
         pictures = replace(pictures, protocol=tested)
         try:
             chosen, among = rank_lists(extractor, target.test, progress)
@@ -184,18 +184,11 @@ def rank_lists(
 
 
 def ranking(query: Features, gallery: Features, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first gallery rows of one query by cosine, ties by row, and their similarities; the protocol's images left out."""
+    """The first gallery rows of one query by cosine, and their similarities; the protocol's images left out."""
     same_camera = (gallery.camids == query.camids) & (query.camids != -1)
-    counted = np.flatnonzero((gallery.pids != -1) & ~((gallery.pids == query.pids) & same_camera))
-    unit_D = query.features[0].astype(np.float64)
-    unit_D /= max(float(np.linalg.norm(unit_D)), 1e-12)
-    scores = []
-    for start in range(0, len(counted), 4096):
-        block_BD = gallery.features[counted[start : start + 4096]].astype(np.float64)
-        scores.append(block_BD @ unit_D / np.maximum(np.linalg.norm(block_BD, axis=1), 1e-12))
-    score_G = np.concatenate(scores)
-    first = np.argsort(-score_G, kind="stable")[:count]
-    return counted[first], score_G[first]
+    left_out = (gallery.pids == -1) | ((gallery.pids == query.pids) & same_camera)
+    (ranked,) = first_ranked(query.features, gallery.features, left_out[None], count)
+    return ranked
 
 
 def sample(test: TestSet, limit: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from distreid.common.errors import UserError
-from distreid.common.files import draft_of
+from distreid.common.files import check_free, draft_of
 from distreid.data.synthetic.camera import Camera, sample_camera
 from distreid.data.synthetic.domains import DOMAINS, find_domain
 from distreid.data.synthetic.image import draw_image
@@ -134,8 +134,7 @@ def _check(out: Path, identities: int, cameras: int, images: int, seed: int, wor
     ):
         if not low <= value <= high:
             raise UserError(f"{key} is {value}: give a number from {low} to {high}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not an empty folder: name another one, or remove it first")
+    check_free(out)
 
 
 def _draw_all(

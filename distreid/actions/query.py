@@ -1,0 +1,182 @@
+"""Searching one's own images: rank lists of query images, and whether two images show one person."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from distreid import __version__
+from distreid.actions.evaluate import network_features
+from distreid.actions.train import packed
+from distreid.common.errors import UserError
+from distreid.common.files import atomic_write
+from distreid.common.storage import cache_folder
+from distreid.common.text import percent, plural
+from distreid.config import DomainConfig
+from distreid.data import ImageStore
+from distreid.data.loader import View
+from distreid.data.loose import open_images
+from distreid.evaluation import first_ranked
+from distreid.labels import make_pseudo_labels
+from distreid.labels.settings import label_settings
+from distreid.labels.threshold import Threshold, calibrate
+from distreid.methods.networks import load_model
+from distreid.methods.thumbnails import store_of, thumbnails
+from distreid.report.query import Ranked, Search, Shown
+from distreid.training.domains import open_domain
+
+KEPT = 500  # images from which on features and clusters are kept in the user's cache
+PICTURED = 100  # queries on a page
+
+
+def query(
+    checkpoint: Path,
+    image: str,
+    other: str | None = None,
+    *,
+    gallery: str | None = None,
+    format: str = "folder",
+    top: int = 20,
+    threshold: float | None = None,
+    flip: bool = False,
+    pictures: bool = False,
+) -> Search:
+    """Rank a gallery for each query image; or, given two images, compare them.
+
+    Args:
+        image: the query; or a folder, each image of which is one.
+        other: a second image: the two are compared, and the gallery serves the threshold alone.
+        gallery: packed file or folder; None takes the images that the run adapted to.
+        format: how to read a gallery that is a folder.
+        top: images of each rank list.
+        threshold: cosine similarity above which two images are taken for one person's; None calibrates one.
+        flip: average the features of each image and its mirror image.
+        pictures: also take the pictures that a page shows.
+
+    No identity or camera is looked at: a rank list leaves out the query image itself, known by its bytes, and nothing else.
+
+    Raises:
+        UserError: a query or gallery without images, something else than an image, no finished round, ``top`` below 1.
+    """
+    if top < 1:
+        raise UserError(f"--top {top}: must be 1 or more")
+    asked = _whole(open_images(image))
+    answer = None if other is None else _whole(open_images(other))
+    if answer is not None and (len(asked) > 1 or len(answer) > 1):
+        raise UserError(f"{image if len(asked) > 1 else other}: a folder; to compare two images name two image files")
+    network = _Network(checkpoint, flip)
+    place, searched = network.target() if gallery is None else _opened(gallery, format)
+    found, told = None, "The threshold was given by hand."
+    if threshold is None:
+        found, told = network.calibrated(place, searched, fallback=gallery is not None)
+        threshold = found.similarity if found else None
+    ranked_in = searched if answer is None else answer
+    copies_QG = _copies(asked, ranked_in)
+    lists = first_ranked(
+        network.features(asked), network.features(ranked_in), copies_QG if answer is None else np.zeros_like(copies_QG), top
+    )
+    return Search(
+        model=str(network.file),
+        gallery=place,
+        images=len(searched),
+        lists=[
+            Ranked(
+                _shown(asked, np.array([at]), pictures and at < PICTURED)[0],
+                list(zip(_shown(ranked_in, rows, pictures and at < PICTURED), similarity.tolist(), strict=True)),
+                [shown.path for shown in _shown(ranked_in, np.flatnonzero(copies_QG[at]), False)] if answer is None else [],
+            )
+            for at, (rows, similarity) in enumerate(lists)
+        ],
+        threshold=threshold,
+        told=told,
+        calibration=found.as_dict() if found else None,
+        pair=answer is not None,
+    )
+
+
+class _Network:
+    """A checkpoint's network, and what it makes of images; that of large galleries is kept in the user's cache."""
+
+    def __init__(self, checkpoint: Path, flip: bool) -> None:
+        self._model, self._config, self.file = load_model(checkpoint)
+        self._flip = flip or self._config.evaluate.flip
+        with self.file.open("rb") as stream:
+            self._digest = hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def target(self) -> tuple[str, View]:
+        """What the run adapted to, and the name that the user knows it by."""
+        target = open_domain(self._config.target, labelled=False, tested=False)
+        return target.given, target.train
+
+    def features(self, images: View) -> np.ndarray:
+        """float32 [n, c]."""
+        return self._kept("features", images, lambda: network_features(self._model, self._config, images, flip=self._flip))
+
+    def calibrated(self, place: str, images: View, *, fallback: bool) -> tuple[Threshold | None, str]:
+        """A threshold from clusters of the images, else, for ``fallback``, of the run's target; and a sentence about it."""
+        try:
+            found = calibrate(self.features(images), self._clusters(images))
+        except UserError as error:
+            if fallback:
+                with contextlib.suppress(UserError):  # what is wrong with the gallery says more
+                    return self.calibrated(*self.target(), fallback=False)
+            return None, f"No threshold could be calibrated on {place} ({error}); --threshold gives one."
+        return found, (
+            f"A similarity above {found.similarity:.3f} is taken for the same person: {percent(found.wrong)} % of the pairs from "
+            f"different clusters of {place} lie above it, and {percent(found.found)} % of those within its "
+            f"{plural(found.clusters, 'cluster')}; no label was used."
+        )
+
+    def _clusters(self, images: View) -> np.ndarray:
+        """Pseudo-labels by the run's settings, int64 [n], as plain as any data allow."""
+        plain = {"device": "auto", "dbscan": "auto", "neighbours": "exact", "camera_aware": False}
+        settings = label_settings(self._config.labels, **plain)
+        return self._kept(f"clusters {settings}", images, lambda: make_pseudo_labels(self.features(images), settings).labels)
+
+    def _kept(self, what: str, images: View, make: Callable[[], np.ndarray]) -> np.ndarray:
+        if len(images) < KEPT:
+            return make()
+        key = repr((what, __version__, self._digest, self._flip, store_of(images).content_hash, images.rows.tobytes()))
+        file = cache_folder() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
+        with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged
+            return np.load(file, allow_pickle=False)
+        made = make()
+        with contextlib.suppress(UserError), atomic_write(file) as stream:
+            np.save(stream, made, allow_pickle=False)
+        return made
+
+
+def _opened(gallery: str, format: str) -> tuple[str, View]:
+    return gallery, _whole(ImageStore.open(packed(DomainConfig(data=gallery, format=format)).data))
+
+
+def _whole(store: ImageStore) -> View:
+    return View(store, np.arange(len(store)))
+
+
+def _shown(images: View, index: np.ndarray, pictures: bool) -> list[Shown]:
+    if pictures:
+        return [Shown(crop.path, crop.camid, crop.pixels_HW3) for crop in thumbnails(images, index)]
+    store, rows = store_of(images), images.rows[index]
+    return [Shown(str(store.paths[row]), int(store.camids[row])) for row in rows]
+
+
+def _copies(asked: View, images: View) -> np.ndarray:
+    """Which images are which queries, byte for byte: bool [queries, images]."""
+    copies_QG = np.zeros((len(asked), len(images)), bool)
+    sizes: dict[int, list[tuple[int, memoryview]]] = {}
+    for at, content in _contents(asked):
+        sizes.setdefault(len(content), []).append((at, content))
+    for at, content in _contents(images):
+        for number, own in sizes.get(len(content), []):
+            copies_QG[number, at] = own == content
+    return copies_QG
+
+
+def _contents(images: View) -> Iterator[tuple[int, memoryview]]:
+    store = store_of(images)
+    return ((at, store.encoded(row)) for at, row in enumerate(images.rows))
