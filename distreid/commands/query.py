@@ -29,11 +29,12 @@ def query(
 
     Args:
         image: The query image, or a folder of them.
-        other: A second image: says whether the two show the same person, and searches nothing.
+        other: A second image: says whether the two are taken for the same person, and searches nothing.
         gallery: Where to search: packed file, or a folder; the run's own target when empty.
         format: How to read a gallery that is a folder: see `distreid pack --help`.
         top: Images of each rank list.
-        threshold: Cosine similarity above which two images are taken for the same person; calibrated on the gallery when empty.
+        threshold: Cosine similarity above which two images are taken for the same person; calibrated without labels on
+            the run's target when empty.
         json_file: Also write everything that was found to this file.
         html: Also write a page with the pictures.
     """

@@ -36,7 +36,9 @@ class Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """threshold: images of a higher similarity are taken for one person's; None: nobody knows. calibration: its figures, if it was
+    """gallery, images: where was searched, and how many images that holds ("" and 1 for a pair).
+
+    threshold: images of a higher similarity are taken for one person's; None: nobody knows. calibration: its figures, if it was
     calibrated; told: where it comes from, in a sentence. pair: two images were compared, and nothing was searched."""
 
     model: str
@@ -55,7 +57,7 @@ class Search:
         """Ready for JSON."""
         return {
             "model": self.model,
-            "gallery": self.gallery,
+            "gallery": self.gallery or None,
             "images": self.images,
             "threshold": self.threshold,
             "told": self.told,
@@ -147,7 +149,7 @@ def _headline(search: Search) -> str:
         return "Ranked by similarity; there is no threshold to tell a person by."
     above = [sum(similarity > search.threshold for _, similarity in one.matches) for one in search.lists]
     if len(above) == 1:
-        return f"{above[0]} of the first {plural(len(search.lists[0].matches), 'image')} taken for the same person."
+        return f"{above[0]} of the first {plural(len(search.lists[0].matches), 'image')} are taken for the same person."
     return f"{np.count_nonzero(above):,} of {len(above):,} queries found an image that is taken for the same person."
 
 
@@ -159,7 +161,8 @@ def _figure(search: Search, one: Ranked, ident: str) -> Figure:
         said += ["taken for the same person"] if same else []
         cells.append(_cell(shown, ", ".join(said), f"{similarity:.2f}{' ✓' if same else ''}", "hit" if same else "plain"))
         rows.append((rank, shown.path, camid, similarity, None if same is None else int(same)))
-    caption = f"{_above(search, one)} of {len(one.matches)} above the threshold (green, ✓)." if search.threshold is not None else ""
+    judged = search.threshold is not None and not search.pair
+    caption = f"{_above(search, one)} of {len(one.matches)} above the threshold (green, ✓)." if judged else ""
     if one.left_out:
         caption += f" Left out as the query itself: {', '.join(one.left_out)}."
     columns = [Column("rank"), Column("image"), Column("camera"), Column("similarity", "{:.3f}".format), Column("same person")]
