@@ -42,9 +42,11 @@ def places(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "distreid"
+def cache(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One for all tests of this file; small galleries are kept too, so that each is embedded once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(places[0].parent / "cache"))
+    monkeypatch.setattr("distreid.actions.query.KEPT", 20)
+    return places[0].parent / "cache" / "distreid"
 
 
 def test_the_list_is_that_of_the_embedded_features(
@@ -121,8 +123,9 @@ def test_packed_galleries_tell_their_cameras(
     assert len(one["left_out"]) == 1 and all(match["camid"] in (1, 2, 3) for match in one["ranked"])
 
 
-def test_a_large_gallery_is_embedded_once(places: tuple[Path, Path], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distreid.actions.query.KEPT", 20)
+def test_a_large_gallery_is_embedded_once(places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "distreid"
     asked = places[0], str(places[1] / "cam0" / "004.jpg")
     first = query(*asked, gallery=str(places[1]))
     kept = sorted((cache / "features").iterdir())
