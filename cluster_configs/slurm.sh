@@ -12,7 +12,7 @@ set -euo pipefail
 
 cd "${SLURM_SUBMIT_DIR:?run this with sbatch}"
 # shellcheck source=/dev/null
-source .venv/bin/activate
+source .venv/bin/activate # of make install-gpu
 
 # A token for this job alone: in its environment, in no file.
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')

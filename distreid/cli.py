@@ -21,7 +21,7 @@ COMMANDS = {
     "Data": ("synth", "pack", "info"),
     "Labels and features": ("label", "embed", "export"),
     "Look": ("evaluate", "score", "query", "report", "status", "runs"),
-    "Machine": ("doctor", "bench", "plan", "schema"),
+    "Machine": ("doctor", "gpu-check", "bench", "plan", "schema"),
 }
 
 
@@ -40,8 +40,9 @@ def make_app() -> App:
     for number, (title, names) in enumerate(COMMANDS.items()):
         group = Group(title, sort_key=number)
         for name in names:
-            module = import_module(f"distreid.commands.{name}")
-            app.command(getattr(module, name), name=name.replace("_", "-"), group=group, sort_key=names.index(name))
+            python_name = name.replace("-", "_")
+            module = import_module(f"distreid.commands.{python_name}")
+            app.command(getattr(module, python_name), name=name, group=group, sort_key=names.index(name))
     app.register_install_completion_command(group=also)
     return app
 

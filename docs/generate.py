@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distreid.cli import make_app
-from distreid.config import json_schema
+from distreid.config import METHODS, json_schema
 from distreid.sweeps.schema import sweep_schema
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +62,11 @@ def _group(name: str, reference: dict[str, str], groups: dict[str, Any], level: 
     old = [f"`{key}` ({value['description']})" for key, value in keys.items() if value.get("deprecated")]
     text = f"{'#' * level} {name}\n\n{_markdown(' '.join(group['description'].split()))}\n\n"
     text += _table({key: value for key, value in keys.items() if not value.get("deprecated")})
+    if name in METHODS and METHODS[name].defaults:
+        defaults = "\n".join(f"| `{key}` | {_default(value)} |" for key, value in METHODS[name].defaults.items())
+        text += (
+            f"\nKeys of other groups that a file with `method: {name}` leaves out:\n\n| key | default |\n|---|---|\n{defaults}\n"
+        )
     if old:
         text += f"\nNames that 0.1.0 used go on working: {', '.join(old)}.\n"
     inner = {key: value for key, value in group["properties"].items() if "$ref" in value}
@@ -91,6 +96,8 @@ def _allowed(key: dict[str, Any]) -> str:
         return ", ".join(
             f"`{choice if isinstance(choice, str) else json.dumps(choice)}`" for choice in key.get("enum", [key.get("const")])
         )
+    if key["type"] == "array" and key["items"]["type"] == "string":
+        return "list of texts"
     kind = {
         "integer": "whole number",
         "number": "number",

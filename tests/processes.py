@@ -6,12 +6,17 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from distreid.training.in_process import LocalLabeler
+from distreid.training.protocols import RoundLabels, ScoreFuture
 
 
 def _run(rank: int, world: int, port: int, function: Callable[..., Any], arguments: tuple[Any, ...], folder: str) -> None:
@@ -31,3 +36,19 @@ def on_ranks(world: int, function: Callable[..., Any], *arguments: Any) -> list[
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(_run, (world, port, function, arguments, folder), nprocs=world)
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(world)]
+
+
+@dataclass
+class Shared:
+    """A labeler for processes without Ray: everybody labels the whole."""
+
+    whole: LocalLabeler
+    world: int
+
+    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
+        shards: list[Any] = [None] * self.world
+        dist.all_gather_object(shards, shard_nD)
+        return self.whole.label(key, np.concatenate(shards), eps)
+
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
+        raise NotImplementedError("these runs have no test sets")

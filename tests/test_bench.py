@@ -1,8 +1,19 @@
-"""`distreid bench train`: what it measures and what it says of `auto`."""
+"""`distreid bench train` and `input`: what they measure, and what they say of `auto` and of the bottleneck."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
 from distreid.actions.bench import bench_train
+from distreid.actions.bench_input import bottleneck
+from distreid.cli import main
+from distreid.config import Config, to_yaml
+from tests.commands import fails
+from tests.training_runs import edaan_settings
 
 
 def test_train_measures_both_formats_in_both_layouts_and_says_which_auto_takes() -> None:
@@ -15,3 +26,33 @@ def test_train_measures_both_formats_in_both_layouts_and_says_which_auto_takes()
     auto = figures["auto"]
     taken = speed[auto["precision"] + ("_channels_last" if auto["channels_last"] else "")]
     assert auto["of_fastest"] == taken / max(speed.values()) and auto["reason"]
+
+
+def test_input_measures_each_part_alone_and_all_together(
+    small_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distreid.actions.bench_input.BUDGET", 0.1)
+    file = tmp_path / "ours.yaml"
+    file.write_text(to_yaml(small_config()))
+    main(["bench", "input", "--config", str(file), "--json"])
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["method"], figures["input"], figures["batch"], figures["data"]) == ("daam", "32x16", 16, "day")
+    speed = {name: figures[f"{name}_images_per_second"] for name in ("decode", "augment", "step", "together")}
+    assert min(speed.values()) > 0 and figures["of_step"] == speed["together"] / speed["step"]
+    assert figures["bottleneck"] == bottleneck(speed, beside=figures["device"] == "cuda")
+
+
+def test_the_bottleneck_is_what_takes_longest() -> None:
+    """On a CPU all parts share the cores; beside a GPU decoding has its own."""
+    assert bottleneck({"decode": 100, "augment": 150, "step": 120}, beside=False) == "decode"
+    assert bottleneck({"decode": 100, "augment": 150, "step": 120}, beside=True) == "step"
+    assert bottleneck({"decode": 60, "augment": 150, "step": 120}, beside=True) == "decode"
+    assert bottleneck({"decode": 300, "augment": 50, "step": 120}, beside=True) == "augment"
+
+
+def test_a_method_without_a_step_to_time_is_one_line(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "edaan.yaml"
+    file.write_text(json.dumps(edaan_settings(packed_pair, tmp_path / "run")))
+    assert "method=edaan has no step to time" in fails(capsys, "bench", "input", "--config", str(file))

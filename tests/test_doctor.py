@@ -7,10 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from distreid.actions.doctor import EXTRAS, _compute
+from distreid.common.machine import GPU, Machine
 
 
 def doctor(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -55,3 +59,13 @@ def test_it_says_what_a_run_would_use(troubled: dict[str, Any]) -> None:
 def test_the_page_has_every_section() -> None:
     page = doctor().stdout
     assert all(f" {section}" in page for section in ("Machine", "A run here", "Space", "Packages", "Extras", "Ray"))
+
+
+def test_it_knows_every_extra() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(EXTRAS) == set(project["project"]["optional-dependencies"]) - {"dev", "docs"}
+
+
+def test_where_there_is_a_gpu_it_names_its_check() -> None:
+    with_gpu, without = Machine("x86_64", 2, gpus=(GPU("a GPU", "9.0", bf16=True),)), Machine("x86_64", 2)
+    assert ["gpu-check" in str(list(_compute(machine, {}))) for machine in (with_gpu, without)] == [True, False]

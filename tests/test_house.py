@@ -139,3 +139,14 @@ def test_no_test_imports_another() -> None:
     """What several tests share stands in a module of its own, or is a fixture."""
     imports = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*(?:\w+ import )?(?:test_\w+|conftest)\b", re.MULTILINE)
     assert not [str(file) for file in (ROOT / "tests").rglob("*.py") if imports.search(file.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [("distreid.config", {"torch", "numba", "ray"}), ("distreid.cluster.monitor", {"torch", "numba"})],
+    ids=["config", "monitor"],
+)
+def test_what_starts_often_stays_light(module: str, heavy: set[str]) -> None:
+    """A command's first answer, and the monitor's process: torch alone is two seconds and half a gigabyte."""
+    code = f"import sys, {module}; assert not {heavy} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from distreid.actions.bench_input import bench_input, wait_for
 from distreid.common.machine import choose, look
 from distreid.config import config_from_dict
 from distreid.data.loader import Augmentation, Batch, training_batches
@@ -21,9 +22,15 @@ from distreid.training import Precision
 IDENTITIES = 751  # of the head: Market-1501's
 
 
-def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any]) -> str:
-    """Run one benchmark and lay out its figures, a line each, or as JSON. labels: more arguments of `bench_labels`."""
-    figures = _labels(n, dim, labels) if what == "labels" else _BENCHES[what](n, dim)
+def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any], config: str = "") -> str:
+    """Run one benchmark and lay out its figures, a line each, or as JSON.
+
+    labels: more arguments of `bench_labels`. config: of `bench_input`.
+    """
+    if what in ("labels", "input"):
+        figures = _labels(n, dim, labels) if what == "labels" else bench_input(config)
+    else:
+        figures = _BENCHES[what](n, dim)
     if as_json:
         return json.dumps(figures)
     for name, value in list(figures.items()):
@@ -116,8 +123,7 @@ def _images_per_second(step: Callable[[Batch], None], height: int, width: int, b
         started = time.perf_counter()
         for item in training_batches([_Noise(batch * steps)], plan, settings, [0], device=device):
             step(item)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(device)
         return time.perf_counter() - started
 
     seconds(1)

@@ -28,6 +28,7 @@ EXTRAS = {  # extra of pyproject.toml: the modules that must import
     "deepspeed": ("deepspeed",),
     "export": ("onnx", "onnxruntime", "onnxscript", "safetensors"),
     "approximate": ("faiss",),
+    "gpu": ("cupy", "cuml", "faiss"),
     "tensorboard": ("tensorboard",),
     "optuna": ("optuna",),
     "cuhk03": ("h5py",),
@@ -67,7 +68,7 @@ def diagnose(folder: Path = Path()) -> Diagnosis:
     machine = look()
     devices = ["cpu", *(["cuda"] if machine.gpus else [])]
     compute = {device: choose(machine, device, threads=machine.cores) for device in devices}
-    findings = [*_machine(machine), *_compute(machine, compute), *_space(folder), *_packages(), *_ray()]
+    findings = [*_machine(machine), *_compute(machine, compute), *_space(folder), *_packages(machine), *_ray()]
     return Diagnosis(findings, machine, compute)
 
 
@@ -120,8 +121,12 @@ def _compute(machine: Machine, compute: dict[str, Compute]) -> Iterator[Finding]
         limited = device == "cpu" and machine.limit and settings.precision == "fp32"
         advice = "unset ONEDNN_MAX_CPU_ISA" if limited else ""
         yield Finding("A run here", f"training on {device}", "note" if limited else "ok", str(settings), advice)
-    engine = "on the GPU, with runtime.label_gpus" if machine.gpus else "compiled code on the CPU"
+    engine = "on the GPU" if machine.gpus else "compiled code on the CPU"
     yield Finding("A run here", "labels", "ok", f"exact, {engine}")
+    if machine.gpus:
+        yield Finding(
+            "A run here", "labels on this GPU", "note", "not compared here", "distreid gpu-check compares them with the CPU's"
+        )
     workers = len(machine.gpus) or 1
     strategies = "ddp, or deepspeed where its extra imports (below); deepspeed needs Ray workers"
     yield Finding("A run here", "strategies", "ok", strategies)
@@ -159,9 +164,9 @@ def _meminfo() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
-def _packages() -> Iterator[Finding]:
+def _packages(machine: Machine) -> Iterator[Finding]:
     """Each extra, by trying its imports in a process of its own: a broken package must not take this one down."""
-    modules = [("ray", ("ray",)), *EXTRAS.items()]
+    modules = [("ray", ("ray",)), *(item for item in EXTRAS.items() if item[0] != "gpu" or machine.gpus)]
     with ThreadPoolExecutor(2) as pool:
         faults = list(pool.map(lambda item: _import_fault(item[1]), modules))
     for (name, _), fault in zip(modules, faults, strict=True):

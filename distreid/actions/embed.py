@@ -31,7 +31,14 @@ class Embedded:
 
 
 def embed(
-    checkpoint: Path, data: str, out: Path, *, format: str = "folder", split: str | None = None, flip: bool = False
+    checkpoint: Path,
+    data: str,
+    out: Path,
+    *,
+    format: str = "folder",
+    pattern: str = "",
+    split: str | None = None,
+    flip: bool = False,
 ) -> Embedded:
     """Write f_sh of every image of ``data`` to ``out``.
 
@@ -39,7 +46,7 @@ def embed(
     text [n]; an ``.npy`` holds the features alone, in the order of the paths.
 
     Args:
-        data: packed file, or a folder, which is read as ``format`` says and packed into the user's cache.
+        data: packed file, or a folder or table, which is read as ``format`` and ``pattern`` say and packed into the user's cache.
         split: keep only this one: train, query, gallery or spare.
         flip: average the features of each image and its mirror image.
 
@@ -48,7 +55,7 @@ def embed(
     """
     if out.suffix not in SUFFIXES:
         raise UserError(f"{out}: features are written to {' or '.join(SUFFIXES)}")
-    store = ImageStore.open(packed(DomainConfig(data=data, format=format)).data)
+    store = ImageStore.open(packed(DomainConfig(data=data, format=format, pattern=pattern)).data)
     counts = {str(name): int((store.splits == name).sum()) for name in dict.fromkeys(store.splits)}
     if split is not None and split not in counts:
         raise UserError(f"{data}: has no split '{split}'; it has {', '.join(counts)}")

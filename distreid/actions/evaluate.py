@@ -27,18 +27,28 @@ from distreid.training.in_process import measure_test_set
 
 
 def evaluate(
-    checkpoint: Path, data: str | None, format: str, *, flip: bool = False, rerank: bool = False, per_query: Path | None = None
+    checkpoint: Path,
+    data: str | None,
+    format: str,
+    *,
+    pattern: str = "",
+    no_cameras: bool = False,
+    flip: bool = False,
+    rerank: bool = False,
+    per_query: Path | None = None,
 ) -> dict[str, Any]:
     """Accuracy of a run (its last finished round) or a checkpoint by the data set's protocol.
 
     Args:
         data: None takes the run's own target and selection.
+        pattern: for ``format``; see `distreid.data.read_dataset`.
+        no_cameras: take every camera for unknown.
         flip: average the features of each image and its mirror image.
         per_query: also write each query's figures to this Parquet file.
     """
     model, config, file = load_model(checkpoint)
-    domain = packed(config.target if data is None else DomainConfig(data=data, format=format))
-    domain = dataclasses.replace(domain, split=_split_to_test(domain, file))
+    domain = packed(config.target if data is None else DomainConfig(data=data, format=format, pattern=pattern))
+    domain = dataclasses.replace(domain, split=_split_to_test(domain, file), no_cameras=no_cameras or domain.no_cameras)
     network = open_domain(domain, labelled=False, training=False)
     test = network.test
     if test is None:
@@ -90,13 +100,19 @@ def score(
     gallery: Path,
     *,
     protocol: str | None = None,
+    no_cameras: bool = False,
     rerank: bool = False,
     per_query: Path | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """CMC and mAP of anybody's features, by the protocol that the query file carries, or another one."""
-    sides = load_npz(query), load_npz(gallery)
+    """CMC and mAP of anybody's features, by the protocol that the query file carries, or another one.
+
+    no_cameras: take every camera for unknown; the files need no camids.
+    """
+    sides = load_npz(query, no_cameras=no_cameras), load_npz(gallery, no_cameras=no_cameras)
     carried, test_pids = load_protocol(query)
+    if no_cameras and (protocol or carried) != "single_query":
+        raise UserError(f"{query}: the protocol {protocol or carried} goes by cameras; leave --no-cameras out")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     ranker = partial(reranked_hits if rerank else hit_ranks, device=device)

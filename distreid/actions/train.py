@@ -15,8 +15,8 @@ from distreid.common.progress import Progress
 from distreid.common.storage import cache_folder, is_uri
 from distreid.common.terminal import TerminalReporter, bar
 from distreid.config import Config, DomainConfig, to_dict, to_yaml
-from distreid.data import pack
-from distreid.data.readers.files import walk_files
+from distreid.data import ImageStore, merge, pack, read_dataset
+from distreid.data.readers.files import TABLE_SUFFIXES, walk_files
 from distreid.labels.settings import check_cameras
 from distreid.methods.pictures import take_pictures
 from distreid.methods.registry import find
@@ -109,18 +109,36 @@ def _absolute(place: str) -> str:
 
 
 def packed(domain: DomainConfig) -> DomainConfig:
-    """The same domain with its folder, if it names one, packed into the user's cache (once for the same files)."""
-    folder = Path(domain.data)
+    """The same domain with its folder or table, if it names one, packed into the user's cache (once for the same files), and so are
+    several sets as one."""
+    if not domain.data:
+        return domain  # a run without a source
+    if domain.also:
+        return dataclasses.replace(domain, data=_merged([domain.data, *domain.also], domain), also=None)
+    place = Path(domain.data)
     if domain.extra:
         domain = dataclasses.replace(domain, extra=_absolute(domain.extra))
-    if is_uri(domain.data) or not folder.is_dir():
+    is_table = place.suffix.lower() in TABLE_SUFFIXES
+    if is_uri(domain.data) or not (place.is_dir() or is_table):
         return dataclasses.replace(domain, data=_absolute(domain.data))
-    name = hashlib.sha256(repr((str(folder.resolve()), domain.format, _contents(folder))).encode()).hexdigest()[:16]
-    file = cache_folder() / f"{folder.resolve().name}-{name}.arrow"
+    how = (domain.format, domain.pattern) if domain.pattern else (domain.format,)
+    contents = _listed_contents(place, domain.format) if is_table else _contents(place)
+    name = hashlib.sha256(repr((str(place.resolve()), *how, contents)).encode()).hexdigest()[:16]
+    file = cache_folder() / f"{place.resolve().stem if is_table else place.resolve().name}-{name}.arrow"
     if not file.exists():
-        with bar(f"packing {folder.name}") as progress:
-            pack(folder, file, format=domain.format, progress=progress, given=domain.data)
+        with bar(f"packing {place.name}") as progress:
+            pack(place, file, format=domain.format, pattern=domain.pattern, progress=progress, given=domain.data)
     return dataclasses.replace(domain, data=str(file))
+
+
+def _merged(places: list[str], domain: DomainConfig) -> str:
+    """The file of several sets, each read as the domain says."""
+    stores = [ImageStore.open(packed(dataclasses.replace(domain, data=place, also=None)).data) for place in places]
+    key = repr([(store.name, store.content_hash) for store in stores])
+    file = cache_folder() / f"merged-{hashlib.sha256(key.encode()).hexdigest()[:16]}.arrow"
+    if not file.exists():
+        merge(stores, file, given=" + ".join(places))
+    return str(file)
 
 
 def _contents(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
@@ -130,6 +148,12 @@ def _contents(folder: Path) -> list[tuple[str, tuple[int, ...]]]:
         return sorted((str(file.relative_to(folder)), _stamp(file)) for file in walk_files(folder))
     except OSError as error:
         raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror}); check its permissions") from None
+
+
+def _listed_contents(table: Path, format: str) -> list[tuple[str, tuple[int, ...]]]:
+    """The same of a table and the images that it lists."""
+    listed = [record.path for record in read_dataset(table, format).records]
+    return [(str(file), _stamp(file)) for file in (table, *listed)]
 
 
 def _stamp(file: Path) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import torch
 
 from distreid.cluster.metrics import ActorMetrics
 from distreid.cluster.search import SpreadSearch
@@ -40,12 +41,10 @@ class LabellingActor:
 
     Args:
         domains: source and target, whose test sets it ranks.
-        gpus: what each task of the neighbour search reserves.
+        gpus: what the actor and each task of its neighbour search reserve.
     """
 
     def __init__(self, labels: LabelSettings, domains: tuple[DomainConfig, DomainConfig] | None, gpus: float, run: str) -> None:
-        import torch
-
         # Opened here: arguments this large could be lost with a node, and a restart then fails.
         tests, camids = dict[str, TestSet](), None
         if domains is not None:
@@ -57,7 +56,8 @@ class LabellingActor:
         device = torch.device("cuda" if reserved else "cpu")
         search = SpreadSearch(labels.tasks, 0 if labels.device == "cpu" else gpus) if labels.tasks > 1 else None
         self._labeler = LocalLabeler(labels, device, camids=camids, search=search)
-        self._evaluator = LocalEvaluator(tests, device)
+        # Ranking goes on while the workers train: on a GPU that is shared with one it could take memory that this one needs.
+        self._evaluator = LocalEvaluator(tests, device if gpus >= 1 else torch.device("cpu"))
         self._labeler.warm_up()
         self._metrics = ActorMetrics(run)
         self._requests: dict[str, _Request] = {}
@@ -137,6 +137,7 @@ class RemoteLabeler(_Remote):
     """Implements :class:`distreid.training.protocols.Labeler`."""
 
     def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
+        torch.cuda.empty_cache()  # the actor may work on the same GPU, and this process only waits
         return self._ask(self._actor.label, key, shard_nD, eps)()
 
 

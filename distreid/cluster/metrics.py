@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import ray
@@ -23,7 +24,9 @@ from ray.util.metrics import Counter, Gauge, Histogram
 
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
-from distreid.training.protocols import RoundLabels
+
+if TYPE_CHECKING:  # it brings torch
+    from distreid.training.protocols import RoundLabels
 
 STEP_SECONDS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0]
 REPEAT = 1.0  # seconds; Ray exports at most once a second

@@ -9,13 +9,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from distreid.cluster.metrics import WorkerMetrics
-from distreid.training.protocols import Reporter
+if TYPE_CHECKING:  # these bring torch, which the monitor's own process can do without
+    from distreid.cluster.metrics import WorkerMetrics
+    from distreid.training.protocols import Reporter
 
 INTERVAL = 0.3  # seconds between looks; a worker sends no more often than that
 HEARTBEAT = 1.0  # seconds

@@ -24,6 +24,7 @@ import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 
+from distreid.cluster.placement import SHARE, label_share, label_users
 from distreid.cluster.train import start_ray
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
@@ -76,7 +77,7 @@ def run_trials(
     reporter.stage("starting Ray", 0)
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # read by the trials' processes, which inherit it
     start_ray(max(config.runtime.workers for config in trials.values()) if trials else example.runtime.workers)
-    cpus, resources, limit = _share(example, concurrency)
+    cpus, label_gpus, resources, limit = _share(example, concurrency)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the sweep as it ends a run
     if os.environ.get("DISTREID_RAY_LOGS") != "1":
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a trial's failure is one line, without its traceback
@@ -85,7 +86,15 @@ def run_trials(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     # The run directories tell what happened; Tune's copies of its state would only cost time.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "60")
-    setup = {"output": str(output), "cpus": cpus, "train": train, "rounds": rounds, "configs": None, "make": None}
+    setup = {
+        "output": str(output),
+        "cpus": cpus,
+        "label_gpus": label_gpus,
+        "train": train,
+        "rounds": rounds,
+        "configs": None,
+        "make": None,
+    }
     if space is None:
         setup["configs"] = {name: to_dict(config) for name, config in trials.items()}
         spaces: dict[str, Any] = {"trial": tune.grid_search(list(trials))}
@@ -134,8 +143,8 @@ def _asha(rounds: int) -> ASHAScheduler:
     return ASHAScheduler(time_attr="round", max_t=rounds, grace_period=1, reduction_factor=4, brackets=1)
 
 
-def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:
-    """(CPUs of each process, what Tune reserves for a trial, trials at a time).
+def _share(config: Config, concurrency: int) -> tuple[int, float, Any, int | None]:
+    """(CPUs of each process, GPUs for labels, what Tune reserves for a trial, trials at a time).
 
     A trial without Ray workers holds its cores itself. One with workers holds none: its Train run reserves them as one group.
     """
@@ -148,13 +157,16 @@ def _share(config: Config, concurrency: int) -> tuple[int, Any, int | None]:
     if settings.workers == 0:
         cpus = min(cpus, max(int(node.get("CPU", 0)) for node in nodes))
         fitting = None if settings.cpus_per_worker else 1
-        return cpus, {"CPU": float(cpus)} | ({"GPU": 1.0} if use_gpu else {}), concurrency or fitting
+        return cpus, 0.0, {"CPU": float(cpus)} | ({"GPU": 1.0} if use_gpu else {}), concurrency or fitting
     fitting = max(1, cores // (cpus * processes)) if settings.cpus_per_worker else 1
     if use_gpu:
         fitting = max(1, min(fitting if settings.cpus_per_worker else max(concurrency, 1), gpus // processes))
-    # Tune cannot reserve nothing, so a byte; what the labelling actor takes stands in the trial's own reservation, where Ray looks.
-    own = [{"CPU": 0.0, "memory": 1.0}, *([{"GPU": settings.label_gpus}] if settings.label_gpus else [])]
-    return cpus, tune.PlacementGroupFactory(own), min(concurrency or fitting, max(1, cores // (cpus * processes)))
+    label_gpus = label_share(config, nodes)
+    if settings.label_gpus == "auto" and use_gpu:
+        label_gpus = min(label_gpus, SHARE)  # a GPU that no worker of this trial needs is for one of the next
+    # Tune cannot reserve nothing, so a byte; what labels take stands in the trial's own reservation, where Ray looks.
+    own = [{"CPU": 0.0, "memory": 1.0}, *[{"GPU": label_gpus}] * (label_users(config) if label_gpus else 0)]
+    return cpus, label_gpus, tune.PlacementGroupFactory(own), min(concurrency or fitting, max(1, cores // (cpus * processes)))
 
 
 def _trial(values: dict[str, Any], setup: dict[str, Any]) -> None:
@@ -170,6 +182,7 @@ def _trial(values: dict[str, Any], setup: dict[str, Any]) -> None:
     run = RunDirectory(config.output)
     if not run.result.exists():
         config.runtime.cpus_per_worker = config.runtime.cpus_per_worker or setup["cpus"]
+        config.runtime.label_gpus = setup["label_gpus"]
     reason: list[str] = []
 
     def work() -> None:

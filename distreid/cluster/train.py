@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import socket
 import uuid
@@ -24,10 +23,11 @@ from distreid.cluster import cluster_is_given
 from distreid.cluster.labelling import LabellingActor, RemoteEvaluator, RemoteLabeler
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
+from distreid.cluster.placement import place
 from distreid.common.errors import Stopped, UserError
 from distreid.common.machine import usable_cores
 from distreid.common.progress import Progress
-from distreid.config import Config, RuntimeConfig, config_from_dict, to_dict
+from distreid.config import Config, config_from_dict, to_dict
 from distreid.methods.registry import find
 from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
@@ -44,25 +44,30 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
     start_ray(config.runtime.workers)
     reporter.heed_notice()  # ray.init has taken the signal over
     settings = config.runtime
-    use_gpu, cpus = _plan_resources(settings, config.labels.tasks)
-    reporter.note(
-        f"{settings.workers} Ray worker{'s' if settings.workers > 1 else ''}, each with {cpus} CPU{'s' if cpus > 1 else ''}"
-        f"{' and a GPU' if use_gpu else ''}"
-    )
+    placement = place(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    reporter.note(placement.text(settings.workers))
     workers: Any = (
         (settings.min_workers, settings.workers) if 0 < settings.min_workers < settings.workers else settings.workers
     )  # Ray's types lack the pair
     # Beside the driver, which shares its fate.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     monitor = MonitorActor.options(scheduling_strategy=here).remote()
-    actor = LabellingActor.options(num_gpus=settings.label_gpus).remote(
-        config.labels, (config.source, config.target), settings.label_gpus, run.path.name
+    actor = LabellingActor.options(num_gpus=placement.label_gpus).remote(
+        config.labels, (config.source, config.target), placement.label_gpus, run.path.name
     )
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"config": to_dict(config), "cpus": cpus, "actor": actor, "monitor": monitor, "token": run.claim.token},
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=_resources(cpus, use_gpu)),
+        train_loop_config={
+            "config": to_dict(config),
+            "cpus": placement.cpus,
+            "actor": actor,
+            "monitor": monitor,
+            "token": run.claim.token,
+        },
+        torch_config=TorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=placement.worker_gpus > 0, resources_per_worker=placement.workers
+        ),
         run_config=RunConfig(name="ray", storage_path=run.shown, failure_config=FailureConfig(max_failures=settings.max_failures)),
     )
     with Watch(monitor, reporter, settings.hang_timeout), contextlib.nullcontext() if cluster_is_given() else advertised(run.path):
@@ -79,39 +84,6 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
         raise Stopped(message) if reporter.stopping() else UserError(message)
     run.fetch()  # the leading worker may have another machine
     return json.loads(run.result.read_text(encoding="utf-8"))
-
-
-def _plan_resources(settings: RuntimeConfig, label_tasks: int) -> tuple[bool, int]:
-    """Whether each worker gets a GPU, and its CPUs.
-
-    Args:
-        label_tasks: tasks of the neighbour search; above one, each needs ``label_gpus`` beside the actor's own.
-
-    Raises:
-        UserError: the nodes cannot hold the workers, for which Ray would wait without end.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    label_gpus = math.ceil(settings.label_gpus * (1 if label_tasks == 1 else 1 + label_tasks))
-    total_gpus = sum(int(node.get("GPU", 0)) for node in nodes) - label_gpus
-    if settings.label_gpus > max((node.get("GPU", 0) for node in nodes), default=0):
-        raise UserError(f"runtime.label_gpus={settings.label_gpus}: no node of this Ray has as many GPUs")
-    if total_gpus < 0:
-        raise UserError(
-            f"labels.tasks={label_tasks} with runtime.label_gpus={settings.label_gpus} need {label_gpus} GPUs for labels alone"
-        )
-    least = settings.min_workers or settings.workers
-    needed = f"runtime.{'min_workers' if settings.min_workers else 'workers'}={least}"
-    use_gpu = settings.gpu == "yes" or (settings.gpu == "auto" and total_gpus >= least)
-    if use_gpu and total_gpus < least:
-        raise UserError(f"{needed} with runtime.gpu=yes needs as many GPUs beside those for labels; {total_gpus} are left")
-    cores = [int(node.get("CPU", 0)) for node in nodes]
-    cpus = settings.cpus_per_worker or max(1, min(sum(cores) // settings.workers, max(cores)))
-    if not settings.cpus_per_worker:
-        while cpus > 1 and sum(count // cpus for count in cores) < settings.workers:
-            cpus -= 1
-    if sum(count // cpus for count in cores) < least:
-        raise UserError(f"{needed} with {cpus} CPUs each do not fit on this Ray's nodes ({cores} CPUs)")
-    return use_gpu, cpus
 
 
 def start_ray(workers: int) -> None:
@@ -155,10 +127,6 @@ def check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
         raise UserError(f"RAY_ADDRESS={address}: no Ray head is there ({error.strerror or error}); {_ADVICE}") from None
-
-
-def _resources(cpus: int, use_gpu: bool) -> dict[str, float]:
-    return {"CPU": cpus, "GPU": 1} if use_gpu else {"CPU": cpus}
 
 
 def _last_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ def demo(*overrides: Overrides, method: str = USUAL, out: Path | None = None, se
     """Draw two camera networks, adapt a model from one to the other, write a report.
 
     Args:
-        method: daam or edaan.
+        method: which one, by its name in a configuration.
         out: Run directory; runs/demo when empty, of another method than the usual one runs/demo-METHOD.
         seed: Of the drawing and of the training.
     """

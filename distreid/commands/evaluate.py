@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distreid.commands.options import Checkpoint, Flip, Json, PerQuery, Rerank, print_metrics
+from distreid.commands.options import Checkpoint, Flip, Json, NoCameras, Pattern, PerQuery, Rerank, print_metrics
 
 
 def evaluate(
@@ -11,6 +11,8 @@ def evaluate(
     *,
     data: str | None = None,
     format: str = "market1501",
+    pattern: Pattern = "",
+    no_cameras: NoCameras = False,
     flip: Flip = False,
     rerank: Rerank = False,
     per_query: PerQuery = None,
@@ -19,12 +21,14 @@ def evaluate(
     """Test a run or a checkpoint by the data set's protocol.
 
     Args:
-        data: Packed file, or the data set's folder; the run's own target when empty.
-        format: How to read --data when it is a folder: see `distreid pack --help`.
+        data: Packed file, or the data set's folder or table; the run's own target when empty.
+        format: How to read a folder or table: see `distreid pack --help`.
     """
     from distreid.actions.evaluate import evaluate as run
     from distreid.common.layout import model_files
     from distreid.common.mirror import on_this_machine
 
-    metrics = run(on_this_machine(checkpoint, model_files), data, format, flip=flip, rerank=rerank, per_query=per_query)
+    place = on_this_machine(checkpoint, model_files)
+    how = {"pattern": pattern, "no_cameras": no_cameras, "flip": flip, "rerank": rerank, "per_query": per_query}
+    metrics = run(place, data, format, **how)  # type: ignore[arg-type]
     print_metrics(metrics, as_json=as_json)

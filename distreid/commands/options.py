@@ -16,6 +16,14 @@ Flip = Annotated[bool, Parameter(help="Average the features of each image and it
 Rerank = Annotated[bool, Parameter(help="k-reciprocal re-ranking, in which queries see each other.")]
 PerQuery = Annotated[Path | None, Parameter(help="Also write every query's own figures to this Parquet file.")]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON in place of text.")]
+Pattern = Annotated[
+    str,
+    Parameter(
+        help="Of the formats names, identities and folder: a regular expression for file names (with a / in it for paths) with the "
+        "groups ``(?P<pid>…)`` and ``(?P<camid>…)``."
+    ),
+]
+NoCameras = Annotated[bool, Parameter(help="Take every camera for unknown: tests leave out nothing but the query itself.")]
 Many = Parameter(consume_multiple=True)  # a list as `--seeds 0 1 2`
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from distreid.commands.options import Json, PerQuery, Rerank, print_metrics
+from distreid.commands.options import Json, NoCameras, PerQuery, Rerank, print_metrics
 
 
 def score(
@@ -14,6 +14,7 @@ def score(
     /,
     *,
     protocol: Literal["single_query", "single_shot", "cross_camera"] | None = None,
+    no_cameras: NoCameras = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     rerank: Rerank = False,
     per_query: PerQuery = None,
@@ -22,7 +23,7 @@ def score(
     """CMC and mAP of anybody's features.
 
     Args:
-        query: NAME.npz with arrays features [n, d], pids [n] and camids [n].
+        query: NAME.npz with arrays features [n, d], pids [n] and, unless --no-cameras, camids [n].
         gallery: The same of the gallery.
         protocol: single_shot as for CUHK03, cross_camera as for PRID2011; the identities of each split stand in QUERY as test_pids
             [splits, identities]. QUERY's own protocol when empty, or single_query.
@@ -30,5 +31,5 @@ def score(
     """
     from distreid.actions.evaluate import score as run
 
-    metrics = run(query, gallery, protocol=protocol, rerank=rerank, per_query=per_query, device=device)
+    metrics = run(query, gallery, protocol=protocol, no_cameras=no_cameras, rerank=rerank, per_query=per_query, device=device)
     print_metrics(metrics, as_json=as_json)

@@ -12,7 +12,16 @@ import re
 from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Strict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, validate_assignment=True)
@@ -36,8 +45,17 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _auto_or_number(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+    """One line in place of one for each kind that the value might have been."""
+    try:
+        return checked(value)
+    except ValidationError:
+        raise PydanticCustomError("auto_or_number", "neither auto nor a number of 0 or more") from None
+
+
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
+AutoOrNumber = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], WrapValidator(_auto_or_number)]
 Switch = Annotated[bool, Strict()]
 # For a Literal of whole numbers, and of texts and booleans: pydantic takes 1, 1.0 and true for one choice.
 ONLY_WHOLE, SWITCH_OR_TEXT = BeforeValidator(_whole), BeforeValidator(_switch_or_text)
@@ -87,6 +105,7 @@ def explain(error: ValidationError, kind: Any, prefix: str = "") -> str:
 
 # Heads of pydantic's error types.
 _PROBLEMS = {
+    "auto_or_number": "must be auto, or a number of 0 or more",
     "greater_than_equal": "must be {ge:g} or more",
     "greater_than": "must be greater than {gt:g}",
     "less_than_equal": "must not be above {le:g}",

@@ -63,13 +63,14 @@ def setting(value: Any) -> str:
 
 def protocol_name(metrics: Mapping[str, Any]) -> str:
     """How accuracies were measured, from what `distreid.evaluation.measure` gave: 'single query', 'single gallery shot, 20 splits',
-    'between two cameras, 10 draws'. '' where they do not say, as in the first runs."""
+    'between two cameras, 10 draws', 'single query, without cameras'. '' where they do not say, as in the first runs."""
     name, splits = metrics.get("protocol", ""), metrics.get("splits")
     spoken, times = {
         "single_query": ("single query", ""),
         "single_shot": ("single gallery shot", "split"),
         "cross_camera": ("between two cameras", "draw"),
     }.get(name, (str(name), ""))
+    spoken += ", without cameras" if metrics.get("cameras") is False else ""
     return f"{spoken}, {plural(int(splits), times)}" if times and splits else spoken
 
 

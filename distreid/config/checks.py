@@ -15,9 +15,14 @@ def check(config: Config) -> None:
 
 
 def _check_places(config: Config) -> None:
+    free = METHODS[config.method].source_free
     for name, place in (("output", config.output), ("source.data", config.source.data), ("target.data", config.target.data)):
-        if not place:
+        if not place and not (free and name == "source.data"):
             raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
+    for name, domain in (("source", config.source), ("target", config.target)):
+        chosen = next((key for key in ("cameras", "identities", "extra") if getattr(domain, key) not in (None, "")), None)
+        if domain.also and chosen:
+            raise UserError(f"{name}.also goes without {name}.{chosen}: cameras and identities of several sets are numbered anew")
     if config.target.extra:
         raise UserError(
             "target.extra is not possible: extra images carry identities, and the target's stay unseen; use source.extra"
@@ -32,9 +37,9 @@ def _check_labels(config: Config) -> None:
         )
     if settings.tasks > 1 and config.runtime.workers == 0:
         raise UserError(f"labels.tasks={settings.tasks} needs Ray: runtime.workers must be 1 or more")
-    if settings.device == "cuda" and config.runtime.workers and not config.runtime.label_gpus:
+    if settings.device == "cuda" and config.runtime.workers and config.runtime.label_gpus == 0:
         raise UserError(
-            "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus (a share such as 0.5 will do)"
+            "labels.device=cuda needs a GPU for the labelling actor: set runtime.label_gpus to auto, or to a share such as 0.25"
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from distreid.common.settings import SETTINGS, Number, Whole
+from distreid.common.settings import SETTINGS, Number, Switch, Whole
 
 
 def _half_open(bounds: list[int]) -> list[int]:
@@ -19,12 +19,27 @@ def _half_open(bounds: list[int]) -> list[int]:
 Range = Annotated[list[Whole], AfterValidator(_half_open), Field(json_schema_extra={"minItems": 2, "maxItems": 2})]
 
 
+# `source.data=` on the command line is YAML's null.
+Place = Annotated[str, BeforeValidator(lambda place: "" if place is None else place)]
+
+
 @dataclass(config=SETTINGS)
 class DomainConfig:
-    """A camera network: a packed ``.arrow`` file, or a folder that is packed on first use."""
+    """A camera network: a packed ``.arrow`` file, or a folder or table that is packed on first use."""
 
-    data: str = Field(default="", description="path of the .arrow file or of the data set's folder; required")
-    format: str = Field(default="market1501", description="how to read it when it is a folder: see `distreid pack --help`")
+    data: Place = Field(
+        default="",
+        description="path of the .arrow file, of the data set's folder or of a table; required (a few methods do without a source)",
+    )
+    format: str = Field(default="market1501", description="how to read a folder or a table: see `distreid pack --help`")
+    pattern: str = Field(
+        default="",
+        description="formats names, identities, folder: a regular expression with the groups `(?P<pid>…)` and `(?P<camid>…)`",
+    )
+    also: list[str] | None = Field(
+        default=None,
+        description="more packed files, folders or tables, read in the same way; their people and cameras are kept apart",
+    )
     cameras: list[Whole] | None = Field(
         default=None, description="keep only these cameras (the data set's own numbers); all when empty"
     )
@@ -33,9 +48,13 @@ class DomainConfig:
         default="",
         description="source only: a packed file with more images of the same people, such as `distreid translate` writes",
     )
+    no_cameras: Switch = Field(
+        default=False, description="take every camera for unknown: a test leaves out nothing but the query itself"
+    )
     holdout: Whole | None = Field(
         default=None, description="sets without query and gallery: the last n identities become the test set"
     )
+    holdout_seed: Whole | None = Field(default=None, ge=0, description="of `holdout`: draw the n identities by this seed")
     split: Whole | None = Field(
         default=None, description="CUHK03 (classic) and PRID2011: which random split; when empty, training takes the first"
     )

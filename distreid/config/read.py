@@ -41,6 +41,7 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
             tree[name] = _under_todays_names(name, tree[name], where)
     for override in overrides or []:
         _apply_override(tree, override)
+    _fill_in(tree)
     try:
         config = _build(tree)
     except ValidationError as error:
@@ -97,6 +98,7 @@ def _expand_places(config: Config) -> None:
     """``~`` and ``$NAME`` in what is a path."""
     for domain, name in ((config.source, "source"), (config.target, "target")):
         domain.data, domain.extra = expand(domain.data, f"{name}.data"), expand(domain.extra, f"{name}.extra")
+        domain.also = domain.also and [expand(place, f"{name}.also") for place in domain.also]
     config.output = expand(config.output, "output")
     config.model.weights = expand(config.model.weights, "model.weights")
     config.pretrain.checkpoint = expand(config.pretrain.checkpoint, "pretrain.checkpoint")
@@ -120,6 +122,22 @@ def _under_todays_names(group: str, tree: dict[Any, Any], where: str) -> dict[An
         if old in tree and new in tree:
             raise UserError(f"{where}: {group}.{old} is {group}.{new} under its old name: give one of the two")
     return {_name_today(group, key): value for key, value in tree.items()}
+
+
+def _fill_in(tree: dict[Any, Any]) -> None:
+    """The method's own defaults of the common groups, where the tree has none."""
+    method = tree.get("method")
+    for key, value in METHODS[method].defaults.items() if isinstance(method, str) and method in METHODS else ():
+        *parents, leaf = key.split(".")
+        group: Any = tree
+        for parent in parents:
+            if group.get(parent) is None:
+                group[parent] = {}
+            group = group[parent]
+            if not isinstance(group, dict):
+                break  # of another kind: a mistake that is told later
+        else:
+            group.setdefault(leaf, value)
 
 
 def _copy(tree: Any) -> Any:

@@ -25,11 +25,16 @@ class MethodSettings:
     Attributes:
         group: a dataclass of its own settings, found under the method's name; None where the common groups are enough.
         check: finds combinations that cannot work, and raises UserError.
+        renamed: old key of the group -> its name today.
+        defaults: dotted keys of the common groups -> what they are with this method where a file leaves them out.
+        source_free: source.data may be empty.
     """
 
     group: type | None
     check: Callable[[Config], None]
-    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)  # old key of the group -> its name today
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    source_free: bool = False
 
 
 METHODS: dict[str, MethodSettings] = {}

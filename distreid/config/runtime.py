@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from distreid.common.settings import ONLY_WHOLE, SETTINGS, SWITCH_OR_TEXT, Number, Switch, Whole
+from distreid.common.settings import ONLY_WHOLE, SETTINGS, SWITCH_OR_TEXT, AutoOrNumber, Number, Switch, Whole
 
 
 def _yes_or_no(value: Any) -> Any:
@@ -64,7 +64,11 @@ class RuntimeConfig:
         allow_inf_nan=True,
         description="seconds without a step after which the worker that holds all up is named and restarted; 0: never",
     )
-    label_gpus: Number = Field(default=0.0, ge=0, description="share of a GPU for the labelling actor")
+    label_gpus: AutoOrNumber = Field(
+        default="auto",
+        description="GPUs for the labelling actor, or a share of one; auto: one where there are more than workers take, else a"
+        " quarter of a worker's; 0: labels on CPUs",
+    )
     feature_dtype: Literal["float32", "float16"] = Field(
         default="float32", description="as which the target's features travel and are kept"
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distreid.data.sampling import BatchPlan, shard
-from distreid.data.transforms import Colour, Layout, augment, draw, normalize, pinned
+from distreid.common.transfer import pinned, send
+from distreid.data.sampling import SOURCE, TARGET, BatchPlan, shard
+from distreid.data.transforms import Colour, Layout, augment, draw, normalize
 
 
 class Images(Protocol):
@@ -70,6 +71,36 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """Which images of a slice are whose, int64 on the training device, in the slice's order.
+
+    Attributes:
+        domain_B: 0 source, 1 target.
+        source_S, target_T: rows of the source's images and of the target's.
+    """
+
+    domain_B: Tensor
+    source_S: Tensor
+    target_T: Tensor
+
+
+class Layouts:
+    """The sides of an epoch's slices. They are alike in all of its batches, so they travel to the device once: to ask the device
+    which images are whose would let the host wait for it in every step."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Sides] = {}
+
+    def sides(self, domain_B: np.ndarray, device: torch.device) -> Sides:
+        key = domain_B.tobytes()
+        if key not in self._known:
+            rows = [np.flatnonzero(domain_B == domain) for domain in (SOURCE, TARGET)]
+            sizes = [len(part) for part in (domain_B, *rows)]
+            self._known[key] = Sides(*send(np.concatenate([domain_B, *rows]), device).split(sizes))
+        return self._known[key]
+
+
+@dataclass(frozen=True)
 class Batch:
     """One worker's slice of a global batch.
 
@@ -78,17 +109,31 @@ class Batch:
         domain_B: 0 source, 1 target; int64, NumPy.
         index_B: index of the image within its domain's view; int64, NumPy.
         step: of the epoch, from 0.
+        sent_B: ``index_B`` on the training device, where it is there already.
+        layouts: of the epoch.
     """
 
     images_BCHW: Tensor
     domain_B: np.ndarray
     index_B: np.ndarray
     step: int
+    sent_B: Tensor | None = None
+    layouts: Layouts = field(default_factory=Layouts)
+
+    @property
+    def sides(self) -> Sides:
+        return self.layouts.sides(self.domain_B, self.images_BCHW.device)
+
+    @property
+    def indices(self) -> Tensor:
+        """``index_B`` on the training device, int64: labels are looked up there."""
+        return send(self.index_B, self.images_BCHW.device) if self.sent_B is None else self.sent_B
 
     def split(self, parts: int) -> list[Batch]:
         """Equal consecutive parts; `parts` divides B."""
-        cut = (self.images_BCHW.chunk(parts), np.split(self.domain_B, parts), np.split(self.index_B, parts))
-        return [Batch(*part, self.step) for part in zip(*cut, strict=True)]
+        domains, numbers = np.split(self.domain_B, parts), np.split(self.index_B, parts)
+        cut = zip(self.images_BCHW.chunk(parts), domains, numbers, self.indices.chunk(parts), strict=True)
+        return [Batch(images, domain_B, index_B, self.step, sent_B, self.layouts) for images, domain_B, index_B, sent_B in cut]
 
 
 def training_batches(
@@ -113,7 +158,7 @@ def training_batches(
         layout: how the network wants its images in memory.
     """
     mean, std = _on_device(settings.mean, device), _on_device(settings.std, device)
-    total = plan.domain_SB.shape[1]
+    total, layouts = plan.domain_SB.shape[1], Layouts()
     groups = shard(total // group, rank, world)
     part = slice(groups.start * group, groups.stop * group)
 
@@ -128,12 +173,11 @@ def training_batches(
     for images, step in prefetch(load, range(first, len(plan))):
         rng = np.random.default_rng([*seed, step])
         draws = draw(rng, total, settings.height, settings.width, flip=settings.flip, pad=settings.pad, erase=settings.erase)[part]
-        yield Batch(
-            images_BCHW=augment(images.to(device, non_blocking=True), draws, settings.pad, mean, std, layout),
-            domain_B=plan.domain_SB[step, part],
-            index_B=plan.index_SB[step, part],
-            step=step,
-        )
+        domain_B, index_B = plan.domain_SB[step, part], plan.index_SB[step, part]
+        # All that the device must know of the images beside their pixels travels at once.
+        table_B8 = send(np.column_stack([draws.table(), index_B]), device)
+        augmented = augment(images.to(device, non_blocking=True), table_B8[:, :7], settings.pad, mean, std, layout)
+        yield Batch(augmented, domain_B, index_B, step, table_B8[:, 7], layouts)
 
 
 def plain_batches(

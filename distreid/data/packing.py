@@ -8,6 +8,7 @@ import glob
 import hashlib
 import io
 import os
+import shlex
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,10 +27,11 @@ from PIL import Image, UnidentifiedImageError
 from distreid import __version__
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
+from distreid.data.holdout import forget_cameras, hold_out
 from distreid.data.readers import read_dataset
 from distreid.data.readers.files import plural, sample
 from distreid.data.records import SPLITS, Dataset, Record
-from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, upright
+from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch, upright
 from distreid.data.verified import Verified
 
 BATCH = 256
@@ -64,27 +66,38 @@ def pack(
     out: Path | str,
     *,
     format: str,
+    pattern: str = "",
+    holdout: int | None = None,
+    seed: int = 0,
+    no_cameras: bool = False,
     skip_bad: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     given: str = "",
 ) -> PackSummary:
-    """Packs the data set in folder ``src`` into the file ``out``, which `ImageStore.open` reads.
+    """Packs the data set in folder (or of the table) ``src`` into the file ``out``, which `ImageStore.open` reads.
 
+    ``format`` and ``pattern`` say how it is read (see `read_dataset`). ``holdout`` makes so many training identities, drawn by
+    ``seed``, a test set of a set that has none; ``no_cameras`` makes every camera unknown.
     Every image is fully decoded, in ``workers`` threads (default: one a core). The file appears whole or not at all; after an
     interruption, call again to go on. ``given`` is how messages are to name the file (default: by its path). Raises `UserError` for
     what the reader finds wrong, for images that cannot be decoded (unless ``skip_bad``), for an ``out`` that holds something else
     (unless ``overwrite``) and when the disk is full.
     """
     out = Path(out)
-    dataset = read_dataset(src, format)
+    again = f"distreid pack {src} OUT.arrow --format {format}{f' --pattern {shlex.quote(pattern)}' if pattern else ''} --skip-bad"
+    dataset = read_dataset(src, format, pattern)
+    if no_cameras:
+        dataset = forget_cameras(dataset, str(src))
+    if holdout is not None:
+        dataset = hold_out(dataset, holdout, seed, str(src))
     if out.is_file() and not overwrite:
         _existing_hash(out)
     _sweep(out)
     verified = Verified(out)
     with atomic_write(out) as file:
-        summary, bad = _write(file, dataset, verified, skip_bad, workers or os.cpu_count() or 1, progress, given)
+        summary, bad = _write(file, dataset, verified, "" if skip_bad else again, workers or os.cpu_count() or 1, progress, given)
         if out.is_file() and not overwrite and _existing_hash(out) != summary.content_hash:
             raise UserError(f"{out}: already holds another data set; choose another name or remove the file first")
     verified.forget()
@@ -140,12 +153,15 @@ def _write(
     file: BinaryIO,
     dataset: Dataset,
     verified: Verified,
-    skip_bad: bool,
+    again: str,
     workers: int,
     progress: Callable[[int, int], None] | None,
     given: str,
 ) -> tuple[StoreSummary, tuple[str, ...]]:
-    """Writes all good images and, last, the summary. After the first bad one it goes on only to find the others."""
+    """Writes all good images and, last, the summary. After the first bad one it goes on only to find the others.
+
+    ``again`` is the command that leaves bad ones out; empty: this is it.
+    """
     content, copies = hashlib.sha256(), _Copies()
     bad: list[str] = []
     done, total = 0, len(dataset.records)
@@ -162,12 +178,12 @@ def _write(
                 copies.add(result.digest, record)
                 content.update(result.digest + struct.pack("<iib", record.pid, record.camid, SPLITS.index(record.split)))
             verified.add((image.digest, image.width, image.height) for image in good)
-            if skip_bad or not bad:
+            if not again or not bad:
                 writer.write_batch(_to_arrow(good))
             done += len(records)
             if progress is not None:
                 progress(done, total)
-    _judge(bad, dataset, skip_bad)
+    _judge(bad, dataset, again)
     if dataset.protocol.test_pids:
         content.update(repr(dataset.protocol.test_pids).encode())
     left_out = (f"{plural(len(bad), 'bad image')} left out: {sample(bad)}",) if bad else ()
@@ -178,12 +194,12 @@ def _write(
     return summary, tuple(bad)
 
 
-def _judge(bad: list[str], dataset: Dataset, skip_bad: bool) -> None:
+def _judge(bad: list[str], dataset: Dataset, again: str) -> None:
     total = len(dataset.records)
-    if bad and not skip_bad:
+    if bad and again:
         raise UserError(
             f"{dataset.root}: {len(bad):,} of {plural(total, 'image')} cannot be decoded: {sample(bad)}; "
-            f"replace them, or leave them out with: distreid pack {dataset.root} OUT.arrow --format {dataset.format} --skip-bad"
+            f"replace them, or leave them out with: {again}"
         )
     if len(bad) == total:
         raise UserError(f"{dataset.root}: not one of {plural(total, 'image')} can be decoded: {sample(bad)}")
@@ -236,7 +252,7 @@ def _check_pixels(record: Record, name: str, pixels: Callable[[Record], npt.NDAr
 
 
 def _to_arrow(rows: Sequence[_Checked]) -> pa.RecordBatch:
-    columns = [
+    columns: list[list[object]] = [
         [row.data for row in rows],
         [row.name for row in rows],
         [row.record.pid for row in rows],
@@ -245,5 +261,4 @@ def _to_arrow(rows: Sequence[_Checked]) -> pa.RecordBatch:
         [row.width for row in rows],
         [row.height for row in rows],
     ]
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+    return record_batch(columns)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from distreid import __version__
 from distreid.common.files import atomic_write
 from distreid.data.records import SPLITS
-from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary
+from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch
 
 
 def rewrite(
@@ -29,13 +29,8 @@ def rewrite(
         for row, data in zip(rows, images, strict=True):
             pid, camid, split = int(store.pids[row]), int(store.camids[row]), str(store.splits[row])
             content.update(hashlib.sha256(data).digest() + struct.pack("<iib", pid, camid, SPLITS.index(split)))
-            writer.write_batch(_batch([[data], [str(store.paths[row])], [pid], [camid], [split], [width], [height]]))
+            writer.write_batch(record_batch([[data], [str(store.paths[row])], [pid], [camid], [split], [width], [height]]))
         summary = StoreSummary(store.name, store.format, content.hexdigest(), __version__, (note,))
-        writer.write_batch(_batch([[] for _ in SCHEMA]), {SUMMARY_KEY: summary.to_json()})
+        writer.write_batch(record_batch([[] for _ in SCHEMA]), {SUMMARY_KEY: summary.to_json()})
         writer.close()
     return summary
-
-
-def _batch(columns: list[list[object]]) -> pa.RecordBatch:
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distreid.common.errors import UserError
+from distreid.data.holdout import draw_identities, queries_of
 from distreid.data.readers.files import plural
 from distreid.data.records import SINGLE_QUERY, UNKNOWN, Protocol
 from distreid.data.store import ImageStore
@@ -47,15 +48,18 @@ def select(
     cameras: Sequence[int] | None = None,
     identities: tuple[int, int] | None = None,
     holdout: int | None = None,
+    holdout_seed: int | None = None,
     split: int | None = None,
+    no_cameras: bool = False,
 ) -> Domain:
     """Picks the rows of a run.
 
     ``cameras`` keeps these cameras in all splits; of a set that is tested between two cameras (PRID2011), in training alone.
     ``identities=(start, stop)`` keeps a half-open range of the training identities, counted over *all* of them in sorted order,
-    whatever the cameras: ranges that do not overlap share nobody. ``holdout=n`` makes the last n selected identities a test set
-    (see `_hold_out`) of a store that has no query and gallery of its own. ``split`` chooses one of a store's random splits, from 0;
-    without it all of them are tested on and nobody is left to train on.
+    whatever the cameras: ranges that do not overlap share nobody. ``holdout=n`` makes n selected identities a test set (see
+    `distreid.data.holdout`) of a store that has none of its own: the last ones, or those that ``holdout_seed`` draws.
+    ``split`` chooses one of a store's random splits, from 0; without it all of them are tested on and nobody is left to train on.
+    ``no_cameras`` makes every camera of what was selected unknown.
     Raises `UserError` for a camera, range or number that the store does not have.
     """
     train, query, gallery, protocol = _roles(store, split)
@@ -71,7 +75,9 @@ def select(
     if protocol.test_pids and len(np.unique(np.concatenate([domain.query.camids, domain.gallery.camids]))) < 2:
         nobody = _split(store, np.zeros(len(store), dtype=bool))
         domain = Domain(domain.train, nobody, nobody)  # one camera is left: nothing to be looked up in another
-    return domain if holdout is None else _hold_out(store, domain, holdout)
+    if no_cameras:
+        domain = _without_cameras(store, domain)
+    return domain if holdout is None else _hold_out(store, domain, holdout, holdout_seed)
 
 
 def _roles(store: ImageStore, split: int | None) -> tuple[Mask, Mask, Mask, Protocol]:
@@ -135,12 +141,18 @@ def _identity_range(store: ImageStore, trained: Integers, identities: tuple[int,
     return known[start:stop]
 
 
-def _hold_out(store: ImageStore, domain: Domain, count: int) -> Domain:
-    """Moves the last ``count`` training identities into query and gallery, the way Market-1501 was made.
+def _without_cameras(store: ImageStore, domain: Domain) -> Domain:
+    if domain.protocol.test_pids:
+        raise UserError(f"{store.shown}: its test goes by cameras; remove 'no_cameras'")
+    train, query, gallery = (
+        Split(own.rows, own.pids, np.full(len(own), UNKNOWN, dtype=np.int64))
+        for own in (domain.train, domain.query, domain.gallery)
+    )
+    return Domain(train, query, gallery)
 
-    Of each held-out identity that two or more of the cameras saw, the first image of each camera is a query and the rest the
-    gallery. A camera's only image of a person stays in the gallery, so that every query finds its identity there at least once.
-    """
+
+def _hold_out(store: ImageStore, domain: Domain, count: int, seed: int | None) -> Domain:
+    """Moves ``count`` training identities, the last or those that ``seed`` draws, into query and gallery."""
     if len(domain.query) or len(domain.gallery):
         raise UserError(f"{store.shown}: has a query and a gallery of its own; remove 'holdout'")
     train = domain.train
@@ -151,15 +163,13 @@ def _hold_out(store: ImageStore, domain: Domain, count: int) -> Domain:
         raise UserError(
             f"{store.shown}: holdout {count} must leave some of the {plural(len(known), 'selected identity')} for training"
         )
-    tested = np.isin(train.pids, known[-count:])
+    chosen = known[-count:] if seed is None else draw_identities(store.shown, train.pids, train.camids, count, seed)
+    by_pid = queries_of(train.pids, train.camids)
     queries = np.zeros(len(train), dtype=bool)
-    for pid in known[-count:]:
-        places = np.flatnonzero(train.pids == pid)
-        by_camera = [places[train.camids[places] == camid] for camid in np.unique(train.camids[places])]
-        if len(by_camera) > 1:
-            queries[[seen[0] for seen in by_camera if len(seen) > 1]] = True
+    queries[np.concatenate([by_pid[int(pid)] for pid in chosen])] = True
     if not queries.any():
         raise UserError(f"{store.shown}: none of the {count} held-out identities was seen by two selected cameras; hold out more")
+    tested = np.isin(train.pids, chosen)
     left, query, gallery = (
         Split(train.rows[mask], train.pids[mask], train.camids[mask]) for mask in (~tested, queries, tested & ~queries)
     )

@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate
 
 from distreid.common.errors import UserError
 from distreid.common.storage import is_uri, local_copy
+from distreid.data.readers.files import TABLE_SUFFIXES
 from distreid.data.records import SINGLE_QUERY, Protocol
 
 SCHEMA = pa.schema(
@@ -104,6 +105,8 @@ class ImageStore:
             raise UserError(f"unknown interpolation '{interpolation}'; choose one of {', '.join(INTERPOLATIONS)}")
         if path.is_dir():
             raise UserError(f"{path}: a folder, not a packed file; pack it: distreid pack {path} {path.name}.arrow --format FORMAT")
+        if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
+            raise UserError(f"{path}: a table, not a packed file; pack it: distreid pack {path} {path.stem}.arrow --format table")
         if not path.is_file():
             raise UserError(f"{path}: no such file; make it with: distreid pack SRC {path} --format FORMAT")
         try:
@@ -185,6 +188,12 @@ def upright(image: Image.Image) -> Image.Image:
     with suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     return image.convert("RGB")
+
+
+def record_batch(columns: Sequence[Sequence[object]]) -> pa.RecordBatch:
+    """Rows of a store, as one list for each column of `SCHEMA`."""
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
 def _reopen(path: Path, threads: int, interpolation: str) -> ImageStore:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distreid.common.transfer import send
+
 Colour = Sequence[float] | Tensor
 """Red, green and blue of a mean or a deviation, for pixels in [0, 1]."""
 
@@ -70,14 +72,18 @@ def _draw_rectangles(rng: np.random.Generator, batch: int, height: int, width: i
     return np.stack([top, left, h, w], 1)
 
 
-def augment(x_BCHW: Tensor, draws: Draws, pad: int, mean: Colour, std: Colour, layout: Layout = torch.Tensor.contiguous) -> Tensor:
+def augment(
+    x_BCHW: Tensor, draws: Draws | Tensor, pad: int, mean: Colour, std: Colour, layout: Layout = torch.Tensor.contiguous
+) -> Tensor:
     """uint8 images [B, 3, H, W] -> augmented, normalised float32 [B, 3, H, W], on the same device.
 
-    What is erased has the mean colour: 0 after normalisation. ``layout`` is applied to the bytes, where it costs least.
+    What is erased has the mean colour: 0 after normalisation. ``layout`` is applied to the bytes, where it costs least. ``draws``
+    may be its table, int64 [B, 7], where that is on the device already.
     """
     b, _, height, width = x_BCHW.shape
     device = x_BCHW.device
-    flip_B, top_B, left_B, *erase = pinned(torch.from_numpy(draws.table()), device).to(device, non_blocking=True).unbind(1)
+    table_B7 = send(draws.table(), device) if isinstance(draws, Draws) else draws
+    flip_B, top_B, left_B, *erase = table_B7.unbind(1)
     padded = torch.nn.functional.pad(x_BCHW, (pad, pad, pad, pad))
     row_H, column_W = torch.arange(height, device=device), torch.arange(width, device=device)
     rows_BH = top_B[:, None] + row_H
@@ -94,8 +100,3 @@ def normalize(x_BCHW: Tensor, mean: Colour, std: Colour) -> Tensor:
     """uint8 [B, 3, H, W] -> (x / 255 - mean) / std, float32. Both belong to the network that is to see the images."""
     mean_C, std_C = (torch.as_tensor(colour, dtype=torch.float32, device=x_BCHW.device) for colour in (mean, std))
     return (x_BCHW.float() - mean_C[:, None, None] * 255) / (std_C[:, None, None] * 255)
-
-
-def pinned(x: Tensor, device: torch.device | str) -> Tensor:
-    """In memory that a GPU fetches by itself, so that ``.to(device, non_blocking=True)`` does not wait; torch's pool reuses it."""
-    return x.pin_memory() if torch.device(device).type == "cuda" else x

@@ -1,5 +1,6 @@
 """What evaluation is given: one feature vector, one identity and one camera for every image."""
 
+import hashlib
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from distreid.common.errors import UserError
 
-JUNK = -1  # the pid of a junk box, as in Market-1501; as a camid -1 means "unknown"
+JUNK = -1  # the pid of a junk box, as in Market-1501
+UNKNOWN = -1  # the camid of an image whose camera nobody noted
 _KEYS = ("features", "pids", "camids")
 _ROWS = 4096  # rows looked at together, so that a memory-mapped matrix is never copied whole
 
@@ -51,23 +53,53 @@ class Features:
 
     def take(self, rows: NDArray[Any]) -> "Features":
         """The images that an index or boolean array [n] selects, in that order."""
+        return self._part(self.features[rows], self.pids[rows], self.camids[rows])
+
+    def with_camids(self, camids: NDArray[np.int64]) -> "Features":
+        """The same images from other cameras, int64 [n]."""
+        return self._part(self.features, self.pids, camids)
+
+    def _part(self, *arrays: NDArray[Any]) -> "Features":
         part = object.__new__(Features)  # already checked: a part of good features may well have a single row
-        for name in _KEYS:
-            object.__setattr__(part, name, getattr(self, name)[rows])
+        for name, array in zip(_KEYS, arrays, strict=True):
+            object.__setattr__(part, name, array)
         return part
 
 
-def load_npz(path: str | Path) -> Features:
+def knows_cameras(side: Features) -> bool:
+    """Whether any image's camera is known."""
+    return bool((side.camids != UNKNOWN).any())
+
+
+def apart(query: Features, gallery: Features) -> tuple[Features, Features]:
+    """Both sides with a camera of its own for each image, so that a query leaves out nothing but itself.
+
+    The query itself is what has its features, bit for bit: it may stand in the gallery, too.
+    """
+    numbers: dict[bytes, int] = {}
+    sides = []
+    for side in (query, gallery):
+        digests = (hashlib.blake2b(row, digest_size=16).digest() for row in side.features)
+        sides.append(side.with_camids(np.array([numbers.setdefault(digest, len(numbers)) for digest in digests], dtype=np.int64)))
+    return sides[0], sides[1]
+
+
+def load_npz(path: str | Path, *, no_cameras: bool = False) -> Features:
     """Reads `features` float16|32|64 [n, d], `pids` and `camids` int [n] from an .npz file; nothing is unpickled.
+
+    no_cameras: every camera is unknown, whether the file has camids or not.
 
     Raises UserError, naming the file, where it is missing, truncated, no .npz, lacks an array or holds bad values.
     """
     path = Path(path)
-    arrays = _read_npz(path, _KEYS)
+    arrays = _read_npz(path, _KEYS[:2] if no_cameras else _KEYS)
+    if no_cameras and "pids" in arrays:
+        arrays["camids"] = np.full(arrays["pids"].shape, UNKNOWN)
     missing = [key for key in _KEYS if key not in arrays]
     if missing:
+        advice = "; --no-cameras does without them" if missing == ["camids"] else ""
         with np.load(path, allow_pickle=False) as archive:
-            raise UserError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}")
+            raise UserError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}{advice}")
     try:
         return Features(**arrays)
     except UserError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.common.errors import UserError
-from distreid.evaluation.features import JUNK, Features
+from distreid.evaluation.features import JUNK, Features, apart, knows_cameras
 from distreid.evaluation.hits import hit_ranks
 from distreid.evaluation.metrics import AP, Hits, PerQuery, cmc_curve, per_query, summarise
 
@@ -90,14 +90,17 @@ def measure(
 ) -> Measured:
     """Tests by the protocol named, see `PROTOCOLS`.
 
-    query, gallery: under single_shot, usually the same images twice; under cross_camera, one camera each.
+    query, gallery: under single_shot, usually the same images twice; under cross_camera, one camera each. Under single_query,
+        where a side's cameras are all unknown (-1), nothing but the query itself is left out, and the metrics say "cameras": false.
     test_pids: the identities of each random split; without them single_shot tests all at once and cross_camera draws halves.
     """
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    known = knows_cameras(query) and knows_cameras(gallery)
     if protocol == "single_query":
-        hits = ranker(query, gallery)
-        return Measured({"protocol": protocol} | summarise(hits, ap).as_dict(), [Trial(np.arange(len(query)), hits)])
+        hits = ranker(query, gallery) if known else ranker(*apart(query, gallery))
+        metrics = {"protocol": protocol} | summarise(hits, ap).as_dict() | ({} if known else {"cameras": False})
+        return Measured(metrics, [Trial(np.arange(len(query)), hits)])
     if protocol == "single_shot":
         trials = single_shot(query, gallery, test_pids, ranker=ranker)
         return Measured({"protocol": protocol} | over_splits(trials, ap).as_dict(), trials)

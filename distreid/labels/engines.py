@@ -67,7 +67,7 @@ def stages_of(
         from distreid.labels.cpu.stages import CpuStages
 
         return CpuStages(threads, progress)
-    backend = _cupy_backend(torch.device(device))
+    backend = cupy_backend(torch.device(device))
     if backend is None:
         if dbscan == "cuml":
             raise UserError("labels.dbscan=cuml needs CuPy beside cuML: pip install 'distreid[gpu]', or use auto")
@@ -76,11 +76,11 @@ def stages_of(
         return TorchStages(torch.device(device), progress)
     from distreid.labels.gpu import KernelStages
 
-    return KernelStages(backend, _clustering(dbscan, dense_gb), progress)
+    return KernelStages(backend, clustering_of(dbscan, dense_gb), progress)
 
 
 @cache
-def _cupy_backend(device: torch.device) -> "CupyBackend | None":
+def cupy_backend(device: torch.device) -> "CupyBackend | None":
     """CuPy's backend after a trial on the device, once a process; None, and a line that says why, where it cannot be."""
     from distreid.labels.gpu import CupyBackend
 
@@ -90,9 +90,9 @@ def _cupy_backend(device: torch.device) -> "CupyBackend | None":
             return backend
         reason = "its distances are not those of the CPU"
     except ImportError as error:
-        reason = f"no CuPy: pip install 'distreid[gpu]' ({_first_line(error)})"
+        reason = f"no CuPy: pip install 'distreid[gpu]' ({first_line(error)})"
     except Exception as error:  # whatever a broken driver, compiler or library raises
-        reason = f"CuPy does not work here: {_first_line(error)}"
+        reason = f"CuPy does not work here: {first_line(error)}"
     log.warning("labels on the GPU are made by torch, slower and the same: %s", reason)
     return None
 
@@ -102,7 +102,7 @@ def features_on(device: torch.device, prepared: "Prepared") -> "Features":
     from distreid.labels.gpu import KernelFeatures
     from distreid.labels.torch_engine.tensors import Features
 
-    backend = _cupy_backend(device)
+    backend = cupy_backend(device)
     return Features.of(prepared, device) if backend is None else KernelFeatures.by(backend, prepared)
 
 
@@ -125,7 +125,7 @@ def tried(backend: Any) -> bool:
     return True
 
 
-def _clustering(kind: DbscanKind, dense_gb: float) -> "Clustering":
+def clustering_of(kind: DbscanKind, dense_gb: float) -> "Clustering":
     from distreid.labels.gpu import Clustering
 
     found = None
@@ -135,12 +135,12 @@ def _clustering(kind: DbscanKind, dense_gb: float) -> "Clustering":
 
             found = DBSCAN
         except Exception as error:  # cuML's import asks the driver
-            reason = _first_line(error)
+            reason = first_line(error)
             if kind == "cuml":
                 raise UserError(f"labels.dbscan=cuml: cuML cannot be imported ({reason}); install it or use auto") from None
             log.info("no cuML (%s): clusters are found on the sparse graph, with the same labels", reason)
     return Clustering(kind, int(1e9 * dense_gb), found)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).split("\n")[0]

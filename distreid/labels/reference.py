@@ -3,6 +3,8 @@
 Ties are broken by index; a list of the k nearest includes the point itself.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,13 +57,14 @@ def eps(distances_NN: NDArray[np.float64], p: float) -> float:
     return float(pairs[: round(p * len(pairs))].mean())
 
 
-def dbscan(distances_NN: NDArray[np.float64], eps: float, min_samples: int) -> NDArray[np.int64]:
-    """scikit-learn's labels, [N]."""
+def dbscan(distances_NN: Any, eps: float, min_samples: int, copies_N: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """scikit-learn's labels, [N]. distances_NN: dense, or a sparse matrix of those that may lie within eps, as its radius search
+    wants them: each row ascending. copies_N: for how many points each stands."""
     try:
         from sklearn.cluster import DBSCAN
     except ImportError as error:
         raise UserError("the dense comparison needs the package scikit-learn: pip install scikit-learn") from error
-    return DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit_predict(distances_NN)
+    return DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed").fit(distances_NN, sample_weight=copies_N).labels_
 
 
 def _reciprocal(lists: list[set[int]]) -> list[set[int]]:

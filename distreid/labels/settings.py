@@ -46,7 +46,7 @@ class LabelSettings:
     tasks: Whole = Field(
         default=1,
         gt=0,
-        description="Ray tasks that share the exact search, each with runtime.label_gpus; more than 1 for many nodes",
+        description="Ray tasks that share the exact search, each with the labelling actor's GPUs; more than 1 for many nodes",
     )
     camera_aware: Switch = Field(
         default=False, description="CA-Jaccard (Chen et al. 2024) in place of k1 and k2; the target's cameras must be known"

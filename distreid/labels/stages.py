@@ -79,6 +79,10 @@ class Stages(Protocol):
         """V [N, N], sparse: softmax of −d² over R* (`distreid.retrieval.reciprocal`)."""
         ...
 
+    def rows(self, v: Any) -> Csr:
+        """V as numpy's arrays."""
+        ...
+
     def expand(self, v: Any, prepared: Prepared, lists: Lists) -> Any:
         """Weights [U, N]: V after the local query expansion over `lists.expansion_Uq`."""
         ...

@@ -23,10 +23,11 @@ def soft_weights(
 
     [decided] Features are L2-normalised first unless `normalize_features` is false (then the centres must be of raw features);
     the squared distance is clamped from below; the weights are used as defined, `normalize` divides each row by its sum.
-    Every label must be in 0..K−1: outliers take no part in target training.
+    Every label must be in 0..K−1: outliers take no part in target training. On a CPU that is checked; to look at a GPU's labels,
+    the host would wait for it at each step.
     """
     num_clusters = centers_KD.shape[0]
-    if labels_B.numel() and not 0 <= int(labels_B.min()) <= int(labels_B.max()) < num_clusters:
+    if labels_B.device.type == "cpu" and labels_B.numel() and not 0 <= int(labels_B.min()) <= int(labels_B.max()) < num_clusters:
         raise ValueError(f"soft weights need labels in 0..{num_clusters - 1}: leave outliers (−1) out of the batch")
     f_BD, c_KD = features_BD.double(), centers_KD.double()
     if normalize_features:

@@ -60,6 +60,5 @@ def _hardest(d_BB: Tensor, positive_BB: Tensor, negative_BB: Tensor) -> tuple[Te
 
 
 def _mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of the valid values; the rest may be infinite."""
-    kept = values[valid]
-    return kept.mean() if len(kept) else values.masked_fill(~valid, 0.0).sum()
+    """Mean of the valid values, 0 where there is none; the rest may be infinite. How many there are stays on the device."""
+    return values.masked_fill(~valid, 0.0).sum() / valid.sum().clamp(min=1)

@@ -71,7 +71,7 @@ def take_pictures(path: Path, *, progress: Progress | None = None) -> Pictures:
         notes.append("This variant of the network has no attention module, so there are no overlays.")
     if target.test is not None:
         protocol = target.test.protocol
-        tested = protocol_name({"protocol": protocol.name, "splits": len(protocol.test_pids)})
+        tested = protocol_name({"protocol": protocol.name, "splits": len(protocol.test_pids), "cameras": target.test.cameras})
         pictures = replace(pictures, protocol=tested)
         try:
             chosen, among = rank_lists(extractor, target.test, progress)

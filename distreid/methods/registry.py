@@ -57,6 +57,8 @@ class MethodSpec:
         describe: what is matched, and the settings that the network is built from, for the metadata of an export.
         group: the dataclass of the method's own settings; None where the common groups are enough.
         renamed: old key of the group -> its name today; files with the old one go on working.
+        defaults: dotted keys of the common groups (adapt.epochs) -> what they are with this method where a file leaves them out.
+        source_free: it trains without a labelled source too, where source.data is empty; `check` says what that asks.
         check_data: what must hold of the opened source and target, before a run directory is made; raises UserError.
         shares_pretraining: runs that differ in later stages alone can share a source model (pretrain.checkpoint).
         network: what a configuration trains, in a word or two.
@@ -77,6 +79,8 @@ class MethodSpec:
     describe: Callable[[ReIDNetwork, Config], tuple[str, dict[str, Any]]]
     group: type | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    source_free: bool = False
     check_data: Callable[[Config, DomainData, DomainData], None] = _nothing
     shares_pretraining: bool = False
     network: Callable[[Config], str] = _backbone
@@ -111,7 +115,7 @@ def register(spec: MethodSpec) -> None:
     if spec.name in SPECS or spec.name in taken or not spec.name.isidentifier():
         raise UserError(f"method '{spec.name}' cannot be registered: the name is taken, or no name")
     SPECS[spec.name] = spec
-    config.METHODS[spec.name] = MethodSettings(spec.group, spec.check, spec.renamed)
+    config.METHODS[spec.name] = MethodSettings(spec.group, spec.check, spec.renamed, spec.defaults, spec.source_free)
 
 
 def find(name: str) -> MethodSpec:
@@ -126,7 +130,7 @@ def find(name: str) -> MethodSpec:
         raise UserError(f"method={name} is unknown: choose one of {', '.join(SPECS)}") from None
 
 
-_METHODS = ("distreid.methods.daam.spec", "distreid.methods.edaan.spec")
+_METHODS = ("distreid.methods.daam.spec", "distreid.methods.edaan.spec", "distreid.methods.contrast.spec")
 for _module in _METHODS:
     register(importlib.import_module(_module).SPEC)
 

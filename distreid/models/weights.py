@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import takewhile
@@ -33,7 +34,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = _load(path)
     except FileNotFoundError:
         raise UserError(f"model.weights={path}: no such file (imagenet, packaged, none or a path)") from None
     except Exception as error:
@@ -44,6 +45,33 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise UserError(f"model.weights={path}: holds no tensors by name: not a state dict")
     return tensors
+
+
+class _Skipped:
+    """In the place of a numpy number, of which nothing is run: torchreid saves its rank1 as one beside the weights."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+# By the names that numpy's number and its type have in files, of numpy 1 and 2.
+_SKIPPED = [
+    type(name, (_Skipped,), {"__module__": module})
+    for module, name in (("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"), ("numpy", "dtype"))
+]
+
+
+def _load(path: Path) -> Any:
+    allowed = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(_SKIPPED)  # type: ignore[arg-type]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "pickle_load_args only works")  # it does: what Python 2 saved holds bytes as text
+            return torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(allowed)
 
 
 def fit(

@@ -29,6 +29,7 @@ def metrics_text(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+NO_CAMERAS = "cameras unknown: nothing but the query itself is left out, so figures are higher than between cameras"
 _AP_NAMES = {"hits": "precision at hits", "trapezoid": "the official trapezoid"}
 _RANKS = (1, 5, 10, 20)
 
@@ -42,6 +43,8 @@ def _single_query_lines(metrics: dict[str, Any]) -> list[str]:
         f"mINP    {percent(metrics['mINP']):>5}",
         f"{protocol_name(metrics)}: {metrics['queries']:,} queries against {metrics['gallery']:,} gallery images",
     ]
+    if metrics.get("cameras") is False:
+        lines.append(NO_CAMERAS)
     if metrics["junk"]:
         lines.append(f"{metrics['junk']:,} junk images (pid -1) left out of the gallery")
     if metrics["queries_without_positive"]:

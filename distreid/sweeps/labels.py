@@ -20,6 +20,7 @@ from distreid.labels.grid import label_grid
 from distreid.labels.settings import label_settings
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model
+from distreid.methods.registry import find
 from distreid.methods.thumbnails import store_of
 from distreid.report.sweep import HeatMap, write_sweep_page
 from distreid.sweeps.rows import Row, write_rows
@@ -92,8 +93,8 @@ def _given(source: Path, overrides: Sequence[str], device: str) -> Given:
             raise UserError(f"{overrides[0]}: a run keeps its settings; --p, --min-samples, --k1 and --k2 change the grid")
         return _of_checkpoint(source, source / "labels-sweep", device)
     config = load_config(source, list(overrides))
-    if config.method != "daam":
-        raise UserError(f"{source}: method={config.method} makes no pseudo-labels; --labels-only needs method=daam")
+    if not find(config.method).labels_target:
+        raise UserError(f"{source}: method={config.method} makes no pseudo-labels; --labels-only needs one that does")
     pretrained = RunDirectory(config.output).round_checkpoint(0)
     if not pretrained.exists():
         first = dataclasses.replace(config, adapt=dataclasses.replace(config.adapt, rounds=0))

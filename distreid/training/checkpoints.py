@@ -90,7 +90,7 @@ class Checkpoints:
     def finish(self) -> dict[str, Any]:
         """Write result.json: the last checkpoint's accuracy, never the best one's."""
         context, rounds = self._context, self._state.result.get("rounds", [])
-        kept = ("mAP", "rank1", "rank5", "rank10", "reverse")
+        kept = ("mAP", "rank1", "rank5", "rank10", "reverse", "cameras")
         accuracy = {key: rounds[-1][key] for key in kept if key in rounds[-1]} if rounds else {}
         result = {
             "method": context.config.method,

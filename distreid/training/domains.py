@@ -28,6 +28,11 @@ class TestSet:
     protocol: Protocol = SINGLE_QUERY
 
     @property
+    def cameras(self) -> bool:
+        """Whether any image's camera is known; without, a test leaves out nothing but the query itself."""
+        return bool((self.camids != UNKNOWN).any())
+
+    @property
     def sides(self) -> tuple[slice, slice]:
         """Where the query images stand, and the gallery's."""
         shared = self.queries == len(self.pids)
@@ -40,7 +45,7 @@ class TestSet:
             return f"{query:,} images of {len(np.unique(self.pids)):,} identities, one gallery image each"
         if self.protocol.name == "cross_camera":
             return f"cameras of {query:,} and {gallery:,} images"
-        return f"{query:,} queries, {gallery:,} gallery"
+        return f"{query:,} queries, {gallery:,} gallery" + ("" if self.cameras else ", cameras unknown")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class DomainData:
 
     def __str__(self) -> str:
         """What it holds, in a line."""
+        if not len(self.train) and self.test is None:
+            return f"none ({self.name})"
         identities = f" of {self.identities:,} identities" if self.labels is not None else ", unlabelled"
         return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or self.untested or 'none'}"
 
@@ -75,27 +82,42 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     """Open a packed data set and select cameras and identities.
 
     Args:
-        labelled: whether training may see the identities: the source's, never the target's.
+        labelled: whether training may see the identities: the source's, never the target's. A source without data is none
+            (:func:`no_source`); which methods may do without is the configuration's to check.
         training: whether training images are needed. Where a set has random splits, training takes the first unless told another,
             testing takes all.
         tested: whether accuracy is to be measured.
     """
+    if labelled and not config.data:
+        return no_source()
+    assert not config.also, "actions.train.packed makes one file of several"
     store = ImageStore.open(config.data, threads=min(MAX_DECODERS, torch.get_num_threads()))
     identities = (config.identities[0], config.identities[1]) if config.identities is not None else None
     split = config.split
     if split is None and training and store.protocol.test_pids:
         split = 0
-    domain = select(store, cameras=config.cameras, identities=identities, holdout=config.holdout, split=split)
+    domain = select(
+        store,
+        cameras=config.cameras,
+        identities=identities,
+        holdout=config.holdout,
+        holdout_seed=config.holdout_seed,
+        split=split,
+        no_cameras=config.no_cameras,
+    )
     if training and not len(domain.train.rows):
         raise UserError(f"{store.shown}: no training image is left after the selection of cameras and identities")
     labels, count = None, 0
     if labelled:
         if (domain.train.pids < 0).any():
-            raise UserError(f"{store.shown}: a source needs identities, and this set has none (format folder)")
+            raise UserError(f"{store.shown}: a source needs identities, and this set has none (format {store.format})")
         labels, count = relabel(domain.train.pids)
         if count < 2:
             raise UserError(f"{store.shown}: a source with {count} identity cannot be trained on; at least 2 are needed")
-    selection = f"{config.cameras} {config.identities} {config.holdout}" + ("" if split is None else f" {split}")
+    selection = f"{config.cameras} {config.identities} {config.holdout}"
+    selection += "" if config.holdout_seed is None else f" seed {config.holdout_seed}"
+    selection += " no cameras" if config.no_cameras else ""
+    selection += "" if split is None else f" {split}"  # the last word: `distreid evaluate` reads it
     train, camids, content = View(store, domain.train.rows), domain.train.camids, store.content_hash
     if labelled and labels is not None and config.extra:
         train, labels, camids, content = _with_extra(config, train, domain.train, labels, content)
@@ -103,8 +125,22 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     untested = "turned off" if test and not tested else ""
     if test and tested and not _has_positive(test):
         untested = "none, its queries have no gallery image of their person under another camera; accuracy is not measured"
+        untested += " (no_cameras=true does it whatever the camera)"
     content = f"{content} {selection}"
     return DomainData(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested)
+
+
+class _NoImages:
+    """Implements :class:`distreid.data.loader.Images` for nothing."""
+
+    def read(self, indices: np.ndarray, height: int, width: int) -> torch.Tensor:
+        return torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
+
+
+def no_source() -> DomainData:
+    """A labelled network of no images."""
+    nothing = np.zeros(0, np.int64)
+    return DomainData("no source", View(_NoImages(), nothing), nothing, nothing, 0, None, "", "no source")
 
 
 def _has_positive(test: TestSet) -> bool:

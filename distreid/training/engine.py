@@ -34,7 +34,9 @@ class Precision:
     """Number format and memory layout of the forward pass.
 
     fp32 is float32 to its last bit, for the whole process: torch's default lets cuDNN's convolutions round their inputs to TF32's
-    10 bits of mantissa. With bf16 and fp16 what little is left in float32 stays as torch has it.
+    10 bits of mantissa. With bf16 and fp16 what little is left in float32 stays as torch has it, and on a GPU cuDNN tries its
+    kernels at the first batch of each size and keeps the fastest (images keep their size through a run); which one that is may
+    differ in the last bits from run to run, so not with fp32.
     """
 
     def __init__(self, name: str, device: torch.device, *, channels_last: bool = False, compile: bool = False) -> None:
@@ -45,6 +47,8 @@ class Precision:
         if name == "fp32":
             torch.set_float32_matmul_precision("highest")
             torch.backends.cudnn.allow_tf32 = False  # the name that every torch we support has; it covers convolutions
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = name != "fp32"
 
     @classmethod
     def to_use(cls, name: str, device: torch.device, *, channels_last: bool | str) -> Precision:

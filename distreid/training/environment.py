@@ -14,7 +14,10 @@ import torch
 
 from distreid.common.machine import usable_cores
 
-_PACKAGES = ("torch", "torchvision", "ray", "numpy", "scipy", "scikit-learn", "numba", "timm", "deepspeed", "faiss-cpu", "cuml")
+_PACKAGES = (
+    *("torch", "torchvision", "ray", "numpy", "scipy", "scikit-learn", "numba", "timm", "deepspeed", "faiss-cpu"),
+    *("faiss-gpu", "cupy-cuda13x", "cuml-cu13"),
+)
 
 
 def environment() -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Trainer(Generic[Model, StateT]):
         for engine in stage.engines:
             engine.end_epoch(weight)
         # The last step may have broken what its loss did not show.
-        if not all(bool(torch.isfinite(value).all()) for value in self.model.state_dict().values()):
+        if not torch.stack([torch.isfinite(value).all() for value in self.model.state_dict().values()]).all():
             raise UserError(stage.diverged("a weight", epoch))
 
     def check_losses(self, stage: Stage, losses: dict[str, float], epoch: int) -> None:

@@ -1,11 +1,13 @@
-"""One undisturbed run, which the others are compared with."""
+"""One undisturbed run, which the others are compared with, and one Ray for all tests that leave it whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from ray.cluster_utils import Cluster
 
 from tests.cluster.runs import finish, start
 
@@ -22,3 +24,12 @@ def undisturbed(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPat
             assert "adapted (final)" in out and "report.html" in out
             assert "(pid=" not in out + err, "Ray's chatter is kept out of the way"
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[str]:
+    """Its address. A test that kills parts of its Ray, or looks at how a run starts one of its own, does not use this one."""
+    settings = {"num_cpus": 2, "include_dashboard": False, "_system_config": {"worker_niceness": 0}}
+    cluster = Cluster(initialize_head=True, head_node_args=settings)
+    yield cluster.address
+    cluster.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.ray
 
-# In a process of its own: a local Ray that this test starts is nobody else's.
+# In a process of its own: pytest's stays without a connection to Ray, for all that it runs.
 PROGRAM = """
 import numpy as np
 import ray
@@ -21,7 +22,7 @@ from distreid.retrieval.prepare import prepare
 from tests.features import draw_features
 
 search.FEWEST_ROWS = 100
-ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+ray.init(log_to_driver=False)
 assert ray.cluster_resources()["CPU"] == 2
 features_ND = draw_features("clustered", 1200, 40, 3)
 features_ND[1000:1100] = features_ND[:100]
@@ -37,6 +38,7 @@ print("equal")
 """
 
 
-def test_two_tasks_give_the_bits_of_one_process() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=240)
+def test_two_tasks_give_the_bits_of_one_process(shared_ray: str) -> None:
+    environment = os.environ | {"RAY_ADDRESS": shared_ray}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0 and "equal" in done.stdout, done.stderr

@@ -16,10 +16,10 @@ TWO = "zwei-Läufer"  # for the labels of metrics Ray takes ASCII only
 
 
 @pytest.fixture(scope="module")
-def one_round(undisturbed: Path, packed_pair: tuple[Path, Path]) -> tuple[list[str], Path]:
+def one_round(undisturbed: Path, packed_pair: tuple[Path, Path], shared_ray: str) -> tuple[list[str], Path]:
     """The settings of a round from the undisturbed run's source model, and where two DDP workers ran it, as TWO in there."""
     same = [f"pretrain.checkpoint={undisturbed / 'run'}", "adapt.rounds=1", "adapt.epochs=1", "model.batchnorm_group=4"]
-    finish(start(undisturbed, packed_pair, *same, name=TWO))
+    finish(start(undisturbed, packed_pair, *same, name=TWO, address=shared_ray))
     return same, undisturbed
 
 
@@ -78,13 +78,13 @@ def test_a_killed_worker_is_replaced_and_the_result_is_the_same(
 
 
 def test_deepspeed_trains_a_round_as_ddp_does(
-    one_round: tuple[list[str], Path], packed_pair: tuple[Path, Path], tmp_path: Path
+    one_round: tuple[list[str], Path], packed_pair: tuple[Path, Path], tmp_path: Path, shared_ray: str
 ) -> None:
     """From the same source model: ZeRO 2, the batch in two parts, the target head remade."""
     pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (extra: deepspeed)")
     same, undisturbed = one_round
     zero = ["runtime.strategy=deepspeed", "runtime.zero_stage=2", "runtime.accumulate=2"]
-    finish(start(tmp_path, packed_pair, *same, *zero, name="zero"))
+    finish(start(tmp_path, packed_pair, *same, *zero, name="zero", address=shared_ray))
     ddp, ours = lines(undisturbed, TWO), lines(tmp_path, "zero")
     assert [line["event"] for line in ddp] == [line["event"] for line in ours] == ["round", "labels", "epoch", "round"]
     assert ours[1]["clusters"] == ddp[1]["clusters"]
@@ -92,9 +92,11 @@ def test_deepspeed_trains_a_round_as_ddp_does(
     assert ours[3]["mAP"] == pytest.approx(ddp[3]["mAP"], abs=0.02)
 
 
-def test_a_mistake_found_by_the_actor_is_one_line_and_exit_code_2(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_mistake_found_by_the_actor_is_one_line_and_exit_code_2(
+    packed_pair: tuple[Path, Path], tmp_path: Path, shared_ray: str
+) -> None:
     nothing = ["labels.eps=fixed", "labels.eps_value=0.00001", "labels.min_samples=50"]
-    driver = start(tmp_path, packed_pair, "pretrain.epochs=1", *nothing)
+    driver = start(tmp_path, packed_pair, "pretrain.epochs=1", *nothing, address=shared_ray)
     _, err = finish(driver, code=2)
     assert err.strip().splitlines()[-1].startswith("distreid: round 1: no cluster among")
     assert "Traceback" not in err

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,8 +46,8 @@ def small_market(root: Path) -> Path:
     )
 
 
-def packed(root: Path, out: Path, format: str = "market1501") -> ImageStore:
-    pack(root, out, format=format, workers=1)
+def packed(root: Path, out: Path, format: str = "market1501", **how: Any) -> ImageStore:
+    pack(root, out, format=format, workers=1, **how)
     return ImageStore.open(out)
 
 
@@ -96,10 +97,54 @@ def cuhk03_mat(path: Path, people: tuple[int, ...] = (6, 4), testsets: int = 3, 
     return path
 
 
-def refused(root: Path, *words: str, format: str = "market1501") -> None:
+def refused(root: Path, *words: str, format: str = "market1501", pattern: str = "") -> None:
     """The reader's complaint is one line that holds all the words."""
     with pytest.raises(UserError) as error:
-        read_dataset(root, format)
+        read_dataset(root, format, pattern)
     message = str(error.value)
     assert "\n" not in message
     assert [word for word in words if word not in message] == [], message
+
+
+OWN = {(pid, camid): 2 + (pid + camid) % 2 for pid in (2, 5, 9, 11) for camid in (1, 2, 3)} | {(12, 1): 2}
+"""Images of (pid, camid) in people's own layouts below: identity 12 was seen by one camera only."""
+
+
+def own_images() -> list[tuple[int, int, int]]:
+    """(pid, camid, number) of every image of `OWN`."""
+    return [(pid, camid, number) for (pid, camid), count in OWN.items() for number in range(count)]
+
+
+def own_names(root: Path) -> Path:
+    """``day/p5-cam2-0.jpg``."""
+    for pid, camid, number in own_images():
+        noise(root / "day" / f"p{pid}-cam{camid}-{number}.jpg")
+    return root
+
+
+OWN_NAMES = r"p(?P<pid>\d+)-cam(?P<camid>\d+)"
+
+
+def own_identities(root: Path, person: str = "{:03d}") -> Path:
+    """``005/cam2-0.jpg``."""
+    for pid, camid, number in own_images():
+        noise(root / person.format(pid) / f"cam{camid}-{number}.jpg")
+    return root
+
+
+OWN_CAMERAS = r"^cam(?P<camid>\d+)-"
+
+
+def own_cameras(root: Path, camera: str = "cam{}") -> Path:
+    """``cam2/5-0.jpg``."""
+    for pid, camid, number in own_images():
+        noise(root / camera.format(camid) / f"{pid}-{number}.jpg")
+    return root
+
+
+def own_table(root: Path, text: str = "", name: str = "people.csv") -> Path:
+    """A CSV beside the images of `own_names`, of ``text`` or of all of them."""
+    own_names(root)
+    rows = [f"day/p{pid}-cam{camid}-{number}.jpg,{pid},{camid}" for pid, camid, number in own_images()]
+    (root / name).write_text(text or "\n".join(["path,pid,camid", *rows]))
+    return root / name

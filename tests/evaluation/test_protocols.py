@@ -14,10 +14,12 @@ from distreid.evaluation import (
     over_splits,
     per_query,
     random_identities,
+    rank,
     reranked_hits,
     single_shot,
     write_per_query,
 )
+from distreid.evaluation.protocols import Ranker
 from tests.evaluation.sets import draw
 
 
@@ -171,3 +173,44 @@ def test_bench_reports_what_it_ran() -> None:
     assert found["rank_seconds"] > 0
     assert found["peak_bytes"] > 800 * 32 * 4
     assert 0 < found["mAP"] <= 1
+
+
+def alone(query: Features, gallery: Features) -> list[float]:
+    """AP of each query when nothing but the query itself, which has its very features, is left out of the gallery."""
+    precisions = []
+    for features, pid in zip(query.features, query.pids, strict=True):
+        itself = (gallery.features == features).all(1) & (gallery.pids == pid)
+        others = gallery.take(~itself)
+        unit = others.features / np.linalg.norm(others.features, axis=1, keepdims=True)
+        hits = (others.pids == pid)[np.argsort(-(unit @ features), kind="stable")]
+        places = np.flatnonzero(hits) + 1
+        precisions.append(float(np.mean(np.arange(1, len(places) + 1) / places)))
+    return precisions
+
+
+@pytest.mark.parametrize("ranker", [hit_ranks, reranked_hits])
+def test_without_cameras_nothing_but_the_query_itself_is_left_out(ranker: Ranker) -> None:
+    """Every image queried in all of them: with a camera known to be one, nobody could be found."""
+    everyone = faces(30, 4, 1, 1.0, 0)
+    with pytest.raises(UserError, match="no query has a positive"):
+        measure(everyone, everyone, ranker=ranker)
+    unknown = everyone.with_camids(np.full(len(everyone), -1))
+    found = measure(unknown, unknown, ranker=ranker)
+    assert (found.metrics["cameras"], found.metrics["queries"], found.metrics["gallery"]) == (False, 120, 120)
+    assert (found.trials[0].hits.positives == 3).all()
+    one_side = measure(everyone, unknown, ranker=ranker)
+    assert one_side.metrics == found.metrics
+    if ranker is hit_ranks:
+        assert found.metrics["mAP"] == pytest.approx(np.mean(alone(everyone, everyone)), abs=1e-12)
+    part = np.arange(0, 120, 3)
+    fewer, rest = unknown.take(part), unknown.take(np.setdiff1d(np.arange(120), part))
+    if ranker is hit_ranks:
+        assert measure(fewer, rest).metrics["mAP"] == pytest.approx(np.mean(alone(fewer, rest)), abs=1e-12)
+        assert measure(fewer, rest).metrics["rank1"] == rank(fewer, rest).rank1, "no query stands in this gallery"
+
+
+def test_known_cameras_are_no_matter_of_this() -> None:
+    """A few unknown ones are taken for others than every other, as before, and the metrics have the keys that they had."""
+    query, gallery = draw(0)
+    metrics = measure(query, gallery).metrics
+    assert "cameras" not in metrics and metrics == {"protocol": "single_query"} | rank(query, gallery).as_dict()

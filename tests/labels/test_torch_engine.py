@@ -120,10 +120,8 @@ def test_crowds_too_near_for_float32_are_ranked_exactly(spread, monkeypatch) -> 
     prepared = prepare(features_ND, 20, 1)
     asked: list[int] = []
     candidates = device_neighbours._candidates
-    monkeypatch.setattr(device_neighbours, "_candidates", lambda *a: asked.append(a[4]) or candidates(*a))
-    monkeypatch.setattr(device_neighbours, "BLOCK_COLUMNS", 300)
-    monkeypatch.setattr(device_neighbours, "BLOCK_ROWS", 170)
-    found = device_neighbours.nearest(prepared, Features.of(prepared, CPU), 20)
+    monkeypatch.setattr(device_neighbours, "_candidates", lambda *a: asked.append(a[5]) or candidates(*a))
+    found = device_neighbours.nearest(prepared, Features.of(prepared, CPU), 20, tile=(170, 300))
     expected = nearest(prepared, 20)
     np.testing.assert_array_equal(found[0], expected[0])
     assert found[1].tobytes() == expected[1].tobytes()

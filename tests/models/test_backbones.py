@@ -47,7 +47,12 @@ TIMM = [
     ("timm/test_vit3", 96, False, HALF),  # built for one size, register tokens
     ("timm/hrnet_w18_small", 1024, False, IMAGENET),  # parts that reach no feature map
 ]
-ALL = TORCHVISION + TIMM
+OWN = [
+    ("osnet_x0_25", 128, True, IMAGENET),
+    ("osnet_ain_x0_25", 128, True, IMAGENET),
+    ("resnet18_ibn_a", 512, True, IMAGENET),
+]
+ALL = TORCHVISION + TIMM + OWN
 
 
 @pytest.mark.parametrize(("name", "channels", "has_stride", "mean"), ALL, ids=[family[0] for family in ALL])

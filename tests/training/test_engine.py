@@ -5,8 +5,10 @@ import torch
 from torch import nn
 
 from distreid.common.errors import UserError
+from distreid.models import group_batchnorm
 from distreid.training import Engine, Precision, ProcessGroup, learning_rate_factor
 from distreid.training.strategy import DDPStrategy
+from tests.fake_cuda import NoLooks
 from tests.processes import on_ranks
 from tests.training.training import assert_same, train
 
@@ -32,6 +34,27 @@ def test_two_processes_compute_what_one_computes() -> None:
     for rank in two:
         assert_same(one, rank)
     assert all(torch.equal(value, two[1]["model"][name]) for name, value in two[0]["model"].items())
+
+
+def unseen(rank: int, world: int) -> torch.Tensor:
+    """A layer's weights after three steps that looked at nothing."""
+    torch.manual_seed(0)
+    model = group_batchnorm(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), 2)
+    team = ProcessGroup(rank, world)
+    groups = [{"params": list(model.parameters()), "lr": 0.1}]
+    engine = Engine(model, groups, lambda _: 1.0, team, Precision("fp32", team.device), clip=1.0)
+    with NoLooks():
+        for x in torch.randn(3, 4, 3, 8, 8)[:, 2 * rank : 2 * rank + 2]:
+            engine.step((engine.forward(x) - 1).square().mean())
+    return model[0].weight.detach()
+
+
+def test_no_step_through_ddp_looks_at_what_it_computes() -> None:
+    """In real processes: a fake device cannot run the wrapper."""
+    with NoLooks(), pytest.raises(AssertionError, match="lets the host wait"):
+        torch.ones(2)[torch.ones(2) > 0]
+    one, other = on_ranks(2, unseen)
+    assert torch.equal(one, other)
 
 
 def test_processes_that_share_a_batch_unequally_compute_the_same() -> None:
@@ -109,3 +132,18 @@ def test_fp32_is_float32_to_its_last_bit_and_bf16_leaves_what_was_set() -> None:
     finally:
         torch.backends.cudnn.allow_tf32 = cudnn
         torch.set_float32_matmul_precision(matmul)
+
+
+def test_cudnn_tries_its_kernels_on_gpus_but_not_for_fp32() -> None:
+    before = torch.backends.cudnn.benchmark
+    try:
+        for name, device, expected in (
+            ("fp32", "cpu", before),
+            ("fp16", "cuda", True),
+            ("bf16", "cpu", True),
+            ("fp32", "cuda", False),
+        ):
+            Precision(name, torch.device(device))
+            assert torch.backends.cudnn.benchmark == expected, (name, device)
+    finally:
+        torch.backends.cudnn.benchmark = before

@@ -8,6 +8,7 @@ from pathlib import Path
 from distreid.common.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 JUNK_NAMES = frozenset({"thumbs.db", "desktop.ini"})
 JUNK_FOLDERS = frozenset({"__MACOSX", "@eaDir"})
 
@@ -39,7 +40,8 @@ def check_folder(root: Path) -> None:
     if not root.exists():
         raise UserError(f"{root}: no such folder; check the path")
     if not root.is_dir():
-        raise UserError(f"{root}: is a file; give the folder that holds the data set")
+        table = " or, for a table, --format table" if root.suffix.lower() in TABLE_SUFFIXES else ""
+        raise UserError(f"{root}: is a file; give the folder that holds the data set{table}")
     if not any(root.iterdir()):
         raise UserError(f"{root}: the folder is empty; give the folder that holds the data set")
 
@@ -76,10 +78,17 @@ def flat_images(folder: Path) -> tuple[list[Path], list[str]]:
     if nested is not None:
         raise UserError(
             f"{folder}: its images lie in folders of their own ({nested.relative_to(folder)}); put them into {folder.name} itself, "
-            "with the identity and the camera in each name, or read them without identities: --format folder"
+            "with the identity and the camera in each name, or read them by --format identities (a folder for each) or, without "
+            "identities, --format folder"
         )
     others = f" but {others_note(names)}" if names else ""
     raise UserError(f"{folder}: holds no image{others}; finish the download or remove the folder")
+
+
+def no_image(root: Path, others: Sequence[str]) -> UserError:
+    """The complaint about a folder with no image in it or below it; ``others`` are the names of the files that are there."""
+    found = f", but {others_note(others)}" if others else ""
+    return UserError(f"{root}: no image in it or below it (.jpg, .png, .bmp, .gif, .tif, .webp, .ppm){found}; check the path")
 
 
 def others_note(names: Iterable[str]) -> str:
@@ -106,5 +115,5 @@ def find_root(root: Path, expected: Sequence[str], title: str) -> None:
         raise UserError(f"{root}: {wanted}, and none is here; did you mean {below[0]}?")
     raise UserError(
         f"{root}: does not look like {title}: expected {', '.join(expected)} in it; check the path or the format"
-        " (folder reads any images, without identities)"
+        " (names and identities read labelled images of your own, folder any images, without identities)"
     )

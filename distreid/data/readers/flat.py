@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from distreid.common.errors import UserError
@@ -27,6 +27,11 @@ class FlatLayout:
     cameras: int
     has_junk: bool
     """Whether pid -1 (detector boxes to ignore) and 0 (distractors) have Market-1501's meaning."""
+    folders: Mapping[str, str] = field(default_factory=lambda: FOLDERS)
+    names_repeat: bool = False
+    """Whether a file's name may stand in two folders: elsewhere it means two downloads mixed, or a query left in the gallery."""
+    numbered_anew: bool = False
+    """Whether the test folders number other people from the start again: a pid there and in training is not one person."""
 
 
 def read_flat(root: Path, layout: FlatLayout) -> Dataset:
@@ -35,11 +40,11 @@ def read_flat(root: Path, layout: FlatLayout) -> Dataset:
     Raises `UserError` for a wrong root, an empty split, names that do not parse, the same name twice, and identities that are
     both trained and tested on.
     """
-    find_root(root, list(FOLDERS.values()), layout.title)
+    find_root(root, list(layout.folders.values()), layout.title)
     records: list[Record] = []
     notes: list[str] = []
     whole = False
-    for split, folder_name in FOLDERS.items():
+    for split, folder_name in layout.folders.items():
         folder = root / folder_name
         if not folder.is_dir():
             notes.append(f"{split}: no folder {folder_name}, so " + _without(split))
@@ -56,8 +61,9 @@ def read_flat(root: Path, layout: FlatLayout) -> Dataset:
         if others:
             notes.append(f"{split}: {others_note(others)} ignored")
         records += kept
-    _check_duplicates(records, root)
-    _check_overlap(records, root)
+    _check_duplicates(records, root, layout)
+    if not layout.numbered_anew:
+        _check_overlap(records, root, layout)
     notes += camera_note(records, layout.cameras, layout.title) if whole else []
     notes += lonely_queries(records)
     return Dataset(root.resolve().name, layout.format, root, tuple(records), tuple(notes))
@@ -99,20 +105,21 @@ def _count(found: list[Record], layout: FlatLayout) -> Published:
     return Published(len(found), len({record.pid for record in found if record.pid > distractor}))
 
 
-def _check_duplicates(records: list[Record], root: Path) -> None:
+def _check_duplicates(records: list[Record], root: Path, layout: FlatLayout) -> None:
     """The same name in two splits or with two suffixes: two downloads mixed, or a query left in the gallery."""
-    counts = Counter(record.path.stem for record in records)
-    twice = [record.path.relative_to(root).as_posix() for record in records if counts[record.path.stem] > 1]
+    names = [(record.path.stem, record.split if layout.names_repeat else "") for record in records]
+    counts = Counter(names)
+    twice = [record.path.relative_to(root).as_posix() for record, name in zip(records, names, strict=True) if counts[name] > 1]
     if twice:
         raise UserError(f"{root}: the same file name more than once: {sample(twice, 4)}; keep one of each")
 
 
-def _check_overlap(records: list[Record], root: Path) -> None:
+def _check_overlap(records: list[Record], root: Path, layout: FlatLayout) -> None:
     trained = {record.pid for record in records if record.split == "train"}
     tested = {record.pid for record in records if record.split != "train"}
     both = sorted(trained & tested)
     if both:
         raise UserError(
-            f"{root}: {plural(len(both), 'identity')} both in {FOLDERS['train']} and in the test folders ({sample(both)}); "
+            f"{root}: {plural(len(both), 'identity')} both in {layout.folders['train']} and in the test folders ({sample(both)}); "
             "accuracies would mean nothing: remove one side"
         )

@@ -1,7 +1,7 @@
 """MSMT17 (Wei et al., CVPR 2018), both releases: V1, and V2 with blurred faces.
 
 Four text files list the images of the training, validation, query and gallery sets. Training images are those of the first two,
-as is usual when the set is adapted to or from.
+as is usual when the set is adapted to or from. Many copies hold the same images in Market-1501's three folders, without lists.
 """
 
 import codecs
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from distreid.common.errors import UserError
 from distreid.data.readers.files import find_root, is_image, plural, sample, walk_files
+from distreid.data.readers.flat import FOLDERS, FlatLayout, read_flat
 from distreid.data.readers.published import Published, camera_note, compare, counted, is_nearly, lonely_queries
 from distreid.data.records import Dataset, Record
 
@@ -19,15 +20,28 @@ LISTS = {"list_train.txt": "train", "list_val.txt": "train", "list_query.txt": "
 PUBLISHED = {"train": Published(32_621, 1_041), "query": Published(11_659, 3_060), "gallery": Published(82_161, 3_060)}
 CAMERAS = 15
 LINE = re.compile(r"(?P<path>(?:[^/].*/)?\d+_\d+_(?P<camid>\d{1,4})_[^/]+?)\s+(?P<pid>\d{1,9})")
+MARKET_LIKE = FlatLayout(
+    title="MSMT17",
+    format="msmt17",
+    name=re.compile(r"(?P<pid>\d{1,9})_(?:\d+_|c)(?P<camid>\d{1,4})[_s]"),  # the original names, or Market-1501's
+    example="0000_000_01_0303morning_0015_0.jpg",
+    published=PUBLISHED,
+    cameras=CAMERAS,
+    has_junk=False,
+    names_repeat=True,
+    numbered_anew=True,
+)
 
 
 def read(root: Path) -> Dataset:
     """Camids 1..15 from the file names. Test identities are numbered from 0 again: they are other people than the training ones.
 
-    Raises `UserError` for a wrong root, two releases in one folder, lines that do not parse, and listed images that are missing
-    or listed twice.
+    Reads the lists, or Market-1501's folders where these are there and the lists' are not. Raises `UserError` for a wrong root, two
+    releases in one folder, lines that do not parse, and listed images that are missing or listed twice.
     """
-    find_root(root, list(LISTS), "MSMT17")
+    if not _has_folders(root) and any((root / name).is_dir() for name in FOLDERS.values()):
+        return read_flat(root, MARKET_LIKE)
+    find_root(root, [*LISTS, FOLDERS["train"]], "MSMT17")
     folders = _folders(root)
     records: list[Record] = []
     notes: list[str] = []
@@ -45,6 +59,10 @@ def read(root: Path) -> Dataset:
         notes += camera_note(records, CAMERAS, "MSMT17")
     notes += lonely_queries(records)
     return Dataset(root.resolve().name, "msmt17", root, tuple(records), tuple(notes))
+
+
+def _has_folders(root: Path) -> bool:
+    return any((root / folder).is_dir() for folders in VERSIONS.values() for folder in folders.values())
 
 
 def _folders(root: Path) -> dict[str, str]:

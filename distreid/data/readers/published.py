@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distreid.data.readers.files import plural, sample
-from distreid.data.records import Record
+from distreid.data.records import UNKNOWN, Record
 
 NEARLY = 0.9
 """From this share of the published identities on, a folder is taken for the data set itself, and what it lacks for a fault."""
@@ -58,13 +58,16 @@ def _cameras(numbers: Sequence[int]) -> str:
 
 
 def lonely_queries(records: Sequence[Record]) -> list[str]:
-    """A warning for queries whose identity the gallery shows under no other camera: evaluation leaves them out of its means."""
+    """A warning for queries whose identity the gallery shows under no other camera: evaluation leaves them out of its means.
+
+    An unknown camera (-1) is another one than every other.
+    """
     views: dict[int, set[int]] = {}
     for record in records:
         if record.split == "gallery":
             views.setdefault(record.pid, set()).add(record.camid)
     queries = [record for record in records if record.split == "query"]
-    lonely = [record.path.name for record in queries if not views.get(record.pid, set()) - {record.camid}]
+    lonely = [record.path.name for record in queries if not views.get(record.pid, set()) - ({record.camid} - {UNKNOWN})]
     if not lonely or not views:
         return []
     if len(lonely) == len(queries):

@@ -29,6 +29,9 @@ class CpuStages:
     def reciprocal(self, prepared: Prepared, lists: Lists) -> Csr:
         return reciprocal.reciprocal_weights(prepared, lists, self._threads)
 
+    def rows(self, v: Csr) -> Csr:
+        return v
+
     def expand(self, v: Csr, prepared: Prepared, lists: Lists) -> Weights:
         expanded = reciprocal.expand_queries(v, lists.expansion_Uq, self._threads)
         return Weights.of(expanded, len(prepared.group_N), prepared.sizes)

@@ -20,6 +20,7 @@ class Backend(Protocol):
     xp: Any  # cupy, or numpy
     device: torch.device  # the same device as torch names it
     threads: int  # of a block
+    scratch_bytes: int  # at most so much is taken for scratch
 
     def kernels(self, dtype: Any) -> Kernels:
         """The kernels for features of this type."""
@@ -57,12 +58,11 @@ class Backend(Protocol):
 class CupyBackend:
     """One CUDA device by CuPy, beside torch: each has its own pool of memory, arrays pass between them by DLPack."""
 
-    threads = 128
-
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, threads: int = 128, scratch_bytes: int = SCRATCH_BYTES) -> None:
         import cupy
 
         index = torch.cuda.current_device() if device.index is None else device.index
+        self.threads, self.scratch_bytes = threads, scratch_bytes
         self.xp, self.device = cupy, torch.device("cuda", index)
         self._peak, self._kernels = 0, dict[str, Kernels]()
 

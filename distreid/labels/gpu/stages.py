@@ -1,16 +1,17 @@
 """The stages of a labelling by the kernels of kernels.cu, over numpy's functions as CuPy has them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.gpu.backend import SCRATCH_BYTES, Backend
+from distreid.labels.gpu.backend import Backend
 from distreid.labels.gpu.clustering import NOT_REACHED, Clustering
+from distreid.labels.pairs import ArrayPairs
 from distreid.labels.stages import members_of
 from distreid.labels.torch_engine import neighbours
 from distreid.labels.torch_engine.tensors import Features
@@ -69,31 +70,17 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class KernelPairs:
-    """J of pairs u < w of groups with J ≤ cutoff, u ascending; `total`, `near`: as in `distreid.labels.stages.NearPairs`."""
+class KernelPairs(ArrayPairs):
+    """Pairs of the backend's arrays."""
 
-    u_E: Any
-    w_E: Any
-    distance_E: Any
-    cutoff: float
-    total: int
-    near: int
     backend: Backend
-    points: int
 
-    @property
-    def held(self) -> int:
-        return len(self.distance_E)
+    def on_host(self, array_E: Any) -> NDArray[Any]:
+        return self.backend.host(array_E)
 
-    @property
-    def graph(self) -> Csr:
-        u_E, w_E, distance_E = map(self.backend.host, (self.u_E, self.w_E, self.distance_E))
-        return Csr(np.searchsorted(u_E, np.arange(self.points + 1)), w_E, distance_E)
-
-    def within(self, eps: float) -> "KernelPairs":
+    def within(self, eps: float) -> Self:
         with self.backend.scope():
-            kept_E = self.distance_E <= eps
-            return replace(self, u_E=self.u_E[kept_E], w_E=self.w_E[kept_E], distance_E=self.distance_E[kept_E])
+            return super().within(eps)
 
 
 def _scoped(stage: Callable[P, T]) -> Callable[P, T]:
@@ -109,10 +96,20 @@ def _scoped(stage: Callable[P, T]) -> Callable[P, T]:
 
 
 class KernelStages:
-    """Implements `distreid.labels.stages.Stages`. Every array has the bits of the compiled engine's."""
+    """Implements `distreid.labels.stages.Stages`. Every array has the bits of the compiled engine's.
 
-    def __init__(self, backend: Backend, clustering: Clustering, progress: Progress | None = None) -> None:
-        self.backend, self.device = backend, backend.device
+    tile: of the neighbour search.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        clustering: Clustering,
+        progress: Progress | None = None,
+        *,
+        tile: tuple[int, int] = neighbours.TILE,
+    ) -> None:
+        self.backend, self.device, self._tile = backend, backend.device, tile
         self._clustering, self._progress = clustering, progress
         self._prepared: Prepared | None = None
         self._features: KernelFeatures | None = None
@@ -131,7 +128,7 @@ class KernelStages:
 
     def _blocks(self, rows: int, numbers: int) -> int:
         """Blocks that take `rows` in turn, each with a float64 and an int32 scratch of so many numbers."""
-        room = min(SCRATCH_BYTES, self.backend.free_bytes() // 4)
+        room = min(self.backend.scratch_bytes, self.backend.free_bytes() // 4)
         return max(1, min(rows, MOST_BLOCKS, room // (12 * max(numbers, 1))))
 
     def _scratch(self, blocks: int, numbers: int) -> tuple[Any, Any]:
@@ -144,7 +141,7 @@ class KernelStages:
 
     @_scoped
     def search(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
-        return neighbours.nearest(prepared, self._on_device(prepared), k, apart_U=apart_U, progress=self._progress)
+        return neighbours.nearest(prepared, self._on_device(prepared), k, apart_U=apart_U, tile=self._tile, progress=self._progress)
 
     @_scoped
     def reciprocal(self, prepared: Prepared, lists: Lists) -> Rows:
@@ -167,6 +164,10 @@ class KernelStages:
         filled = 1, offsets, lengths_N, v.columns, v.values
         self._run("reciprocal_weights", blocks, *known, *scratch, *filled, ints=2, dtype=x_ND.dtype)
         return v
+
+    @_scoped
+    def rows(self, v: Rows) -> Csr:
+        return Csr(*map(self.backend.host, (v.offsets, v.columns, v.values)))
 
     @_scoped
     def expand(self, v: Rows, prepared: Prepared, lists: Lists) -> Weights:
@@ -208,7 +209,7 @@ class KernelStages:
         jaccard.check_linear(int(lengths_U.sum(dtype=np.int64)), len(sizes_U))
         u_E, w_E, distance_E = self._pairs(weights, lengths_U, 1, cutoff)
         near = int((sizes_U[u_E] * sizes_U[w_E]).sum()) + int((sizes_U * (sizes_U - 1) // 2).sum())
-        return KernelPairs(u_E, w_E, distance_E, cutoff, total, near, self.backend, len(sizes_U))
+        return KernelPairs(u_E, w_E, distance_E, cutoff, total, near, len(sizes_U), self.backend)
 
     def _count_pairs(self, weights: Weights, step: int, cutoff: float) -> tuple[Any, int]:
         """(pairs u < w with J ≤ cutoff of every `step`-th u, pairs of points with J < 1)."""

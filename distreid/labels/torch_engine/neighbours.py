@@ -11,8 +11,7 @@ from distreid.retrieval.neighbours import LowPrecision, round_features, to_rows
 from distreid.retrieval.prepare import Prepared
 from distreid.retrieval.products import full_float32
 
-BLOCK_ROWS = 2048
-BLOCK_COLUMNS = 1 << 15
+TILE = (2048, 1 << 15)  # rows and columns of one product: they change speed only, never the result
 SPARE = 34  # candidates beyond k that are asked for at first
 
 
@@ -23,9 +22,11 @@ def nearest(
     *,
     apart_U: NDArray | None = None,
     queries_Q: NDArray | None = None,
+    tile: tuple[int, int] = TILE,
     progress: Progress | None = None,
 ) -> Neighbours:
-    """As `distreid.retrieval.neighbours.nearest`; `queries_Q`: the groups that are wanted, all when None."""
+    """As `distreid.retrieval.neighbours.nearest`; `queries_Q`: the groups that are wanted, all when None.
+    tile: rows and columns of one product."""
     device = features.x_ND.device
     low = round_features(prepared, torch.float32, device)
     apart = None if apart_U is None else to_device(apart_U, device)
@@ -33,15 +34,21 @@ def nearest(
     rows_Qk = torch.full((len(wanted), k), NONE, device=device)
     squared_Qk = torch.full((len(wanted), k), torch.inf, dtype=torch.float64, device=device)
     with full_float32():
-        for start, stop in spans(len(wanted), BLOCK_ROWS):
-            _rank_block(features, low, wanted[start:stop], apart, rows_Qk[start:stop], squared_Qk[start:stop])
+        for start, stop in spans(len(wanted), tile[0]):
+            _rank_block(features, low, wanted[start:stop], apart, tile[1], rows_Qk[start:stop], squared_Qk[start:stop])
             if progress is not None:
                 progress(stop, len(wanted))
     return to_rows(prepared, rows_Qk.int().cpu().numpy(), squared_Qk.cpu().numpy())
 
 
 def _rank_block(
-    features: Features, low: LowPrecision, wanted_R: Tensor, apart: Tensor | None, rows_Rk: Tensor, squared_Rk: Tensor
+    features: Features,
+    low: LowPrecision,
+    wanted_R: Tensor,
+    apart: Tensor | None,
+    columns: int,
+    rows_Rk: Tensor,
+    squared_Rk: Tensor,
 ) -> None:
     """Fills the lists of some groups; where the candidates may not be all (a crowd too near for float32), again with more."""
     count, k = len(features.first_U), rows_Rk.shape[1]
@@ -52,18 +59,18 @@ def _rank_block(
         unfinished = []
         for start, stop in spans(len(left), BUDGET // (4 * candidates)):
             part = left[start:stop]
-            rows, squared, complete = _candidates(features, low, wanted_R[part], apart, candidates, kept)
+            rows, squared, complete = _candidates(features, low, wanted_R[part], apart, columns, candidates, kept)
             rows_Rk[part, :kept], squared_Rk[part, :kept] = rows, squared
             unfinished.append(part[~complete])
         left, candidates = torch.cat(unfinished), min(4 * candidates, count)
 
 
 def _candidates(
-    features: Features, low: LowPrecision, wanted_R: Tensor, apart: Tensor | None, candidates: int, kept: int
+    features: Features, low: LowPrecision, wanted_R: Tensor, apart: Tensor | None, columns: int, candidates: int, kept: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(groups [R, kept], d² [R, kept], whether these are certainly the nearest [R]) from the nearest candidates in float32."""
     device, count = wanted_R.device, len(features.first_U)
-    keys_Rm, groups_Rm = _smallest_keys(low, wanted_R, apart, candidates)
+    keys_Rm, groups_Rm = _smallest_keys(low, wanted_R, apart, columns, candidates)
     groups_Rm, order_Rm = torch.sort(groups_Rm, dim=1)
     worst_R, keys_Rm = keys_Rm.amax(1).double(), keys_Rm.gather(1, order_Rm)
     rows_i = features.first_U[wanted_R].repeat_interleave(candidates)
@@ -79,13 +86,15 @@ def _candidates(
     return groups_Rk, squared_Rk, complete_R
 
 
-def _smallest_keys(low: LowPrecision, wanted_R: Tensor, apart: Tensor | None, candidates: int) -> tuple[Tensor, Tensor]:
+def _smallest_keys(
+    low: LowPrecision, wanted_R: Tensor, apart: Tensor | None, columns: int, candidates: int
+) -> tuple[Tensor, Tensor]:
     """(keys, groups) of the `candidates` groups with the smallest float32 half squared distance, [R, m]; inf: not to be had."""
     device = wanted_R.device
     keys_Rm = torch.empty(len(wanted_R), 0, device=device)
     groups_Rm = torch.empty(len(wanted_R), 0, dtype=torch.int64, device=device)
     left_RW = low.left(wanted_R)
-    for start, stop in spans(len(low.a_UW), BLOCK_COLUMNS):
+    for start, stop in spans(len(low.a_UW), columns):
         product_RC = left_RW @ low.a_UW[start:stop].T
         if apart is not None:
             product_RC.masked_fill_(apart[wanted_R, None] == apart[start:stop], torch.inf)

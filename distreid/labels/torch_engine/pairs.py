@@ -1,7 +1,7 @@
 """The sparse Jaccard graph on a device: overlaps of the rows of V by way of its columns, sorted and summed in chunks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distreid.labels.pairs import ArrayPairs
 from distreid.labels.torch_engine.jaccard import Sparse
 from distreid.labels.torch_engine.tensors import BUDGET, offsets_of, ranges, segment_sums, sums_by_key
 from distreid.retrieval.jaccard import ROUNDING_NOISE, check_linear
-from distreid.retrieval.reciprocal import Csr
 
 CHUNK = BUDGET // 4  # overlaps summed at once; a few int64 and float64 temporaries each
 
@@ -33,32 +33,6 @@ class Weights:
         place_E[order_E] = torch.arange(len(order_E), device=order_E.device)
         starts = offsets_of(torch.bincount(columns_E, minlength=int(self.v.columns.max()) + 1))
         return starts, rows_E[order_E], self.v.values[order_E], place_E
-
-
-@dataclass(frozen=True)
-class DevicePairs:
-    """J of pairs u < w of groups with J ≤ cutoff; `total`, `near`: as in `distreid.retrieval.jaccard.Pairs`."""
-
-    u_E: Tensor
-    w_E: Tensor
-    distance_E: Tensor
-    cutoff: float
-    total: int
-    near: int
-    points: int
-
-    @property
-    def held(self) -> int:
-        return len(self.distance_E)
-
-    @property
-    def graph(self) -> Csr:
-        u_E, w_E, distance_E = (array_E.cpu().numpy() for array_E in (self.u_E, self.w_E, self.distance_E))
-        return Csr(np.searchsorted(u_E, np.arange(self.points + 1)), w_E.astype(np.int32), distance_E)
-
-    def within(self, eps: float) -> "DevicePairs":
-        kept_E = self.distance_E <= eps
-        return replace(self, u_E=self.u_E[kept_E], w_E=self.w_E[kept_E], distance_E=self.distance_E[kept_E])
 
 
 def overlaps(weights: Weights, rows_R: Tensor, *, after: bool) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -92,7 +66,7 @@ def jaccard_of(m_S: Tensor) -> Tensor:
     return distance_S.masked_fill_(distance_S < ROUNDING_NOISE, 0)
 
 
-def pairs_within(weights: Weights, cutoff: float) -> DevicePairs:
+def pairs_within(weights: Weights, cutoff: float) -> ArrayPairs:
     """All pairs with J ≤ cutoff (1: all with J < 1). UserError when they would not stay linear in the points."""
     sizes_U = weights.sizes_U
     pieces: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -106,7 +80,7 @@ def pairs_within(weights: Weights, cutoff: float) -> DevicePairs:
         check_linear(held, len(sizes_U))
     u_E, w_E, distance_E = (torch.cat(part) for part in zip(*pieces, strict=True))
     zeros = int((sizes_U * (sizes_U - 1) // 2).sum())
-    return DevicePairs(u_E, w_E, distance_E, cutoff, total, near + zeros, len(sizes_U))
+    return ArrayPairs(u_E, w_E, distance_E, cutoff, total, near + zeros, len(sizes_U))
 
 
 def sample_distances(weights: Weights, step: int) -> Iterator[NDArray[np.float64]]:

@@ -8,20 +8,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distreid.labels.cpu.clustering import cluster_centers
+from distreid.labels.pairs import ArrayPairs
 from distreid.labels.torch_engine import jaccard, neighbours, pairs
 from distreid.labels.torch_engine.jaccard import Sparse
-from distreid.labels.torch_engine.pairs import DevicePairs, Weights
+from distreid.labels.torch_engine.pairs import Weights
 from distreid.labels.torch_engine.tensors import Features, to_device
 from distreid.retrieval.blocks import Progress
 from distreid.retrieval.lists import Lists, Neighbours
 from distreid.retrieval.prepare import Prepared
+from distreid.retrieval.reciprocal import Csr
 
 
 class TorchStages:
-    """Implements `distreid.labels.stages.Stages`."""
+    """Implements `distreid.labels.stages.Stages`. tile: of the neighbour search."""
 
-    def __init__(self, device: torch.device, progress: Progress | None = None) -> None:
-        self.device, self._progress = device, progress
+    def __init__(self, device: torch.device, progress: Progress | None = None, *, tile: tuple[int, int] = neighbours.TILE) -> None:
+        self.device, self._progress, self._tile = device, progress, tile
         self._prepared: Prepared | None = None
         self._features: Features | None = None
 
@@ -33,10 +35,14 @@ class TorchStages:
         return self._features
 
     def search(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
-        return neighbours.nearest(prepared, self._on_device(prepared), k, apart_U=apart_U, progress=self._progress)
+        return neighbours.nearest(prepared, self._on_device(prepared), k, apart_U=apart_U, tile=self._tile, progress=self._progress)
 
     def reciprocal(self, prepared: Prepared, lists: Lists) -> Sparse:
         return jaccard.reciprocal_weights(self._on_device(prepared), lists)
+
+    def rows(self, v: Sparse) -> Csr:
+        offsets, columns_E, values_E = (np.asarray(array.cpu()) for array in v)
+        return Csr(offsets, columns_E.astype(np.int32), values_E)
 
     def expand(self, v: Sparse, prepared: Prepared, lists: Lists) -> Weights:
         return Weights(jaccard.expand_queries(v, lists), to_device(prepared.sizes, self.device))
@@ -44,16 +50,16 @@ class TorchStages:
     def sample_distances(self, weights: Weights, step: int) -> Iterable[NDArray[np.float64]]:
         return pairs.sample_distances(weights, step)
 
-    def pairs_within(self, weights: Weights, cutoff: float) -> DevicePairs:
+    def pairs_within(self, weights: Weights, cutoff: float) -> ArrayPairs:
         return pairs.pairs_within(weights, cutoff)
 
-    def smallest(self, near: DevicePairs, sizes_U: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def smallest(self, near: ArrayPairs, sizes_U: NDArray[np.int64], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         distance_E, order_E = torch.sort(near.distance_E, stable=True)
         sizes, order_E = to_device(sizes_U, self.device), order_E[:count]
         copies_E = sizes[near.u_E[order_E]] * sizes[near.w_E[order_E]]
         return distance_E[:count].cpu().numpy(), copies_E.cpu().numpy()
 
-    def dbscan(self, near: DevicePairs, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
+    def dbscan(self, near: ArrayPairs, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
         return dbscan(near, to_device(sizes_U, self.device), eps, min_samples).cpu().numpy()
 
     def silhouettes(
@@ -74,7 +80,7 @@ class TorchStages:
             torch.cuda.empty_cache()
 
 
-def dbscan(pairs: DevicePairs, sizes_U: Tensor, eps: float, min_samples: int) -> Tensor:
+def dbscan(pairs: ArrayPairs, sizes_U: Tensor, eps: float, min_samples: int) -> Tensor:
     """DBSCAN's label of each group of copies, int64 [U]: clusters by their first core point, a border point to the first of its
     clusters, as scikit-learn does."""
     near_E = pairs.distance_E <= eps

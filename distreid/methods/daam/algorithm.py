@@ -2,96 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from distreid.common.layout import pretrained_files
-from distreid.common.mirror import on_this_machine
-from distreid.methods.daam.labelling import DAAMState, Labelling
+from distreid.labels import PseudoLabels
 from distreid.methods.daam.network import build_model
 from distreid.methods.daam.stages import Adaptation, Pretraining
-from distreid.models import load_weights
+from distreid.methods.rounds import Rounds
+from distreid.models import DAAMNet
 from distreid.training.context import Context
-from distreid.training.files import load_checkpoint
-from distreid.training.loop import Trainer, accuracy_text
-from distreid.training.meters import timed
-from distreid.training.protocols import RoundLabels, ScoreFuture
-from distreid.training.rundir import RunDirectory
-from distreid.training.stage import SingleEngineStage
+from distreid.training.protocols import RoundLabels
 
 
-class DAAM:
-    """One process's part of a run."""
+class DAAM(Rounds[DAAMNet]):
+    """One process's part of a run; :meth:`run` is Algorithm 1."""
 
     def __init__(self, context: Context) -> None:
-        self.context, self.config = context, context.config
-        self.trainer = Trainer(context, build_model, DAAMState())
-        self.model, self.state, self.checkpoints = self.trainer.model, self.trainer.state, self.trainer.checkpoints
-        self.labelling = Labelling(self.trainer)
+        super().__init__(context, build_model)
 
-    def run(self) -> dict[str, Any]:
-        """Algorithm 1. Returns what result.json holds."""
-        rounds = self.config.adapt.rounds
-        self.checkpoints.resume(rounds)
-        if self.state.round == 0:
-            self.pretrain()  # line 1
-            self.measure_direct_transfer()
-        while self.state.round <= rounds:  # line 2
-            labels = self.labelling.label()  # lines 3-5
-            self.adapt(labels)  # line 6
-            self.measure_round()
-        return self.checkpoints.finish()
+    def train_source(self) -> None:
+        """L_cro_s only (Eq. 3)."""
+        self.fit(Pretraining(self.context, self.model))
 
-    def pretrain(self) -> None:
-        """Train on the source with L_cro_s only (Eq. 3), or take another run's source model."""
-        if self.config.pretrain.checkpoint:
-            self.load_pretrained(self.config.pretrain.checkpoint)
-        else:
-            self.fit(Pretraining(self.context, self.model))
-
-    def load_pretrained(self, place: str) -> None:
-        path = on_this_machine(place, pretrained_files)
-        path = RunDirectory(path).round_checkpoint(0) if path.is_dir() else path
-        load_weights(self.model, load_checkpoint(path), path)
+    def begin(self, pseudo: PseudoLabels) -> None:
+        """A new head for the round's clusters."""
+        self.model.new_target_head(len(pseudo.centers), seed=self.config.seed * 1000 + self.state.round)
 
     def adapt(self, labels: RoundLabels) -> None:
-        """Train on source and target with Eq. 7."""
+        """Source and target with Eq. 7."""
         self.fit(Adaptation(self.context, self.model, self.state.round, labels))
-
-    def fit(self, stage: SingleEngineStage) -> None:
-        saved = self.checkpoints.take_optimizer()
-        if saved is not None:
-            stage.engine.load_optimizer_state(saved)
-        self.trainer.fit(stage)
-
-    def measure_direct_transfer(self) -> None:
-        """Accuracy of the source model on its own test set and on the target's; ends round 0."""
-        result, answers = self.state.result, dict[str, ScoreFuture]()
-        if self.context.source.test is not None:
-            answers["in_domain"] = self.trainer.score("source", self.context.source.test)
-        if self.context.target.test is not None:
-            answers["direct_transfer"] = self.trainer.score("target", self.context.target.test)
-        self.labelling.look_ahead()
-        names = {"in_domain": "its own test set", "direct_transfer": "the target"}
-        for key, answer in answers.items():
-            result[key] = answer()
-            self.context.note(f"source model: on {names[key]} {accuracy_text(result[key])}")
-        self.end_round()
-
-    def measure_round(self) -> None:
-        """Accuracy after a round, its line in the result; ends the round."""
-        figures, number, rounds = self.state.figures, self.state.round, self.config.adapt.rounds
-        if self.context.target.test is not None and (self.config.evaluate.every_round or number == rounds):
-            with timed(figures["seconds"], "evaluate"):
-                answer = self.trainer.score("target", self.context.target.test)
-            self.labelling.look_ahead()
-            with timed(figures["seconds"], "evaluate"):
-                figures.update(answer())
-            self.context.note(f"round {number} of {rounds}: {accuracy_text(figures)}")
-        self.state.result.setdefault("rounds", []).append(figures)
-        self.end_round()
-
-    def end_round(self) -> None:
-        state = self.state
-        self.checkpoints.save_round()
-        state.round, state.epoch, state.labelled, state.figures = state.round + 1, 0, False, {}
-        self.checkpoints.save()

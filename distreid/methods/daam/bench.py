@@ -21,7 +21,7 @@ def training_step(config: Config, model: DAAMNet, precision: Precision) -> Calla
     engine = Engine(model, [{"params": trained, "lr": 1e-3}], lambda _: 1.0, ProcessGroup(device=device), precision)
 
     def step(batch: Batch) -> None:
-        sources = torch.zeros(len(batch.index_B), dtype=torch.int64, device=device)
-        engine.step(source_identity_loss(engine.forward(batch.images_BCHW, sources).source_logits_SN, sources))
+        output = engine.forward(batch.images_BCHW, (batch.sides.source_S, batch.sides.target_T))
+        engine.step(source_identity_loss(output.source_logits_SN, torch.zeros_like(batch.indices)))
 
     return step

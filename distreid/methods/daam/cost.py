@@ -14,10 +14,10 @@ def stages(model: DAAMNet, config: Config) -> tuple[Stage, ...]:
     settings, group = config.adapt, config.model.batchnorm_group
     x_BCHW = torch.empty(group, 3, config.input.height, config.input.width)
     # All of the source: one head over the whole batch costs what two heads over its halves do.
-    domain_B = torch.zeros(group, dtype=torch.int64, device="cpu")
+    rows = torch.arange(group), torch.arange(0)
 
     def step() -> None:
-        output = model.train()(x_BCHW, domain_B)
+        output = model.train()(x_BCHW, rows)
         logits = [output.source_logits_SN, output.domain_logits_B2]
         torch.stack([scores.sum() for scores in logits if scores is not None]).sum().backward()
 

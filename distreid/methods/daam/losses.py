@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from distreid.config import LossConfig
 from distreid.labels import soft_weights
 from distreid.losses import domain_loss, hard_label_loss, label_smoothing_loss, soft_label_loss
 from distreid.models import DAAMOutput
-from distreid.training.protocols import RoundLabels
 from distreid.training.stage import LossTerms
 
 
@@ -38,15 +35,20 @@ def source_identity_loss(logits_SN: Tensor, source_S: Tensor, smoothing: float =
     return label_smoothing_loss(logits_SN, source_S, smoothing)
 
 
-def soft_labels(labels: RoundLabels, centers_KD: Tensor, index_T: np.ndarray, target_T: Tensor, settings: LossConfig) -> Tensor:
-    """Eq. 4, w_ik of the target images ``index_T``; float32 [T, K]."""
+def soft_labels(
+    features_TD: Tensor, centers_KD: Tensor, target_T: Tensor, settings: LossConfig, *, normalized: bool = True
+) -> Tensor:
+    """Eq. 4, w_ik of some target images by the round's features of them; float32 [T, K].
+
+    ``normalized``: whether the centres are means of L2-normalised features.
+    """
     return soft_weights(
-        torch.tensor(labels.features_ND[index_T], device=centers_KD.device).float(),
+        features_TD.float(),
         centers_KD,
         target_T,
         epsilon=settings.epsilon,
         normalize=settings.normalize,
-        normalize_features=labels.pseudo.normalized,
+        normalize_features=normalized,
     )
 
 

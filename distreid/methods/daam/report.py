@@ -1,14 +1,6 @@
 """DAAM's runs as the report tells them; equations are those of Huang et al., AAAI 2020."""
 
-from collections.abc import Sequence
-
-from distreid.methods.spec import LossTerm, PictureSpec, ReportSpec, Settings
-
-
-def _rounds(settings: Settings) -> Sequence[str]:
-    planned = (settings.get("adapt") or {}).get("rounds")
-    return [""] * planned if isinstance(planned, int) else ()
-
+from distreid.methods.spec import LossTerm, PictureSpec, ReportSpec, rounds_of
 
 REPORT = ReportSpec(
     name="DAAM",
@@ -21,7 +13,7 @@ REPORT = ReportSpec(
     ),
     losses_caption="Pre-training sees the source identities alone; in the rounds each term is its share of the total (Eq. 7).",
     before="pre-training",
-    stages=_rounds,
+    stages=rounds_of,
     labelled=True,
     steps=("extract", "label", "train", "evaluate"),
     done="Adapted",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distreid.common.errors import UserError
 from distreid.config import Config, to_dict
-from distreid.methods.daam.config import check
+from distreid.methods.batches import check, check_data
 from distreid.methods.daam.report import REPORT
 from distreid.methods.registry import MethodSpec, lazy
 
 if TYPE_CHECKING:
     from distreid.models import ReIDNetwork
-    from distreid.training.domains import DomainData
 
 HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # take no part in f_sh
 
@@ -23,11 +21,6 @@ def matching(model: ReIDNetwork, name: str) -> bool:
 
 def describe(model: ReIDNetwork, config: Config) -> tuple[str, dict[str, Any]]:
     return "f_sh of Huang et al. (AAAI 2020)", to_dict(config)["model"]
-
-
-def check_data(config: Config, source: DomainData, target: DomainData) -> None:
-    if config.adapt.rounds and len(target.train) <= config.labels.k1:
-        raise UserError(f"{target.given}: {len(target.train)} target images are too few for labels.k1={config.labels.k1}")
 
 
 SPEC = MethodSpec(

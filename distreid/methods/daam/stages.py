@@ -5,16 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from distreid.config import OptimizerConfig
+from distreid.common.transfer import keep
 from distreid.data.loader import Batch
 from distreid.data.sampling import TARGET, BatchPlan, make_stream, plan_mixed, plan_one
 from distreid.methods.daam.losses import Identities, soft_labels, source_identity_loss, total_loss
+from distreid.methods.engines import make_engine
 from distreid.models import DAAMNet, parameters_of
 from distreid.training.context import Context
-from distreid.training.engine import Engine, learning_rate_factor
 from distreid.training.protocols import RoundLabels
 from distreid.training.stage import LossTerms, SingleEngineStage
 
@@ -25,18 +23,19 @@ class Pretraining(SingleEngineStage):
     def __init__(self, context: Context, model: DAAMNet) -> None:
         assert context.source.labels is not None
         config = context.config
-        self._settings, self._labels, self._device = config.pretrain, context.source.labels, context.processes.device
+        self._settings, self._labels = config.pretrain, keep(context.source.labels, context.processes.device)
         trained = parameters_of([model.backbone, model.attention, model.neck, model.source_head])
-        engine = make_engine(context, model, self._settings.optimizer, self._settings.epochs, trained)
+        engine = make_engine(context, model, model.backbone, self._settings.optimizer, self._settings.epochs, trained)
         super().__init__(engine, "pre-training", self._settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
-        self._stream = make_stream(self._labels, self._settings.sampler, self._settings.instances, [config.seed, 0, 0])
+        self._stream = make_stream(context.source.labels, self._settings.sampler, self._settings.instances, [config.seed, 0, 0])
 
     def plan(self, epoch: int) -> BatchPlan:
         return plan_one(self._stream, epoch, self._settings.batch_size)
 
     def loss(self, batch: Batch, epoch: int) -> LossTerms:
-        output = self.engine.forward(batch.images_BCHW, _on(self._device, batch.domain_B))
-        source_S = _on(self._device, self._labels[batch.index_B])
+        sides = batch.sides
+        output = self.engine.forward(batch.images_BCHW, (sides.source_S, sides.target_T))
+        source_S = self._labels[batch.indices]
         return {"source": source_identity_loss(output.source_logits_SN, source_S, self._settings.smoothing)}
 
     def diverged(self, what: str, epoch: int) -> str:
@@ -51,16 +50,19 @@ class Adaptation(SingleEngineStage):
 
     def __init__(self, context: Context, model: DAAMNet, number: int, labels: RoundLabels) -> None:
         assert context.source.labels is not None
-        config, settings = context.config, context.config.adapt
+        config, settings, device = context.config, context.config.adapt, context.processes.device
         self._config, self._number, self._run = config, number, context.run_directory
-        self._device, self._source_labels, self._labels = context.processes.device, context.source.labels, labels
-        self._centers_KD = _on(self._device, labels.pseudo.centers)
+        # On the device for the whole round, the features too: a step only says which images it shows.
+        self._source_labels, self._target_labels = keep(context.source.labels, device), keep(labels.pseudo.labels, device)
+        soft = config.loss.target == "soft"
+        self._features_ND = keep(labels.features_ND, device) if soft else None
+        self._centers_KD, self._normalized = keep(labels.pseudo.centers, device), labels.pseudo.normalized
         self._clustered = np.flatnonzero(labels.pseudo.labels >= 0)  # outliers take no part in the round
-        engine = make_engine(context, model, settings.optimizer, settings.epochs, parameters_of([model]))
+        engine = make_engine(context, model, model.backbone, settings.optimizer, settings.epochs, parameters_of([model]))
         title = f"training, round {number} of {settings.rounds}"
         super().__init__(engine, title, settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
         stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)
-        self._source = stream(self._source_labels, seed=[config.seed, number, 0])
+        self._source = stream(context.source.labels, seed=[config.seed, number, 0])
         self._target = stream(labels.pseudo.labels[self._clustered], seed=[config.seed, number, 1])
 
     def plan(self, epoch: int) -> BatchPlan:
@@ -72,17 +74,18 @@ class Adaptation(SingleEngineStage):
         return BatchPlan(mixed.domain_SB, index_SB)
 
     def loss(self, batch: Batch, epoch: int) -> LossTerms:
-        domain_B = _on(self._device, batch.domain_B)
-        output = self.engine.forward(batch.images_BCHW, domain_B)
-        return total_loss(output, domain_B, self.identities(batch), self._config.loss)
+        sides = batch.sides
+        output = self.engine.forward(batch.images_BCHW, (sides.source_S, sides.target_T))
+        return total_loss(output, sides.domain_B, self.identities(batch), self._config.loss)
 
     def identities(self, batch: Batch) -> Identities:
         """The source's identities, the target's pseudo-labels and, where they are used, its soft labels."""
-        is_target, settings = batch.domain_B == TARGET, self._config.loss
-        index_T = batch.index_B[is_target]
-        source_S = _on(self._device, self._source_labels[batch.index_B[~is_target]])
-        target_T = _on(self._device, self._labels.pseudo.labels[index_T])
-        weights_TK = soft_labels(self._labels, self._centers_KD, index_T, target_T, settings) if settings.target == "soft" else None
+        index_T = batch.indices[batch.sides.target_T]
+        source_S, target_T = self._source_labels[batch.indices[batch.sides.source_S]], self._target_labels[index_T]
+        if self._features_ND is None:
+            return Identities(source_S, target_T, None)
+        features_TD = self._features_ND[index_T]
+        weights_TK = soft_labels(features_TD, self._centers_KD, target_T, self._config.loss, normalized=self._normalized)
         return Identities(source_S, target_T, weights_TK)
 
     def diverged(self, what: str, epoch: int) -> str:
@@ -90,32 +93,3 @@ class Adaptation(SingleEngineStage):
             f"round {self._number}, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
             f"adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={self._run.path} to keep the source model"
         )
-
-
-def make_engine(
-    context: Context, model: DAAMNet, settings: OptimizerConfig, epochs: int, parameters: list[torch.nn.Parameter]
-) -> Engine:
-    """An optimiser over some parameters, the backbone's at their own rate."""
-    backbone = {id(p) for p in model.backbone.parameters()}
-    groups = [
-        {"params": [p for p in parameters if id(p) in backbone], "lr": settings.lr_backbone},
-        {"params": [p for p in parameters if id(p) not in backbone], "lr": settings.lr_new},
-    ]
-    factor = partial(
-        learning_rate_factor,
-        epochs=epochs,
-        schedule=settings.schedule,
-        step_epochs=settings.step_epochs,
-        step_gamma=settings.step_gamma,
-        warmup_epochs=settings.warmup_epochs,
-    )
-    runtime = context.config.runtime
-    return Engine(
-        model, groups, factor, context.processes, context.precision,
-        optimizer=settings.name, momentum=settings.momentum, weight_decay=settings.weight_decay, clip=settings.clip,
-        zero_stage=runtime.zero_stage if runtime.strategy == "deepspeed" else None, accumulate=runtime.accumulate,
-    )  # fmt: skip
-
-
-def _on(device: torch.device, array: np.ndarray) -> Tensor:
-    return torch.tensor(array, device=device)

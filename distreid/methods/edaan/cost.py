@@ -27,9 +27,9 @@ def stages(model: EDAAN, config: Config) -> tuple[Stage, ...]:
 
     def translate() -> None:
         generators = GeneratorSide(model.train(), settings, joint=joint, masked=False)
-        is_source_B = torch.arange(2 * group, device="cpu") < group
+        source_S, target_T = torch.arange(2 * group).chunk(2)
         with frozen(model.discriminators()):
-            terms, seen = generators(torch.empty(2 * group, *size), is_source_B, labelled)
+            terms, seen = generators(torch.empty(2 * group, *size), source_S, target_T, labelled)
             torch.stack(list(terms.values())).sum().backward()
         DiscriminatorSide(model, settings)(*seen).backward()
 

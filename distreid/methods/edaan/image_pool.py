@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distreid.common.transfer import send
 from distreid.data.sampling import shard
 from distreid.training import ProcessGroup
 
@@ -51,15 +52,18 @@ class ImagePool:
                 kept[:, self._filled] = fake
             self._filled += 1
             return list(fakes)
-        rng, judged = np.random.default_rng(list(seed)), []
-        for kept, fake in zip(self._kept, fakes, strict=True):
-            swapped = np.flatnonzero(rng.random(self._places)[self._mine] < 0.5)
-            drawn = rng.integers(self._depth, size=self._places)[self._mine][swapped]
-            places, entries = (torch.from_numpy(numbers).to(fake.device) for numbers in (swapped, drawn))
-            shown = fake.clone()
-            shown[places] = kept[places, entries]
-            kept[places, entries] = fake[places]
-            judged.append(shown)
+        rng, entries = np.random.default_rng(list(seed)), []
+        for _ in fakes:
+            swapped = rng.random(self._places)[self._mine] < 0.5
+            entries.append(np.where(swapped, rng.integers(self._depth, size=self._places)[self._mine], -1))
+        # The entry of its history that each place takes, -1 for none: one table, whose size does not depend on what was drawn.
+        table_DP, judged = send(np.stack(entries), fakes[0].device), []
+        for kept, fake, entry_P in zip(self._kept, fakes, table_DP, strict=True):
+            swapped_P111, at = (entry_P >= 0)[:, None, None, None], entry_P.clamp(min=0)[:, None, None, None, None]
+            at = at.expand(-1, 1, *fake.shape[1:])
+            old = kept.gather(1, at)[:, 0]
+            kept.scatter_(1, at, torch.where(swapped_P111, fake, old)[:, None])
+            judged.append(torch.where(swapped_P111, old, fake))
         return judged
 
     def state(self) -> dict[str, Any]:

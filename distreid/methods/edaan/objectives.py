@@ -56,10 +56,13 @@ class GeneratorSide(nn.Module):
         self._discriminators = (model.source_discriminator, model.target_discriminator)  # in a tuple: not a part
         self._settings, self._masked = settings, masked
 
-    def forward(self, x_BCHW: Tensor, is_source_B: Tensor, labelled: Labelled) -> tuple[Terms, tuple[Tensor, ...]]:
-        """Signed images to the loss terms, whose sum is Eq. 9, and what :class:`DiscriminatorSide` is to judge."""
+    def forward(self, x_BCHW: Tensor, source_S: Tensor, target_T: Tensor, labelled: Labelled) -> tuple[Terms, tuple[Tensor, ...]]:
+        """Signed images to the loss terms, whose sum is Eq. 9, and what :class:`DiscriminatorSide` is to judge.
+
+        source_S, target_T: rows of the source's images and of the target's, int64.
+        """
         assert self.source is not None and self.target is not None
-        x_S, x_T, settings = x_BCHW[is_source_B], x_BCHW[~is_source_B], self._settings
+        x_S, x_T, settings = x_BCHW[source_S], x_BCHW[target_T], self._settings
         there_S, there_T = self.source(x_S), self.target(x_T)  # G(x), Eq. 1; F(x), Eq. 2
         back_S, back_T = self.target(there_S.image_BCHW), self.source(there_T.image_BCHW)
         fake_T, fake_S = self._seen(there_S.image_BCHW, there_S), self._seen(there_T.image_BCHW, there_T)

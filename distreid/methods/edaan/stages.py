@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
+from distreid.common.transfer import keep, send
 from distreid.data.loader import Batch
-from distreid.data.sampling import SOURCE, BatchPlan, PKStream, PlainStream, plan_one, plan_unpaired, shard
+from distreid.data.sampling import BatchPlan, PKStream, PlainStream, plan_one, plan_unpaired, shard
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.grids import save_pictures
 from distreid.methods.edaan.image_pool import ImagePool
@@ -50,6 +50,7 @@ class TranslationStage(Stage):
         # A phase of masked images replays no whole ones.
         kept = saved["replay"] if saved is not None and saved["masked"] == phase.masked else None
         self._replay = ImagePool(settings.replay, settings.batch_size, processes, kept)
+        self._labels = keep(labels_of(context), processes.device)
         self._source = PKStream(labels_of(context), settings.instances, [*self._seed, 0])
         self._target = PlainStream(len(context.target.train), [*self._seed, 1])
 
@@ -64,10 +65,9 @@ class TranslationStage(Stage):
 
     def generate(self, batch: Batch, epoch: int) -> tuple[LossTerms, tuple[Tensor, ...]]:
         """Forward and backward of Eq. 9 without the discriminators' part; what they are to judge."""
-        is_source_B = torch.tensor(batch.domain_B == SOURCE, device=batch.images_BCHW.device)
-        labelled = draw_labelled(self._context, self._model, batch, [*self._seed, DROPOUT, epoch, batch.step])
+        labelled = draw_labelled(self._context, self._model, self._labels, batch, [*self._seed, DROPOUT, epoch, batch.step])
         with frozen(self._model.discriminators()):
-            terms, seen = self.generators.forward(batch.images_BCHW, is_source_B, labelled)
+            terms, seen = self.generators.forward(batch.images_BCHW, batch.sides.source_S, batch.sides.target_T, labelled)
             self.generators.step(total(terms))
         return terms, seen
 
@@ -114,13 +114,14 @@ class ReIDStage(SingleEngineStage):
         )
         if saved is not None:
             restore(self.engine, saved)
+        self._labels = keep(labels_of(context), context.processes.device)
         self._stream = PKStream(labels_of(context), settings.instances, [*self._seed, 0])
 
     def plan(self, epoch: int) -> BatchPlan:
         return plan_one(self._stream, epoch, batch=self._settings.batch_size)
 
     def loss(self, batch: Batch, epoch: int) -> LossTerms:
-        labelled = draw_labelled(self._context, self._model, batch, [*self._seed, DROPOUT, epoch, batch.step])
+        labelled = draw_labelled(self._context, self._model, self._labels, batch, [*self._seed, DROPOUT, epoch, batch.step])
         return self.engine.forward(batch.images_BCHW, labelled)
 
     def diverged(self, what: str, epoch: int) -> str:
@@ -132,14 +133,17 @@ def labels_of(context: Context) -> np.ndarray:
     return context.source.labels
 
 
-def draw_labelled(context: Context, model: EDAAN, batch: Batch, seed: list[int]) -> Labelled:
-    """Identities of this process's source images, and its rows of the dropout drawn for the whole batch."""
+def draw_labelled(context: Context, model: EDAAN, labels_N: Tensor, batch: Batch, seed: list[int]) -> Labelled:
+    """Identities of this process's source images, and its rows of the dropout drawn for the whole batch.
+
+    labels_N: of all source images, on the training device.
+    """
     settings, processes = context.config.group(EDAANConfig), context.processes
     rows = settings.batch_size * settings.views
     keep_RD = np.random.default_rng(seed).random((rows, model.head.HIDDEN)) >= settings.network.dropout
     return Labelled(
-        torch.tensor(labels_of(context)[batch.index_B[batch.domain_B == SOURCE]], device=processes.device),
-        torch.tensor(keep_RD[shard(rows, processes.rank, processes.world)], device=processes.device),
+        labels_N[batch.indices[batch.sides.source_S]],
+        send(keep_RD[shard(rows, processes.rank, processes.world)], processes.device),
     )
 
 

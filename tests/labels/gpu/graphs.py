@@ -64,4 +64,4 @@ def dense_of(points: int, graph: Graph) -> NDArray[np.float64]:
 
 
 def pairs_of(backend: Backend, points: int, graph: Graph) -> KernelPairs:
-    return KernelPairs(*graph, 1.0, 0, 0, backend, points)
+    return KernelPairs(*graph, 1.0, 0, 0, points, backend)

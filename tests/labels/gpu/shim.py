@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from distreid.labels.gpu import Clustering, KernelStages
+from distreid.labels.gpu.backend import SCRATCH_BYTES
 from distreid.labels.gpu.launch import SOURCE, TYPES, Kernels, checked, real_of, signatures
 
 SHIM = Path(__file__).with_name("shim.h")
@@ -98,6 +99,7 @@ class NumpyBackend:
     resident: int = 1
     guard: bool = False
     threads: int = 32
+    scratch_bytes: int = SCRATCH_BYTES
     free: int = 1 << 30
     source: str = ""
     xp: Any = np

@@ -32,7 +32,7 @@ def test_a_backend_is_tried_before_it_is_taken() -> None:
 
 @no_gpu
 def test_without_a_working_cupy_torch_makes_the_labels(caplog) -> None:
-    engines._cupy_backend.cache_clear()
+    engines.cupy_backend.cache_clear()
     with caplog.at_level(logging.WARNING, logger="distreid"):
         for _ in range(2):  # said once
             assert isinstance(engines.stages_of("cuda", 1, None), TorchStages)
@@ -55,10 +55,10 @@ def test_cuml_that_is_not_there() -> None:
     try:
         import cuml  # noqa: F401
     except Exception:
-        assert engines._clustering("auto", 0).cuml is None
+        assert engines.clustering_of("auto", 0).cuml is None
         with pytest.raises(UserError, match=r"labels\.dbscan=cuml: cuML cannot be imported"):
-            engines._clustering("cuml", 0)
-    assert engines._clustering("graph", 1.5).dense_bytes == 1_500_000_000
+            engines.clustering_of("cuml", 0)
+    assert engines.clustering_of("graph", 1.5).dense_bytes == 1_500_000_000
 
 
 class Full:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from distreid.config import config_from_dict, to_dict, to_yaml
 from distreid.data.loader import Batch
@@ -22,26 +20,9 @@ from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
 from distreid.training.domains import open_domain
 from distreid.training.in_process import LocalLabeler
-from distreid.training.protocols import RoundLabels, ScoreFuture
 from distreid.training.stage import LossTerms
-from tests.processes import on_ranks
+from tests.processes import Shared, on_ranks
 from tests.training_runs import Silent, metrics, small_settings
-
-
-@dataclass
-class Shared:
-    """A labeler for processes without Ray: everybody labels the whole."""
-
-    whole: LocalLabeler
-    world: int
-
-    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
-        shards: list[Any] = [None] * self.world
-        dist.all_gather_object(shards, shard_nD)
-        return self.whole.label(key, np.concatenate(shards), eps)
-
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
-        raise NotImplementedError("these runs have no test sets")
 
 
 def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:

@@ -28,7 +28,7 @@ from distreid.methods.edaan.algorithm import EDAANMethod
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.objectives import GeneratorSide, Labelled, interleave
 from distreid.methods.edaan.schedule import Phase, linear_decay_factor, phases
-from distreid.methods.edaan.stages import draw_labelled, frozen, make_engines
+from distreid.methods.edaan.stages import draw_labelled, frozen, labels_of, make_engines
 from distreid.methods.networks import load_model
 from distreid.models import EDAAN, Sizes
 from distreid.report.text import result_table
@@ -108,12 +108,12 @@ def test_the_generators_loss_is_equation_9_term_by_term(kept: bool) -> None:
     model = EDAAN(4, Sizes(**{**TINY_EDAAN, "dropout": 0.5}))  # type: ignore[arg-type]
     uneven(model)
     x = 2 * torch.rand(12, 3, 16, 8) - 1
-    is_source = torch.arange(12) < 6
+    rows = torch.arange(12).chunk(2)
     labels, keep = torch.tensor([0, 0, 1, 1, 2, 2]), torch.rand(6 * how.views, 128) < 0.5
     for masked in (False, True):
         model.load_state_dict(model.state_dict())
         side = GeneratorSide(model, how, joint=True, masked=masked)
-        terms, seen = side(x, is_source, Labelled(labels, keep))
+        terms, seen = side(x, *rows, Labelled(labels, keep))
         g, f, d_s, d_t = model.source, model.target, model.source_discriminator, model.target_discriminator
         assert g is not None and f is not None and d_s is not None and d_t is not None
         assert g.attention is not None and f.attention is not None
@@ -159,11 +159,13 @@ def test_each_step_moves_only_what_the_schedule_says(make: Make, attention: bool
     generators, discriminators = make_engines(trainer.context, model, Phase(1, attention, not attention), joint=True)
     x = 2 * torch.rand(32, 3, 16, 8) - 1
     domain = np.tile(np.repeat([0, 1], 8), 2)
-    batch = Batch(x, domain, np.arange(32) % 16, 0)
+    batch, labels = Batch(x, domain, np.arange(32) % 16, 0), torch.from_numpy(labels_of(trainer.context))
     parts = (model.source.encoder, model.source.decoder, model.source.attention, model.head, model.target_discriminator)
     before = [snapshot(part) for part in parts]
     with frozen(model.discriminators()):
-        terms, seen = generators.forward(x, torch.from_numpy(domain == 0), draw_labelled(trainer.context, model, batch, [0]))
+        terms, seen = generators.forward(
+            x, batch.sides.source_S, batch.sides.target_T, draw_labelled(trainer.context, model, labels, batch, [0])
+        )
         generators.step(sum(terms.values(), torch.zeros(())))
     assert [moved(b, part) for b, part in zip(before, parts, strict=True)] == [True, True, attention, True, False]
     assert all(p.grad is None for d in model.discriminators() for p in d.parameters()), "no gradient reaches a discriminator"
@@ -255,12 +257,12 @@ def test_the_masks_area_and_binarity_are_held_where_asked(make: Make) -> None:
     uneven(trainer.model)
     side = GeneratorSide(trainer.model, how, joint=False, masked=False)
     x_BCHW = torch.rand(4, 3, 16, 8) * 2 - 1
-    is_source_B = torch.tensor([True, True, False, False])
-    terms, _ = side(x_BCHW, is_source_B, Labelled(torch.zeros(2, dtype=torch.int64), torch.ones(4, 128, dtype=torch.bool)))
+    rows = torch.arange(4).chunk(2)
+    terms, _ = side(x_BCHW, *rows, Labelled(torch.zeros(2, dtype=torch.int64), torch.ones(4, 128, dtype=torch.bool)))
     area, binarity = 0.0, 0.0
-    for translator, rows in ((side.source, is_source_B), (side.target, ~is_source_B)):
+    for translator, own in zip((side.source, side.target), rows, strict=True):
         assert translator is not None
-        masks = translator(x_BCHW[rows]).mask_B1HW.detach().double().numpy()
+        masks = translator(x_BCHW[own]).mask_B1HW.detach().double().numpy()
         area += np.mean([(mask.mean() - 0.25) ** 2 for mask in masks])
         binarity += np.mean([a * (1 - a) for a in masks.ravel()])
     assert float(terms["area"].detach()) == pytest.approx(2 * area, rel=1e-5)

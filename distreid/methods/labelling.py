@@ -1,7 +1,8 @@
-"""Lines 3 to 5 of DAAM's Algorithm 1: from the target's features to pseudo-labels and a target head for them."""
+"""Lines 3 to 5 of DAAM's Algorithm 1, for every method that labels its target round by round: from features to pseudo-labels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from distreid.common.errors import UserError
 from distreid.labels import PseudoLabels
-from distreid.models import DAAMNet
 from distreid.training.checkpoints import State
 from distreid.training.loop import Trainer
 from distreid.training.meters import timed
@@ -17,7 +17,7 @@ from distreid.training.protocols import RoundLabels
 
 
 @dataclass
-class DAAMState(State):
+class RoundState(State):
     """Round 0 is pre-training."""
 
     labelled: bool = False  # this round's labels are in the run directory
@@ -27,12 +27,15 @@ class DAAMState(State):
 class Labelling:
     """Labels the target, round by round."""
 
-    def __init__(self, trainer: Trainer[DAAMNet, DAAMState]) -> None:
+    def __init__(self, trainer: Trainer[Any, RoundState]) -> None:
         self._trainer, self._context, self._state = trainer, trainer.context, trainer.state
         self._ahead: tuple[np.ndarray, float] | None = None  # the next round's features, where they were extracted early
 
-    def label(self) -> RoundLabels:
-        """This round's labels; a run that died since continues with the ones that it had made."""
+    def label(self, begin: Callable[[PseudoLabels], None]) -> RoundLabels:
+        """This round's labels; a run that died since continues with the ones that it had made.
+
+        ``begin``: what new ones ask of the network, such as a head, before the checkpoint from which the round can continue.
+        """
         if self._state.labelled:
             return self.resumed()
         shard_nD, seconds = self._ahead or self.target_features()
@@ -40,6 +43,7 @@ class Labelling:
         with timed(spent, "label"):
             labels = self.cluster(shard_nD)
         self.require_clusters(labels.pseudo)
+        begin(labels.pseudo)
         self.begin_round(labels, spent)
         return labels
 
@@ -51,7 +55,7 @@ class Labelling:
         return RoundLabels(pseudo, saved["features_ND"], {})
 
     def target_features(self) -> tuple[np.ndarray, float]:
-        """This process's shard of f_sh over the target, and the seconds it took."""
+        """This process's shard of what is matched (DAAM: f_sh) over the target, and the seconds it took."""
         seconds: dict[str, float] = {}
         with timed(seconds, "extract"):
             shard_nD = self._trainer.extract(self._context.target.train, "features of the target")
@@ -87,7 +91,7 @@ class Labelling:
         )
 
     def begin_round(self, labels: RoundLabels, seconds: dict[str, float]) -> None:
-        """A new target head, and all of the round on disk, so that it need not be labelled again."""
+        """All of the round on disk, so that it need not be labelled again."""
         state, pseudo, run = self._state, labels.pseudo, self._context.run_directory
         clusters, outliers = len(pseudo.centers), int((pseudo.labels < 0).sum())
         if state.first_eps is None:
@@ -98,7 +102,6 @@ class Labelling:
             f"round {state.round} of {self._context.config.adapt.rounds}: {clusters:,} clusters, {outliers:,} of "
             f"{len(pseudo.labels):,} images outside them, eps {pseudo.eps:.3f}"
         )
-        self._trainer.model.new_target_head(clusters, seed=self._context.config.seed * 1000 + state.round)
         if self._context.processes.is_main:
             run.save_labels(state.round, labels.features_ND, labels=pseudo.labels, centers=pseudo.centers, eps=np.array(pseudo.eps))
             run.append({"event": "labels", **state.figures, **labels.figures, **self.stability(pseudo)})

@@ -1,18 +1,25 @@
-"""What method: daam asks of the configuration, whose groups model, pretrain, labels, loss and adapt are its settings."""
+"""What the batches of `pretrain` and `adapt` ask of the configuration: groups, workers and identities must divide them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from distreid.common.errors import UserError
-from distreid.config import Config
+from distreid.config import AdaptConfig, Config, PretrainConfig
+
+if TYPE_CHECKING:
+    from distreid.training.domains import DomainData
 
 
-def check(config: Config) -> None:
-    """Combinations that cannot work."""
-    _check_group(config)
-    for name, settings, images in (
-        ("pretrain", config.pretrain, config.pretrain.batch_size),
-        ("adapt", config.adapt, config.adapt.batch_size // 2),
-    ):
+def check(config: Config, *, mixed: bool = True) -> None:
+    """Combinations that cannot work. ``mixed``: half of a batch of `adapt` is source, half target; else all of it is target."""
+    if mixed:
+        _check_group(config)
+    adapted = config.adapt.batch_size // 2 if mixed else config.adapt.batch_size
+    stages: list[tuple[str, AdaptConfig | PretrainConfig, int]] = [("adapt", config.adapt, adapted)]
+    if mixed:
+        stages.insert(0, ("pretrain", config.pretrain, config.pretrain.batch_size))
+    for name, settings, images in stages:
         _check_batch(config, f"{name}.batch_size", settings.batch_size)
         if settings.sampler == "pk" and images % settings.instances:
             raise UserError(
@@ -32,7 +39,7 @@ def _check_batch(config: Config, name: str, batch: int) -> None:
         raise UserError(f"{name}={batch} cannot be divided among runtime.workers={workers}: choose a multiple of {workers}")
     share = batch // workers
     if share % group:
-        fitting = [g for g in range(2, share + 1, 2) if share % g == 0]
+        fitting = [g for g in range(2, share + 1, 2) if share % g == 0]  # even, as where domains mix
         hint = f"choose one of {fitting}" if fitting else f"choose a larger {name}"
         raise UserError(
             f"model.batchnorm_group={group} does not divide the {share} images of {name}={batch} that each of "
@@ -44,3 +51,9 @@ def _check_batch(config: Config, name: str, batch: int) -> None:
                 f"runtime.accumulate={accumulate} does not divide what each of {count} worker(s) gets of the "
                 f"{batch // group} groups (model.batchnorm_group={group}) of {name}={batch}"
             )
+
+
+def check_data(config: Config, source: DomainData, target: DomainData) -> None:
+    """Rounds of labelling need more target images than neighbours."""
+    if config.adapt.rounds and len(target.train) <= config.labels.k1:
+        raise UserError(f"{target.given}: {len(target.train)} target images are too few for labels.k1={config.labels.k1}")

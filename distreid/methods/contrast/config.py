@@ -1,0 +1,76 @@
+"""The settings of method: contrast, their defaults and where those come from: the group ``contrast`` of :mod:`distreid.config`.
+
+SpCL is Ge et al. (NeurIPS 2020), Cluster Contrast is Dai et al. (ACCV 2022); *decided* marks what neither says.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from distreid.common.errors import UserError
+from distreid.common.settings import SETTINGS, Number
+from distreid.config import Config
+from distreid.methods.batches import check as check_batches
+
+
+@dataclass(config=SETTINGS)
+class ContrastConfig:
+    """Clusters, and the source's identities, as classes of a memory that follows the features: SpCL and Cluster Contrast.
+
+    The rest stands in the common groups: `model` (without attention, domain_branch and neck), `pretrain`, `labels` and `adapt`.
+    """
+
+    temperature: Number = Field(default=0.05, gt=0, description="tau: a similarity is divided by it; SpCL, Cluster Contrast")
+    momentum: Number = Field(
+        default=0.2, ge=0, le=1, description="mu: what stays of a class when an image of it passes; SpCL 0.2, Cluster Contrast 0.1"
+    )
+    outliers: Literal["drop", "classes"] = Field(
+        default="drop",
+        description="target images outside the clusters. drop: they sit the round out (Cluster Contrast); classes: each is a class"
+        " of its own (SpCL)",
+    )
+    pooling: Literal["gem", "mean"] = Field(
+        default="gem", description="gem: generalised mean with a learnt exponent (Radenovic et al. 2018), begins at 3"
+    )
+    teacher: Number = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="labels and tests take the features of a mean teacher (Tarvainen and Valpola 2017), which keeps so much of its"
+        " weights at each step, such as 0.999; 0: none",
+    )
+
+
+# Both papers', where not marked.
+DEFAULTS: dict[str, Any] = {
+    "input.height": 256,
+    "input.width": 128,
+    "pretrain.epochs": 20,  # decided: SpCL has no stage of its own for the source; here direct transfer is measured behind it
+    "adapt.rounds": 50,
+    "adapt.epochs": 1,
+    "pretrain.batch_size": 64,
+    "adapt.batch_size": 128,  # 64 of each domain
+    "adapt.optimizer.step_epochs": 20,  # of all rounds' epochs
+}
+for _stage in ("pretrain", "adapt"):
+    DEFAULTS |= {f"{_stage}.sampler": "pk", f"{_stage}.instances": 4}
+    DEFAULTS |= {
+        f"{_stage}.optimizer.{key}": value for key, value in {"name": "adamw", "lr_backbone": 3.5e-4, "lr_new": 3.5e-4}.items()
+    }
+
+
+def check(config: Config) -> None:
+    """Combinations that cannot work."""
+    settings, free = config.group(ContrastConfig), not config.source.data
+    check_batches(config, mixed=not free)
+    if free and config.model.weights == "none" and not config.pretrain.checkpoint:
+        raise UserError(
+            "source.data is empty, and an untrained network has nothing to tell people by: set pretrain.checkpoint or model.weights"
+        )
+    if settings.teacher and config.runtime.strategy != "ddp":
+        raise UserError(
+            f"contrast.teacher={settings.teacher} does not work with runtime.strategy=deepspeed: use ddp, or no teacher"
+        )

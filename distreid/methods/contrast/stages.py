@@ -1,0 +1,140 @@
+"""What trains in contrast: the source alone, then each round source and target, or the target alone."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distreid.common.transfer import keep
+from distreid.data.loader import Batch
+from distreid.data.sampling import SOURCE, TARGET, BatchPlan, make_stream, plan_mixed, plan_one
+from distreid.methods.contrast.classes import Classes
+from distreid.methods.contrast.config import ContrastConfig
+from distreid.methods.contrast.memory import contrastive_loss, gather_slices, update_memory
+from distreid.methods.contrast.network import ContrastNet
+from distreid.methods.engines import make_engine
+from distreid.training.context import Context
+from distreid.training.engine import Engine
+from distreid.training.stage import LossTerms, SingleEngineStage
+
+OUTLIERS = 3  # the third number of the seed of what is drawn here
+
+
+class MemoryStage(SingleEngineStage):
+    """Trains against a memory that follows.
+
+    Args:
+        number: the round's; 0 is pre-training.
+        memory_KD: where it begins, on the training device; changed in place.
+        source_M, target_N: the memory's row of each image, int64; one is empty where the batches hold no image of that domain.
+    """
+
+    def __init__(
+        self, context: Context, model: ContrastNet, engine: Engine, number: int, title: str, epochs: int, memory_KD: Tensor,
+        source_M: np.ndarray, target_N: np.ndarray,
+    ) -> None:  # fmt: skip
+        config = context.config
+        super().__init__(engine, title, epochs, config.model.batchnorm_group, config.runtime.accumulate)
+        self._processes, self._model, self._settings = context.processes, model, config.group(ContrastConfig)
+        self._number, self._memory_KD = number, memory_KD
+        self._domains = [domain for domain, images in ((SOURCE, source_M), (TARGET, target_N)) if len(images)]
+        # Of all images, the source's first; on the device for the whole round: a step only says which images it shows.
+        self._classes_I, self._first_target = np.concatenate([source_M, target_N]), len(source_M)
+        self._kept_classes_I = keep(self._classes_I, context.processes.device)
+        self._classes_SB = np.zeros((0, 0), np.int64)  # of the epoch's global batches
+        self._seen: list[Tensor] = []  # this process's features of the step
+
+    @abstractmethod
+    def batches(self, epoch: int) -> BatchPlan:
+        """An epoch's global batches."""
+
+    def plan(self, epoch: int) -> BatchPlan:
+        plan = self.batches(epoch)
+        self._classes_SB = self._classes_I[plan.index_SB + plan.domain_SB * self._first_target]
+        return plan
+
+    def loss(self, batch: Batch, epoch: int) -> LossTerms:
+        """Each domain's share of the mean over the batch."""
+        f_BD = self.engine.forward(batch.images_BCHW)
+        self._seen.append(f_BD.detach())
+        domain_B = batch.sides.domain_B
+        class_B = self._kept_classes_I[batch.indices + domain_B * self._first_target]
+        loss_B = contrastive_loss(f_BD, self._memory_KD, class_B, self._settings.temperature)
+        return {("source", "target")[domain]: (loss_B * (domain_B == domain)).mean() for domain in self._domains}
+
+    def step(self, batch: Batch, epoch: int, weight: float) -> list[LossTerms]:
+        """The weights' step, then the memory's: all of a step's losses see the memory that it began with."""
+        self._seen = []
+        terms = super().step(batch, epoch, weight)
+        class_B = self._classes_SB[batch.step]
+        f_BD = gather_slices(self._processes, torch.cat(self._seen), self.group, len(class_B))
+        update_memory(self._memory_KD, f_BD, class_B, self._settings.momentum)
+        self._model.follow(self._settings.teacher)
+        return terms
+
+    def state(self) -> dict[str, Any]:
+        return {"optimizer": super().state(), "memory": self._memory_KD, "round": self._number}
+
+
+class SourceStage(MemoryStage):
+    """Pre-training: the classes are the source's identities."""
+
+    def __init__(self, context: Context, model: ContrastNet, memory_KD: Tensor) -> None:
+        assert context.source.labels is not None
+        settings = context.config.pretrain
+        engine = make_engine(context, model, model.encoder.backbone, settings.optimizer, settings.epochs, model.trained())
+        labels_M = context.source.labels
+        super().__init__(context, model, engine, 0, "pre-training", settings.epochs, memory_KD, labels_M, labels_M[:0])
+        self._batch = settings.batch_size
+        self._stream = make_stream(labels_M, settings.sampler, settings.instances, [context.config.seed, 0, 0])
+
+    def batches(self, epoch: int) -> BatchPlan:
+        return plan_one(self._stream, epoch, self._batch)
+
+    def diverged(self, what: str, epoch: int) -> str:
+        return (
+            f"pre-training, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
+            "pretrain.optimizer.lr_backbone and lr_new"
+        )
+
+
+class Adaptation(MemoryStage):
+    """A round. ``memory_KD`` has a row for each of the ``classes``."""
+
+    def __init__(self, context: Context, model: ContrastNet, number: int, classes: Classes, memory_KD: Tensor) -> None:
+        config, settings = context.config, context.config.adapt
+        self._run, self._batch = context.run_directory, settings.batch_size
+        self._alone = not len(context.source.train)
+        # One schedule of the rates for all rounds.
+        engine = make_engine(
+            context, model, model.encoder.backbone, settings.optimizer, settings.rounds * settings.epochs, model.trained(),
+            before=(number - 1) * settings.epochs,
+        )  # fmt: skip
+        title = f"training, round {number} of {settings.rounds}"
+        super().__init__(context, model, engine, number, title, settings.epochs, memory_KD, classes.source_M, classes.target_N)
+        stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)
+        together_N = classes.together(settings.instances, [config.seed, number, OUTLIERS])
+        self._used = np.flatnonzero(together_N >= 0)
+        self._target = stream(together_N[self._used], seed=[config.seed, number, 1])
+        if not self._alone:
+            self._source = stream(classes.source_M, seed=[config.seed, number, 0])
+
+    def batches(self, epoch: int) -> BatchPlan:
+        if self._alone:
+            index_SB = plan_one(self._target, epoch, self._batch).index_SB
+            return BatchPlan(np.full_like(index_SB, TARGET), self._used[index_SB])
+        mixed = plan_mixed(self._source, self._target, epoch, self._batch, self.group)
+        index_SB, is_target = mixed.index_SB.copy(), mixed.domain_SB == TARGET
+        index_SB[is_target] = self._used[index_SB[is_target]]
+        return BatchPlan(mixed.domain_SB, index_SB)
+
+    def diverged(self, what: str, epoch: int) -> str:
+        return (
+            f"round {self._number}, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
+            f"adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={self._run.path} to keep the source model"
+        )

@@ -1,0 +1,50 @@
+"""From a configured optimiser to what trains a network by it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from distreid.config import OptimizerConfig
+from distreid.models import ReIDNetwork
+from distreid.training.context import Context
+from distreid.training.engine import Engine, learning_rate_factor
+
+
+def make_engine(
+    context: Context,
+    model: ReIDNetwork,
+    backbone: nn.Module,
+    settings: OptimizerConfig,
+    epochs: int,
+    parameters: list[torch.nn.Parameter],
+    *,
+    before: int = 0,
+) -> Engine:
+    """An optimiser over some parameters, the backbone's at their own rate.
+
+    Args:
+        epochs: of the schedule of the rates, ``before`` of which have passed when the engine's first epoch begins.
+    """
+    own = {id(p) for p in backbone.parameters()}
+    groups = [
+        {"params": [p for p in parameters if id(p) in own], "lr": settings.lr_backbone},
+        {"params": [p for p in parameters if id(p) not in own], "lr": settings.lr_new},
+    ]
+
+    def factor(epoch: float) -> float:
+        return learning_rate_factor(
+            before + epoch,
+            epochs=epochs,
+            schedule=settings.schedule,
+            step_epochs=settings.step_epochs,
+            step_gamma=settings.step_gamma,
+            warmup_epochs=settings.warmup_epochs,
+        )
+
+    runtime = context.config.runtime
+    return Engine(
+        model, groups, factor, context.processes, context.precision,
+        optimizer=settings.name, momentum=settings.momentum, weight_decay=settings.weight_decay, clip=settings.clip,
+        zero_stage=runtime.zero_stage if runtime.strategy == "deepspeed" else None, accumulate=runtime.accumulate,
+    )  # fmt: skip
