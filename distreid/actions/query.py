@@ -40,6 +40,7 @@ def query(
     *,
     gallery: str | None = None,
     format: str = "folder",
+    pattern: str = "",
     top: int = 20,
     threshold: float | None = None,
     flip: bool = False,
@@ -50,8 +51,8 @@ def query(
     Args:
         image: the query; or a folder, each image of which is one.
         other: a second image: the two are compared, and no gallery is looked at.
-        gallery: packed file or folder; None takes the images that the run adapted to.
-        format: how to read a gallery that is a folder.
+        gallery: packed file, folder or table; None takes the images that the run adapted to.
+        format, pattern: how to read a gallery that is not packed.
         top: images of each rank list.
         threshold: cosine similarity above which two images are taken for one person's; None calibrates one
             on the run's target.
@@ -75,7 +76,7 @@ def query(
         place, searched = "", answer
         left_out_QG = np.zeros((1, 1), bool)
     else:
-        place, searched = network.searched(gallery, format)
+        place, searched = network.searched(gallery, format, pattern)
         left_out_QG = _copies(asked, searched)
     lists = first_ranked(network.features(asked), network.features(searched), left_out_QG, top)
     return Search(
@@ -106,10 +107,10 @@ class _Network:
         with self.file.open("rb") as stream:
             self._digest = hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def searched(self, gallery: str | None, format: str) -> tuple[str, View]:
+    def searched(self, gallery: str | None, format: str, pattern: str) -> tuple[str, View]:
         """Where to search, as the user knows it, and its images; None is the run's target."""
         if gallery is not None:
-            return gallery, _whole(ImageStore.open(packed(DomainConfig(data=gallery, format=format)).data))
+            return gallery, _whole(ImageStore.open(packed(DomainConfig(data=gallery, format=format, pattern=pattern)).data))
         target = self._target()
         return target.given, target.train
 
