@@ -155,6 +155,7 @@ def test_mistakes(places: tuple[Path, Path], tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
     gallery = ["--gallery", crops]
     assert "--top 0: must be 1 or more" in fails(capsys, "query", network, image, *gallery, "--top", "0")
+    assert "a cosine similarity lies between" in fails(capsys, "query", network, image, *gallery, "--threshold", "70")
     assert "the folder is empty" in fails(capsys, "query", network, image, "--gallery", str(tmp_path / "empty"))
     assert "no image in it" in fails(capsys, "query", network, str(tmp_path / "empty"), *gallery)
     assert "no such image or folder" in fails(capsys, "query", network, str(tmp_path / "none.jpg"), *gallery)

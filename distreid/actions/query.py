@@ -66,18 +66,20 @@ def query(
     """
     if top < 1:
         raise UserError(f"--top {top}: must be 1 or more")
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise UserError(f"--threshold {threshold:g}: a cosine similarity lies between -1 and 1")
     asked = _whole(open_images(image))
     answer = None if other is None else _whole(open_images(other))
     if answer is not None and (len(asked) > 1 or len(answer) > 1):
         raise UserError(f"{image if len(asked) > 1 else other}: a folder; to compare two images name two image files")
     network = _Network(checkpoint, flip)
-    found, told = network.calibrated() if threshold is None else (None, "The threshold was given by hand.")
     if answer is not None:
         place, searched = "", answer
         left_out_QG = np.zeros((1, 1), bool)
     else:
         place, searched = network.searched(gallery, format, pattern)
         left_out_QG = _copies(asked, searched)
+    found, told = network.calibrated() if threshold is None else (None, "The threshold was given by hand.")
     lists = first_ranked(network.features(asked), network.features(searched), left_out_QG, top)
     return Search(
         model=str(network.file),
