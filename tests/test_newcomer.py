@@ -77,7 +77,8 @@ def test_the_sheet_and_the_report(place: Path) -> None:
 def test_the_labels_are_those_of_the_run(place: Path) -> None:
     store, kept = ImageStore.open(place / "ours.arrow"), RunDirectory(place / "runs" / "ours").load_labels(1)
     rows = rows_of(place / "labels.csv")
-    assert list(rows[0]) == ["index", "path", "cluster", "distance", "silhouette"], "no camera is known"
+    assert list(rows[0]) == ["index", "path", "camid", "cluster", "distance", "silhouette"]
+    assert all(row["path"].startswith(f"cam{row['camid']}/") for row in rows)
     assert [row["path"] for row in rows] == store.paths.tolist()
     assert [int(row["cluster"]) for row in rows] == kept["labels"].tolist() and kept["labels"].max() > 0
     distances = center_distances(kept["features_ND"], kept["labels"], kept["centers"], normalized=True)

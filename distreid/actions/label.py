@@ -30,7 +30,7 @@ SUFFIXES = (".npz", *TABLES)
 
 
 @dataclass(frozen=True)
-class Exported:
+class RunLabels:
     """The labels of a run's round; folders: what those hold, "" where none were asked for."""
 
     round: int
@@ -84,7 +84,7 @@ def label(
     return labels, "" if source is None or folders is None else write_folders(folders, labels.labels, source)
 
 
-def export_labels(run: Path, out: Path, *, data: str | None = None, folders: Path | None = None) -> Exported:
+def export_labels(run: Path, out: Path, *, data: str | None = None, folders: Path | None = None) -> RunLabels:
     """Write the pseudo-labels of a run's latest round as a table (`table`), and a folder of pictures for each cluster.
 
     Args:
@@ -116,7 +116,7 @@ def export_labels(run: Path, out: Path, *, data: str | None = None, folders: Pat
     paths = store.paths[rows]
     write_table(out, table(labels, arrays["features_ND"], settings, paths, target.camids, settings.camera_aware))
     source = Images(paths.tolist(), lambda at: store.encoded(rows[at]))
-    return Exported(number, labels, "" if folders is None else write_folders(folders, labels.labels, source))
+    return RunLabels(number, labels, "" if folders is None else write_folders(folders, labels.labels, source))
 
 
 def table(

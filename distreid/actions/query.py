@@ -27,7 +27,7 @@ from distreid.labels.threshold import Threshold, calibrate
 from distreid.methods.networks import load_model
 from distreid.methods.thumbnails import store_of, thumbnails
 from distreid.report.query import Ranked, Search, Shown
-from distreid.training.domains import open_domain
+from distreid.training.domains import DomainData, open_domain
 
 KEPT = 500  # images from which on features and clusters are kept in the user's cache
 PICTURED = 100  # queries on a page
@@ -40,6 +40,7 @@ def query(
     *,
     gallery: str | None = None,
     format: str = "folder",
+    pattern: str = "",
     top: int = 20,
     threshold: float | None = None,
     flip: bool = False,
@@ -49,11 +50,12 @@ def query(
 
     Args:
         image: the query; or a folder, each image of which is one.
-        other: a second image: the two are compared, and the gallery serves the threshold alone.
-        gallery: packed file or folder; None takes the images that the run adapted to.
-        format: how to read a gallery that is a folder.
+        other: a second image: the two are compared, and no gallery is looked at.
+        gallery: packed file, folder or table; None takes the images that the run adapted to.
+        format, pattern: how to read a gallery that is not packed.
         top: images of each rank list.
-        threshold: cosine similarity above which two images are taken for one person's; None calibrates one.
+        threshold: cosine similarity above which two images are taken for one person's; None calibrates one
+            on the run's target.
         flip: average the features of each image and its mirror image.
         pictures: also take the pictures that a page shows.
 
@@ -64,21 +66,21 @@ def query(
     """
     if top < 1:
         raise UserError(f"--top {top}: must be 1 or more")
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise UserError(f"--threshold {threshold:g}: a cosine similarity lies between -1 and 1")
     asked = _whole(open_images(image))
     answer = None if other is None else _whole(open_images(other))
     if answer is not None and (len(asked) > 1 or len(answer) > 1):
         raise UserError(f"{image if len(asked) > 1 else other}: a folder; to compare two images name two image files")
     network = _Network(checkpoint, flip)
-    place, searched = network.target() if gallery is None else _opened(gallery, format)
-    found, told = None, "The threshold was given by hand."
-    if threshold is None:
-        found, told = network.calibrated(place, searched, fallback=gallery is not None)
-        threshold = found.similarity if found else None
-    ranked_in = searched if answer is None else answer
-    copies_QG = _copies(asked, ranked_in)
-    lists = first_ranked(
-        network.features(asked), network.features(ranked_in), copies_QG if answer is None else np.zeros_like(copies_QG), top
-    )
+    if answer is not None:
+        place, searched = "", answer
+        left_out_QG = np.zeros((1, 1), bool)
+    else:
+        place, searched = network.searched(gallery, format, pattern)
+        left_out_QG = _copies(asked, searched)
+    found, told = network.calibrated() if threshold is None else (None, "The threshold was given by hand.")
+    lists = first_ranked(network.features(asked), network.features(searched), left_out_QG, top)
     return Search(
         model=str(network.file),
         gallery=place,
@@ -86,12 +88,12 @@ def query(
         lists=[
             Ranked(
                 _shown(asked, np.array([at]), pictures and at < PICTURED)[0],
-                list(zip(_shown(ranked_in, rows, pictures and at < PICTURED), similarity.tolist(), strict=True)),
-                [shown.path for shown in _shown(ranked_in, np.flatnonzero(copies_QG[at]), False)] if answer is None else [],
+                list(zip(_shown(searched, rows, pictures and at < PICTURED), similarity.tolist(), strict=True)),
+                [shown.path for shown in _shown(searched, np.flatnonzero(left_out_QG[at]), False)],
             )
             for at, (rows, similarity) in enumerate(lists)
         ],
-        threshold=threshold,
+        threshold=found.similarity if found else threshold,
         told=told,
         calibration=found.as_dict() if found else None,
         pair=answer is not None,
@@ -107,35 +109,43 @@ class _Network:
         with self.file.open("rb") as stream:
             self._digest = hashlib.file_digest(stream, "sha256").hexdigest()
 
-    def target(self) -> tuple[str, View]:
-        """What the run adapted to, and the name that the user knows it by."""
-        target = open_domain(self._config.target, labelled=False, tested=False)
+    def searched(self, gallery: str | None, format: str, pattern: str) -> tuple[str, View]:
+        """Where to search, as the user knows it, and its images; None is the run's target."""
+        if gallery is not None:
+            return gallery, _whole(ImageStore.open(packed(DomainConfig(data=gallery, format=format, pattern=pattern)).data))
+        target = self._target()
         return target.given, target.train
+
+    def _target(self) -> DomainData:
+        return open_domain(self._config.target, labelled=False, tested=False)
 
     def features(self, images: View) -> np.ndarray:
         """float32 [n, c]."""
         return self._kept("features", images, lambda: network_features(self._model, self._config, images, flip=self._flip))
 
-    def calibrated(self, place: str, images: View, *, fallback: bool) -> tuple[Threshold | None, str]:
-        """A threshold from clusters of the images, else, for ``fallback``, of the run's target; and a sentence about it."""
+    def calibrated(self) -> tuple[Threshold | None, str]:
+        """A threshold from clusters of the run's target, whose size its label settings were made for; and a sentence about it, or
+        why there is none."""
         try:
-            found = calibrate(self.features(images), self._clusters(images))
+            target = self._target()
+            found = calibrate(self.features(target.train), self._clusters(target))
         except UserError as error:
-            if fallback:
-                with contextlib.suppress(UserError):  # what is wrong with the gallery says more
-                    return self.calibrated(*self.target(), fallback=False)
-            return None, f"No threshold could be calibrated on {place} ({error}); --threshold gives one."
+            return None, f"No threshold could be calibrated on the run's target ({error}); --threshold gives one."
         return found, (
-            f"A similarity above {found.similarity:.3f} is taken for the same person: {percent(found.wrong)} % of the pairs from "
-            f"different clusters of {place} lie above it, and {percent(found.found)} % of those within its "
-            f"{plural(found.clusters, 'cluster')}; no label was used."
+            f"A similarity above {found.similarity:.3f} is taken for the same person: of the run's target, {target.name}, "
+            f"{percent(found.wrong)} % of the pairs from different clusters lie above it, and {percent(found.found)} % of those "
+            f"within its {plural(found.clusters, 'cluster')}; no label was used."
         )
 
-    def _clusters(self, images: View) -> np.ndarray:
-        """Pseudo-labels by the run's settings, int64 [n], as plain as any data allow."""
-        plain = {"device": "auto", "dbscan": "auto", "neighbours": "exact", "camera_aware": False}
-        settings = label_settings(self._config.labels, **plain)
-        return self._kept(f"clusters {settings}", images, lambda: make_pseudo_labels(self.features(images), settings).labels)
+    def _clusters(self, target: DomainData) -> np.ndarray:
+        """Pseudo-labels of the target by the run's own settings, int64 [n]."""
+        settings = label_settings(self._config.labels, device="auto", dbscan="auto")
+        camids = target.camids if settings.camera_aware else None
+
+        def make() -> np.ndarray:
+            return make_pseudo_labels(self.features(target.train), settings, camids=camids).labels
+
+        return self._kept(f"clusters {settings}", target.train, make)
 
     def _kept(self, what: str, images: View, make: Callable[[], np.ndarray]) -> np.ndarray:
         if len(images) < KEPT:
@@ -148,10 +158,6 @@ class _Network:
         with contextlib.suppress(UserError), atomic_write(file) as stream:
             np.save(stream, made, allow_pickle=False)
         return made
-
-
-def _opened(gallery: str, format: str) -> tuple[str, View]:
-    return gallery, _whole(ImageStore.open(packed(DomainConfig(data=gallery, format=format)).data))
 
 
 def _whole(store: ImageStore) -> View:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from distreid.commands.options import Checkpoint, Flip
+from distreid.commands.options import Checkpoint, Flip, Pattern
 from distreid.common.terminal import show
 
 
@@ -19,6 +19,7 @@ def query(
     *,
     gallery: str | None = None,
     format: str = "folder",
+    pattern: Pattern = "",
     top: int = 20,
     threshold: float | None = None,
     flip: Flip = False,
@@ -29,11 +30,12 @@ def query(
 
     Args:
         image: The query image, or a folder of them.
-        other: A second image: says whether the two show the same person, and searches nothing.
-        gallery: Where to search: packed file, or a folder; the run's own target when empty.
-        format: How to read a gallery that is a folder: see `distreid pack --help`.
+        other: A second image: says whether the two are taken for the same person, and searches nothing.
+        gallery: Where to search: packed file, or a folder or table; the run's own target when empty.
+        format: How to read a gallery that is not packed: see `distreid pack --help`.
         top: Images of each rank list.
-        threshold: Cosine similarity above which two images are taken for the same person; calibrated on the gallery when empty.
+        threshold: Cosine similarity above which two images are taken for the same person; calibrated without labels on
+            the run's target when empty.
         json_file: Also write everything that was found to this file.
         html: Also write a page with the pictures.
     """
@@ -45,7 +47,7 @@ def query(
 
     found = run(
         on_this_machine(checkpoint, model_files), image, other,
-        gallery=gallery, format=format, top=top, threshold=threshold, flip=flip, pictures=html is not None,
+        gallery=gallery, format=format, pattern=pattern, top=top, threshold=threshold, flip=flip, pictures=html is not None,
     )  # fmt: skip
     if json_file is not None:
         write_json(json_file, found.as_dict())

@@ -3,27 +3,29 @@
 import hashlib
 import io
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from PIL import Image
 
 from distreid import __version__
 from distreid.common.errors import UserError
-from distreid.data.readers.files import IMAGE_SUFFIXES, by_path, is_image, walk_files
+from distreid.data.readers.files import IMAGE_SUFFIXES, by_path, is_image, no_image, walk_files
 from distreid.data.records import UNKNOWN
-from distreid.data.store import SCHEMA, ImageStore, StoreSummary, upright
+from distreid.data.store import ImageStore, StoreSummary, record_batch, upright
 
 
-def open_images(place: str, *, threads: int = 1) -> ImageStore:
+def open_images(place: str) -> ImageStore:
     """An image, or all images below a folder, as a store of split "query"; rows are named by their paths as given.
 
     Raises `UserError`, naming the file, where nothing is there, the folder holds no image, or a file is none.
     """
     path = Path(place)
     if path.is_dir():
-        files = by_path(file for file in walk_files(path) if is_image(file.name))
+        found = list(walk_files(path))
+        files = by_path(file for file in found if is_image(file.name))
         if not files:
-            raise UserError(f"{place}: no image in it or below it; check the path")
+            raise no_image(path, [file.name for file in found])
     elif not path.exists():
         raise UserError(f"{place}: no such image or folder; check the path")
     elif not is_image(path.name):
@@ -31,7 +33,7 @@ def open_images(place: str, *, threads: int = 1) -> ImageStore:
     else:
         files = [path]
     images = [(file, *_checked(file)) for file in files]
-    columns = [
+    columns: list[list[Any]] = [
         [data for _, data, _ in images],
         [str(file) for file, _, _ in images],
         [UNKNOWN] * len(images),
@@ -40,11 +42,10 @@ def open_images(place: str, *, threads: int = 1) -> ImageStore:
         [width for _, _, (width, _) in images],
         [height for _, _, (_, height) in images],
     ]
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
+    table = pa.Table.from_batches([record_batch(columns)])
     content = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data, _ in images)).hexdigest()
     summary = StoreSummary(path.name, "folder", content, __version__, (), given=place)
-    return ImageStore(path, table, summary, threads, "bilinear")
+    return ImageStore(path, table, summary, threads=1, interpolation="bilinear")
 
 
 def _checked(file: Path) -> tuple[bytes, tuple[int, int]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.common.text import plural, text_table
+from distreid.common.text import number, plural, text_table
 from distreid.report.html import write_page
 from distreid.report.images import picture
 from distreid.report.parts import Cell, Column, Figure, Page, Section, Strip
@@ -36,7 +36,9 @@ class Ranked:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """threshold: images of a higher similarity are taken for one person's; None: nobody knows. calibration: its figures, if it was
+    """gallery, images: where was searched, and how many images that holds ("" and 1 for a pair).
+
+    threshold: images of a higher similarity are taken for one person's; None: nobody knows. calibration: its figures, if it was
     calibrated; told: where it comes from, in a sentence. pair: two images were compared, and nothing was searched."""
 
     model: str
@@ -55,7 +57,7 @@ class Search:
         """Ready for JSON."""
         return {
             "model": self.model,
-            "gallery": self.gallery,
+            "gallery": self.gallery or None,
             "images": self.images,
             "threshold": self.threshold,
             "told": self.told,
@@ -104,7 +106,7 @@ def _overview(search: Search) -> str:
     rows = []
     for one in search.lists:
         shown, similarity = one.matches[0] if one.matches else (Shown("–"), float("nan"))
-        rows.append([one.query.path, f"{similarity:.3f}", _above(search, one), shown.path])
+        rows.append([one.query.path, number(similarity, 3), _above(search, one), shown.path])
     return text_table(["query", "similarity", "above", "first image"], rows, left=(0, 3))
 
 
@@ -129,8 +131,8 @@ def _among(search: Search) -> str:
 def write_search_page(out: Path, search: Search) -> Path:
     """One self-contained page of the queries whose pictures were taken, written atomically."""
     drawn = [one for one in search.lists if one.query.pixels_HW3 is not None]
-    names = [Path(image.path).name for image in (search.lists[0].query, *([search.lists[0].matches[0][0]] if search.pair else []))]
-    heading = " and ".join(names) if len(search.lists) == 1 else plural(len(search.lists), "query", "queries")
+    heading = Path(search.lists[0].query.path).stem if len(search.lists) == 1 else f"{len(search.lists):,} queries"
+    heading = "Two images" if search.pair else heading
     note = search.told if search.pair else f"{_among(search)} {search.told}"
     if len(drawn) < len(search.lists):
         note += f" Shown are the first {len(drawn):,} queries; --json writes all."
@@ -147,7 +149,7 @@ def _headline(search: Search) -> str:
         return "Ranked by similarity; there is no threshold to tell a person by."
     above = [sum(similarity > search.threshold for _, similarity in one.matches) for one in search.lists]
     if len(above) == 1:
-        return f"{above[0]} of the first {plural(len(search.lists[0].matches), 'image')} taken for the same person."
+        return f"{above[0]} of the first {plural(len(search.lists[0].matches), 'image')} are taken for the same person."
     return f"{np.count_nonzero(above):,} of {len(above):,} queries found an image that is taken for the same person."
 
 
@@ -159,11 +161,13 @@ def _figure(search: Search, one: Ranked, ident: str) -> Figure:
         said += ["taken for the same person"] if same else []
         cells.append(_cell(shown, ", ".join(said), f"{similarity:.2f}{' ✓' if same else ''}", "hit" if same else "plain"))
         rows.append((rank, shown.path, camid, similarity, None if same is None else int(same)))
-    caption = f"{_above(search, one)} of {len(one.matches)} above the threshold (green, ✓)." if search.threshold is not None else ""
+    judged = search.threshold is not None and not search.pair
+    caption = f"{_above(search, one)} of {len(one.matches)} above the threshold (green, ✓)." if judged else ""
     if one.left_out:
         caption += f" Left out as the query itself: {', '.join(one.left_out)}."
     columns = [Column("rank"), Column("image"), Column("camera"), Column("similarity", "{:.3f}".format), Column("same person")]
-    return Figure(ident, one.query.path, caption.strip(), columns, rows, strips=[Strip(cells, "ranked")], wide=True)
+    title = f"{one.query.path} and {one.matches[0][0].path}" if search.pair else one.query.path
+    return Figure(ident, title, caption.strip(), columns, rows, strips=[Strip(cells, "ranked")], wide=True)
 
 
 def _cell(shown: Shown, said: str, below: str, kind: str) -> Cell:
