@@ -73,9 +73,9 @@ def parts(gpus: int, folder: Path) -> list[Part]:
             Part(f"{kind} on one GPU", demo(kind, "runtime.workers=1", f"runtime.precision={kind}", *batch), none)
             for kind in ("fp32", "bf16", "fp16")
         ),
-        Part(f"DDP over NCCL on {gpus} GPUs: figures as of fp32", demo("ddp", all_gpus, "runtime.precision=fp32", *batch), alone),
+        Part("DDP over NCCL on all GPUs: figures as of fp32", demo("ddp", all_gpus, "runtime.precision=fp32", *batch), alone),
         Part(
-            f"DeepSpeed on {gpus} GPUs: figures as of fp32",
+            "DeepSpeed on all GPUs: figures as of fp32",
             demo("zero", all_gpus, "runtime.precision=fp32", "runtime.strategy=deepspeed", "runtime.zero_stage=2", *batch),
             alone or zero,
         ),

@@ -28,8 +28,8 @@ def test_without_a_gpu_what_needs_one_is_skipped_with_the_reason(job: SimpleName
 def test_with_gpus_every_method_trains_and_all_of_them_are_used(job: SimpleNamespace, tmp_path: Path) -> None:
     one, four = ({part.title: part for part in job.parts(gpus, tmp_path)} for gpus in (1, 4))
     assert all(not one[f"Demo of {name} on one GPU"].skip for name in SPECS)
-    assert one["DDP over NCCL on 1 GPUs: figures as of fp32"].skip == "one GPU here; NCCL needs two"
-    words = four["DDP over NCCL on 4 GPUs: figures as of fp32"].words
+    assert one["DDP over NCCL on all GPUs: figures as of fp32"].skip == "one GPU here; NCCL needs two"
+    words = four["DDP over NCCL on all GPUs: figures as of fp32"].words
     assert {"runtime.workers=4", "adapt.batch_size=64", "runtime.gpu=yes"} <= set(words)
 
 
