@@ -159,7 +159,7 @@ def write_table(out: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def _kept_with(features: Path, name: str, kinds: str, count: int) -> np.ndarray | None:
-    """What an .npz, as `distreid embed` writes it, knows of each feature; None where it has no such array. kinds: of numpy's types."""
+    """What an .npz, as `distreid embed` writes it, knows of each feature; None where it has none. kinds: of numpy's types."""
     if features.suffix != ".npz":
         return None
     try:
