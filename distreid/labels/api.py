@@ -180,8 +180,9 @@ def _label(
     if approximate is not None:
         stats["recall"] = approximate.recall
     stats |= {"peak_process_bytes": float(peak_memory_bytes())}
-    if stages.peak_bytes():
-        stats["peak_device_bytes"] = float(stages.peak_bytes())
+    if peaks := stages.peaks():
+        stats |= {"peak_device_bytes": float(sum(peaks.values()))}
+        stats |= {f"peak_{holder}_bytes": float(held) for holder, held in peaks.items()}
     return PseudoLabels(labels_N, centers_KD, eps, normalized, figures, stats)
 
 

@@ -127,6 +127,7 @@ def tried(backend: Any) -> bool:
 
 def clustering_of(kind: DbscanKind, dense_gb: float) -> "Clustering":
     from distreid.labels.gpu import Clustering
+    from distreid.labels.gpu.backend import count_rmm
 
     found = None
     if kind != "graph":
@@ -134,6 +135,7 @@ def clustering_of(kind: DbscanKind, dense_gb: float) -> "Clustering":
             from cuml.cluster import DBSCAN
 
             found = DBSCAN
+            count_rmm()
         except Exception as error:  # cuML's import asks the driver
             reason = first_line(error)
             if kind == "cuml":

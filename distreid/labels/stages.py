@@ -114,8 +114,8 @@ class Stages(Protocol):
         """C_k: the mean of the (normalised or raw) features of cluster k, summed in float64: float32 [K, D]."""
         ...
 
-    def peak_bytes(self) -> int:
-        """The most memory of a GPU that was held so far, in bytes; 0 for a CPU."""
+    def peaks(self) -> dict[str, int]:
+        """The most memory of a GPU that was held so far, in bytes, by who held it: cupy, rmm (cuML), torch; {} for a CPU."""
         ...
 
     def release(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from distreid.common.errors import UserError
 from distreid.data.merging import merge
 from distreid.data.store import ImageStore
-from tests.data.layouts import OWN_NAMES, own_cameras, own_names, packed, prid, small_market
+from tests.data.layouts import OWN_NAMES, market, own_cameras, own_names, packed, prid, small_market
 
 
 def merged(tmp_path: Path, *stores: ImageStore) -> ImageStore:
@@ -54,6 +54,19 @@ def test_the_order_of_sets_and_their_labels_make_the_content(tmp_path: Path) -> 
     other = packed(own_cameras(tmp_path / "c"), tmp_path / "c.arrow", "cameras")
     hashes = {merged(tmp_path, *stores).content_hash for stores in ((one, other), (other, one), (one, one))}
     assert len(hashes) == 3 and merged(tmp_path, one, other).content_hash in hashes
+
+
+def test_one_number_in_training_and_in_the_test_stays_two_people(tmp_path: Path) -> None:
+    """As MSMT17 has it."""
+    name = "{:04d}_c{}_0015.jpg".format
+    root = market(tmp_path / "m", train=[name(0, 1), name(1, 1)], query=[name(0, 1)], gallery=[name(0, 2)])
+    one = packed(root, tmp_path / "m.arrow", "msmt17")
+    store = merged(tmp_path, one, one)
+    assert list(zip(store.splits.tolist(), store.pids.tolist(), store.camids.tolist(), strict=True)) == [
+        *(("train", pid, camid) for pid, camid in ((1, 1), (2, 1), (4, 3), (5, 3))),
+        *(("query", pid, camid) for pid, camid in ((3, 1), (6, 3))),
+        *(("gallery", pid, camid) for pid, camid in ((3, 2), (6, 4))),
+    ]
 
 
 def test_random_splits_cannot_be_kept(tmp_path: Path) -> None:

@@ -228,6 +228,12 @@ def test_an_unlabelled_target_with_a_test_set(tmp_path: Path) -> None:
     assert [(record.pid, record.split) for record in dataset.records] == [(2, "train"), (5, "query"), (5, "gallery")]
 
 
+def test_queries_of_unknown_cameras_do_not_search_in_vain(tmp_path: Path) -> None:
+    root = market(tmp_path, query=[market_name(5, 1, 1)], gallery=[market_name(5, 1, 9)])
+    assert "warning: no query has a gallery image" in read_dataset(root, "names").notes[-1]
+    assert read_dataset(root, "names", r"^(?P<pid>\d+)").notes[-1].startswith("cameras unknown")
+
+
 ROW = "day/p2-cam1-0.jpg"
 
 

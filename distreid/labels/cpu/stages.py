@@ -63,8 +63,8 @@ class CpuStages:
     def centers(self, prepared: Prepared, labels_N: NDArray[np.int64], normalized: bool) -> NDArray[np.float32]:
         return clustering.cluster_centers(prepared, labels_N, normalized, self._threads)
 
-    def peak_bytes(self) -> int:
-        return 0
+    def peaks(self) -> dict[str, int]:
+        return {}
 
     def release(self) -> None:
         """Nothing is kept."""

@@ -1,7 +1,8 @@
 """What the stages need of an array library: numpy's functions, kernels, and the way to torch and to the host and back."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,13 +47,28 @@ class Backend(Protocol):
         """Memory that could still be had."""
         ...
 
-    def peak_bytes(self) -> int:
-        """The most memory that was held so far."""
+    def peaks(self) -> dict[str, int]:
+        """The most memory that was held so far, by who held it."""
         ...
 
     def release(self) -> None:
         """Give back what is kept for later."""
         ...
+
+
+def count_rmm() -> None:
+    """Have RMM, by which cuML takes memory, count it. A figure only: where that fails, labels are made without."""
+    with suppress(Exception):
+        import rmm.statistics
+
+        rmm.statistics.enable_statistics()
+
+
+def rmm_peak() -> int:
+    """The most bytes that cuML held at once; 0 where nobody counts."""
+    module = sys.modules.get("rmm.statistics")
+    counted = None if module is None else module.get_statistics()
+    return 0 if counted is None else int(counted.peak_bytes)
 
 
 class CupyBackend:
@@ -91,12 +107,12 @@ class CupyBackend:
     def free_bytes(self) -> int:
         return int(torch.cuda.mem_get_info(self.device)[0]) + int(self.xp.get_default_memory_pool().free_bytes())
 
-    def peak_bytes(self) -> int:
+    def peaks(self) -> dict[str, int]:
         self._peak = max(self._peak, int(self.xp.get_default_memory_pool().total_bytes()))
-        return self._peak + int(torch.cuda.max_memory_allocated(self.device))
+        return {"cupy": self._peak, "rmm": rmm_peak(), "torch": int(torch.cuda.max_memory_allocated(self.device))}
 
     def release(self) -> None:
-        self.peak_bytes()
+        self.peaks()  # the pool's size is known only until it is emptied
         self.xp.get_default_memory_pool().free_all_blocks()
         self.xp.get_default_pinned_memory_pool().free_all_blocks()
         torch.cuda.empty_cache()

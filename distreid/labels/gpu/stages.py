@@ -278,5 +278,5 @@ class KernelStages:
         self._prepared = self._features = None
         self.backend.release()
 
-    def peak_bytes(self) -> int:
-        return self.backend.peak_bytes()
+    def peaks(self) -> dict[str, int]:
+        return self.backend.peaks()

@@ -71,8 +71,8 @@ class TorchStages:
     def centers(self, prepared: Prepared, labels_N: NDArray[np.int64], normalized: bool) -> NDArray[np.float32]:
         return cluster_centers(prepared, labels_N, normalized, torch.get_num_threads())
 
-    def peak_bytes(self) -> int:
-        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
+    def peaks(self) -> dict[str, int]:
+        return {"torch": torch.cuda.max_memory_allocated(self.device)} if self.device.type == "cuda" else {}
 
     def release(self) -> None:
         self._prepared = self._features = None

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from distreid.labels.gpu import Clustering, KernelStages
-from distreid.labels.gpu.backend import SCRATCH_BYTES
+from distreid.labels.gpu.backend import SCRATCH_BYTES, rmm_peak
 from distreid.labels.gpu.launch import SOURCE, TYPES, Kernels, checked, real_of, signatures
 
 SHIM = Path(__file__).with_name("shim.h")
@@ -124,8 +124,8 @@ class NumpyBackend:
     def free_bytes(self) -> int:
         return self.free
 
-    def peak_bytes(self) -> int:
-        return 0
+    def peaks(self) -> dict[str, int]:
+        return {"cupy": 3, "rmm": rmm_peak(), "torch": 4}
 
     def release(self) -> None:
         self.released += 1

@@ -1,6 +1,8 @@
 """Which engine a device gets, and what happens where CuPy, cuML or memory is lacking: one line, never a wrong label."""
 
 import logging
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from distreid.common.errors import UserError
 from distreid.labels import api, engines, make_pseudo_labels
 from distreid.labels.api import LabelMemoryError
 from distreid.labels.cpu.stages import CpuStages
+from distreid.labels.gpu.backend import rmm_peak
 from distreid.labels.gpu.launch import SOURCE, checked, real_of, signatures
 from distreid.labels.settings import LabelSettings, label_settings
 from distreid.labels.torch_engine import TorchStages
@@ -97,6 +100,19 @@ def test_too_little_memory(device, caplog, monkeypatch) -> None:
         ]
         np.testing.assert_array_equal(found.labels, make_pseudo_labels(FEATURES, stages=compiled, **HOW).labels)
     assert ours.backend.released >= 1 and ours._features is None
+
+
+@needs_compiler
+def test_the_peaks_of_all_pools_are_among_the_figures(monkeypatch) -> None:
+    stats = make_pseudo_labels(FEATURES, stages=shim_stages(), **HOW).stats
+    peaks = {name: stats[name] for name in stats if name.startswith("peak_") and name != "peak_process_bytes"}
+    assert peaks == {"peak_cupy_bytes": 3, "peak_rmm_bytes": 0, "peak_torch_bytes": 4, "peak_device_bytes": 7}
+    assert not [
+        name for name in make_pseudo_labels(FEATURES, stages=CpuStages(1), **HOW).stats if "cupy" in name or "device" in name
+    ]
+    for counted, peak in ((None, 0), (SimpleNamespace(peak_bytes=5), 5)):  # as rmm.statistics answers: None before it counts
+        monkeypatch.setitem(sys.modules, "rmm.statistics", SimpleNamespace(get_statistics=lambda answer=counted: answer))
+        assert rmm_peak() == peak
 
 
 @needs_compiler

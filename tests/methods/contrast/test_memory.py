@@ -74,6 +74,7 @@ def test_rows_of_the_memory(outliers: bool) -> None:
         assert classes.target_N.tolist() == [4, 5, 3, 6, 7, 4] and classes.outliers.tolist() == [1, 3, 4]
         together = classes.together(2, [0])
         assert together[labels_N >= 0].tolist() == [4, 3, 4] and sorted(together[labels_N < 0]) == [5, 5, 6]
+        assert sorted(classes.together(1, [0])[labels_N < 0]) == [5, 6, 7]
     else:
         assert classes.target_N.tolist() == [4, -1, 3, -1, -1, 4] and len(classes.outliers) == 0
         assert classes.together(2, [0]).tolist() == classes.target_N.tolist()
