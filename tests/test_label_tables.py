@@ -124,7 +124,10 @@ def test_mistakes_leave_nothing(crops: tuple[Path, Path], tmp_path: Path, capsys
     line = fails(capsys, "label", str(tmp_path / "f.npy"), *out, *folders, "--images", images)
     assert "has no paths" in line
     np.savez(tmp_path / "short.npz", features=draw_features("clustered", 40, 12, 1), paths=np.array(["a"]))
-    assert "1 paths for 40 features" in fails(capsys, "label", str(tmp_path / "short.npz"), *out)
+    line = fails(capsys, "label", str(tmp_path / "short.npz"), *out)
+    assert "paths must be text, one for each of the 40 features, not <U1[1]" in line
+    np.savez(tmp_path / "short.npz", features=draw_features("clustered", 40, 12, 1), camids=np.array([None] * 40))
+    assert "camids must be whole numbers" in fails(capsys, "label", str(tmp_path / "short.npz"), *out)
     for name in ("f.npy", "short.npz"):
         (tmp_path / name).unlink()
     assert sorted(tmp_path.iterdir()) == before

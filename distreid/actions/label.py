@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from distreid.common.layout import round_files, round_number
 from distreid.data import ImageStore
 from distreid.labels import LabelSettings, PseudoLabels, load_camids, load_features, make_pseudo_labels, save_labels
 from distreid.labels.members import center_distances, silhouettes
+from distreid.labels.settings import label_settings
 from distreid.methods.networks import last_round
 from distreid.training import RunDirectory, load_checkpoint
 from distreid.training.domains import open_domain
@@ -64,7 +66,7 @@ def label(
     if out.suffix not in SUFFIXES:
         raise UserError(f"{out}: labels are written to {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     features_ND = load_features(features)
-    paths, known = _kept_with(features, "paths", len(features_ND)), _kept_with(features, "camids", len(features_ND))
+    paths, known = _kept_with(features, "paths", "U", len(features_ND)), _kept_with(features, "camids", "iu", len(features_ND))
     cameras = None if camids is None else load_camids(camids)
     source = None
     if folders is not None:
@@ -80,7 +82,8 @@ def label(
     if out.suffix == ".npz":
         save_labels(out, labels)
     else:
-        write_table(out, table(labels, features_ND, settings, paths, known if camids is None else cameras, camids is not None))
+        settings = settings if device is None else label_settings(settings, device=device)
+        write_table(out, table(labels, features_ND, settings, paths, known if cameras is None else cameras, cameras is not None))
     return labels, "" if source is None or folders is None else write_folders(folders, labels.labels, source)
 
 
@@ -104,7 +107,7 @@ def export_labels(run: Path, out: Path, *, data: str | None = None, folders: Pat
     number, config = round_number(files[-1].name) or 0, trained_config(saved)
     try:
         arrays = kept.load_labels(number)
-    except (OSError, EOFError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{run}: the labels of round {number} cannot be read ({error}); copy the folder labels/ again") from None
     domain = config.target if data is None else dataclasses.replace(config.target, data=data)
     target = open_domain(domain, labelled=False, tested=False)
@@ -155,12 +158,18 @@ def write_table(out: Path, columns: Mapping[str, np.ndarray]) -> None:
         text.detach()
 
 
-def _kept_with(features: Path, name: str, count: int) -> np.ndarray | None:
-    """What an .npz, as `distreid embed` writes it, knows of each feature; None where it has no such array."""
+def _kept_with(features: Path, name: str, kinds: str, count: int) -> np.ndarray | None:
+    """What an .npz, as `distreid embed` writes it, knows of each feature; None where it has none. kinds: of numpy's types."""
     if features.suffix != ".npz":
         return None
-    with np.load(features, allow_pickle=False) as archive:
-        values = archive.get(name)
-    if values is not None and values.shape != (count,):
-        raise UserError(f"{features}: {len(values)} {name} for {count} features")
+    try:
+        with np.load(features, allow_pickle=False) as archive:
+            values = archive.get(name)
+    except ValueError:
+        values = np.empty((), object)  # pickled, and not read
+    if values is not None and (values.shape != (count,) or values.dtype.kind not in kinds):
+        what = "text" if "U" in kinds else "whole numbers"
+        raise UserError(
+            f"{features}: {name} must be {what}, one for each of the {count} features, not {values.dtype}{list(values.shape)}"
+        )
     return values
