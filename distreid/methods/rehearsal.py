@@ -1,0 +1,332 @@
+"""A run on tensors without data: the very network, losses and optimisers of a configuration, a step of each of its stages.
+
+Nothing is computed, read or written, so a machine without a GPU says what eight of them would do. The method is run as it is; what
+it asks of the world around it (data, labels, accuracy, other processes) is made up here.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from distreid.config import Config
+from distreid.data.loader import View
+from distreid.data.sampling import shard
+from distreid.data.transforms import normalize
+from distreid.labels import PseudoLabels
+from distreid.methods.registry import find
+from distreid.training import Precision, ProcessGroup, RunDirectory
+from distreid.training.context import Context
+from distreid.training.counting import Counting, Work
+from distreid.training.domains import DomainData
+from distreid.training.loop import Trainer
+from distreid.training.protocols import RoundLabels, ScoreFuture
+from distreid.training.stage import Stage
+
+PER_CLUSTER = 20  # images that a cluster is taken to hold: Market-1501 has 17 of a person, MSMT17 31
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on the device of one worker.
+
+    Attributes:
+        weights: of the whole model, buffers included; gradients: of what the stage trains; states: of its optimisers.
+        rest: at the worst moment of a step, all but these three: activations, batches, what operations need meanwhile.
+        peak: at the worst moment of a single process's step, which holds gradients only towards its end.
+    """
+
+    weights: int
+    gradients: int
+    states: int
+    rest: int
+    peak: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One stage of training.
+
+    Attributes:
+        title: as a run shows it. round: in which it lies.
+        epochs, steps: how many epochs of how many steps.
+        batch: images of a step, of all workers together; rows: of this one.
+        work: of one step of one worker.
+        trained: weights that it trains, in values.
+    """
+
+    title: str
+    round: int
+    epochs: int
+    steps: int
+    batch: int
+    rows: int
+    work: Work
+    memory: Memory
+    trained: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Features of ``images`` images, a worker's shard in forward passes of ``batch``; the work of one of them."""
+
+    title: str
+    round: int
+    images: int
+    batch: int
+    work: Work
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Pseudo-labels of the target, in a round."""
+
+    round: int
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A test set ("source", "target") is ranked."""
+
+    test: str
+    round: int
+
+
+Event = Stretch | Pass | Labels | Ranking
+
+
+def rehearse(config: Config, source: DomainData, target: DomainData) -> list[Event]:
+    """All that a run would do, in order.
+
+    Args:
+        config: precision and channels_last decided; fp16 is counted as bf16, DeepSpeed as DDP (they share the arithmetic).
+        source, target: only their sizes are used, and the source's identities.
+
+    Raises:
+        UserError: the network cannot be built, or the method refuses what it is given.
+    """
+    runtime = replace(
+        config.runtime, strategy="ddp", compile=False, precision="bf16" if config.runtime.precision == "fp16" else config.runtime.precision
+    )
+    begun = bool(config.pretrain.checkpoint)
+    pretrain = replace(config.pretrain, checkpoint="", epochs=0 if begun else config.pretrain.epochs)
+    config = replace(config, model=replace(config.model, weights="none"), pretrain=pretrain, runtime=runtime)
+    source, target = _blank(source), _blank(target)
+    processes = _Alone(world=max(1, config.runtime.workers))
+    with FakeTensorMode(allow_non_fake_inputs=True), Counting() as counting:
+        rehearsal = _Rehearsal(counting)
+        context = _Context(
+            config, processes, source, target, _Labeler(rehearsal, len(target.train), config), _Evaluator(rehearsal),
+            RunDirectory(Path(os.devnull) / "rehearsal"), _Silent(), rehearsal,
+        )  # fmt: skip
+        find(config.method).method(context).run()
+    return rehearsal.events
+
+
+class _Alone(ProcessGroup):
+    """The first of so many processes, without the others: it takes its slice of all, and gets back what it sends."""
+
+    is_main = False  # nothing is written
+    averages = False
+
+    def mean(self, values: Tensor) -> Tensor:
+        return values.clone()
+
+    def gather(self, mine: Tensor) -> Tensor:
+        return torch.cat([mine] * self.world)
+
+    def all_equal(self, text: str) -> bool:
+        return True
+
+    def texts(self, mine: str) -> list[str]:
+        return [mine] * self.world
+
+    def any(self, mine: bool) -> bool:
+        return mine
+
+    def average_buffers(self, model: nn.Module, weight: float = 1.0) -> None:
+        pass
+
+    def barrier(self) -> None:
+        pass
+
+
+class _Context(Context):
+    @cached_property
+    def precision(self) -> Precision:
+        settings = self.config.runtime
+        return _Precision(settings.precision, self.processes.device, channels_last=settings.channels_last is True)
+
+
+class _Precision(Precision):
+    def place(self, model: nn.Module) -> nn.Module:
+        """As there, by new parameters: ``Module.to`` cannot exchange fake ones."""
+        for module in model.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.ndim == 4:
+                    setattr(module, name, nn.Parameter(self.layout(parameter.detach()), parameter.requires_grad))
+        return model
+
+
+class _Rehearsal:
+    """Takes a trainer's place; implements :class:`distreid.training.protocols.Rehearsal`."""
+
+    def __init__(self, counting: Counting) -> None:
+        self.events: list[Event] = []
+        self.round = 0
+        self._counting = counting
+        self._known: dict[Any, Event] = {}  # a stage is the same in every round
+
+    def fit(self, trainer: Trainer[Any, Any], stage: Stage) -> None:
+        self.round = trainer.state.round
+        epochs = stage.epochs - trainer.state.epoch
+        if epochs > 0:
+            title = re.sub(r", round \d+ of \d+", "", stage.title)
+            trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+            key = title, stage.plan(0).index_SB.shape, trained
+            if key not in self._known:
+                self._known[key] = self._train(trainer, stage, title)
+            self.events.append(replace(self._known[key], round=self.round, epochs=epochs))
+        trainer.state.epoch = stage.epochs
+
+    def _train(self, trainer: Trainer[Any, Any], stage: Stage, title: str) -> Stretch:
+        """Two steps, of which the second finds the optimisers' state as all later ones do."""
+        gc.collect()  # what the stage before left in circles
+        counting, plan = self._counting, stage.plan(0)
+        rows = trainer.rows(stage, plan)
+        trained = [p for p in trainer.model.parameters() if p.requires_grad]
+        hooks = counting.follow(trained)
+        trainer.model.train()
+        with closing(trainer.batches(stage, plan, [0])) as batches:  # type: ignore[type-var]
+            for step in range(2):
+                counting.begin()
+                batch = next(batches)
+                trainer.seed_step([0, step], rows, plan)
+                trainer.train_step(stage, batch, 0, len(plan), 1.0)
+        for hook in hooks:
+            hook.remove()
+        work, peak, apart = counting.work, counting.peak, counting.apart
+        weights = _bytes([*trainer.model.parameters(), *trainer.model.buffers()])
+        states = sum(_bytes(list(state.values())) for engine in stage.engines for state in engine.optimizer_state()["state"].values())
+        gradients = _bytes(trained)
+        memory = Memory(weights, gradients, states, apart - weights - states, peak)
+        batch_size = plan.index_SB.shape[1]
+        return Stretch(
+            title, 0, 0, len(plan), batch_size, rows.stop - rows.start, work, memory, sum(p.numel() for p in trained)
+        )
+
+    def extract(self, trainer: Trainer[Any, Any], images: View, title: str, *, flip: bool) -> np.ndarray:
+        self.round = trainer.state.round
+        config, processes = trainer.config, trainer.context.processes
+        part = shard(len(images), processes.rank, processes.world)
+        batch = max(1, min(config.evaluate.batch_size, part.stop - part.start))
+        key = batch, flip
+        if key not in self._known:
+            self._known[key] = self._features(trainer, batch, flip=flip)
+        self.events.append(replace(self._known[key], title=title, round=self.round, images=len(images)))
+        shape = part.stop - part.start, trainer.model.feature_channels
+        return np.broadcast_to(np.zeros(1, config.runtime.feature_dtype), shape)
+
+    def _features(self, trainer: Trainer[Any, Any], batch: int, *, flip: bool) -> Pass:
+        """One forward pass, as :func:`distreid.training.features.extract` makes it."""
+        gc.collect()
+        model, counting, size = trainer.model, self._counting, trainer.config.input
+        model.eval()
+        counting.begin()
+        with torch.inference_mode(), trainer.context.precision.autocast():
+            bytes_BCHW = torch.empty(batch, 3, size.height, size.width, dtype=torch.uint8)
+            x_BCHW = trainer.context.precision.layout(normalize(bytes_BCHW, model.mean, model.std))
+            for _ in range(2 if flip else 1):
+                model.features(x_BCHW)
+        weights = _bytes([*model.parameters(), *model.buffers()])
+        return Pass("", 0, 0, batch, counting.work, Memory(weights, 0, 0, counting.peak - weights, counting.peak))
+
+    def note(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def _bytes(tensors: Iterable[Any]) -> int:
+    """Of the memory behind them, each piece once."""
+    storages = {id(x.untyped_storage()): x.untyped_storage() for x in tensors if isinstance(x, Tensor)}
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+class _Labeler:
+    """Implements :class:`distreid.training.protocols.Labeler`: clusters of equal size, no outliers."""
+
+    def __init__(self, rehearsal: _Rehearsal, images: int, config: Config) -> None:
+        self._rehearsal, self._images, self._normalized = rehearsal, images, config.labels.features == "l2"
+
+    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
+        self._rehearsal.note(Labels(self._rehearsal.round))
+        n, dim = self._images, shard_nD.shape[1]
+        clusters = max(2, n // PER_CLUSTER)
+        pseudo = PseudoLabels(np.arange(n) * clusters // n, np.zeros((clusters, dim), np.float32), 0.5, self._normalized)
+        return RoundLabels(pseudo, np.broadcast_to(shard_nD[:1], (n, dim)))
+
+
+class _Evaluator:
+    """Implements :class:`distreid.training.protocols.Evaluator`."""
+
+    def __init__(self, rehearsal: _Rehearsal) -> None:
+        self._rehearsal = rehearsal
+
+    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
+        self._rehearsal.note(Ranking(test, self._rehearsal.round))
+        return lambda: dict.fromkeys(("mAP", "rank1", "rank5", "rank10"), 0.0)
+
+
+class _Silent:
+    """Implements :class:`distreid.training.protocols.Reporter`."""
+
+    def stage(self, title: str, total: int, done: int = 0) -> None: ...
+
+    def advance(self, done: int, figures: dict[str, float]) -> None: ...
+
+    def measure(self, losses: dict[str, float], images_per_second: float) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def stopping(self) -> bool:
+        return False
+
+    def leaving(self) -> bool:
+        return False
+
+
+class Blank:
+    """So many images of no content; implements :class:`distreid.data.loader.Images`."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def read(self, indices: np.ndarray, height: int, width: int) -> Tensor:
+        return torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def _blank(domain: DomainData) -> DomainData:
+    """The same sizes and identities, without images."""
+    test = domain.test
+    return replace(
+        domain, train=blank_view(len(domain.train)), test=None if test is None else replace(test, images=blank_view(len(test.images)))
+    )
+
+
+def blank_view(count: int) -> View:
+    return View(Blank(count), np.arange(count))
