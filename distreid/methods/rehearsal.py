@@ -62,7 +62,7 @@ class Stretch:
     Attributes:
         title: as a run shows it. round: in which it lies.
         epochs, steps: how many epochs of how many steps.
-        batch: images of a step, of all workers together; rows: of this one.
+        batch: images of a step, of all workers together; rows: of this one; group: of which rows are a multiple.
         work: of one step of one worker.
         trained: weights that it trains, in values.
     """
@@ -73,6 +73,7 @@ class Stretch:
     steps: int
     batch: int
     rows: int
+    group: int
     work: Work
     memory: Memory
     trained: int
@@ -108,8 +109,20 @@ class Ranking:
 Event = Stretch | Pass | Labels | Ranking
 
 
-def rehearse(config: Config, source: DomainData, target: DomainData) -> list[Event]:
-    """All that a run would do, in order.
+@dataclass(frozen=True)
+class Rehearsed:
+    """All that a run does, in order, and D of its features."""
+
+    events: list[Event]
+    channels: int
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        return [event for event in self.events if isinstance(event, Stretch)]
+
+
+def rehearse(config: Config, source: DomainData, target: DomainData) -> Rehearsed:
+    """What a run would do.
 
     Args:
         config: precision and channels_last decided; fp16 is counted as bf16, DeepSpeed as DDP (they share the arithmetic).
@@ -133,7 +146,7 @@ def rehearse(config: Config, source: DomainData, target: DomainData) -> list[Eve
             RunDirectory(Path(os.devnull) / "rehearsal"), _Silent(), rehearsal,
         )  # fmt: skip
         find(config.method).method(context).run()
-    return rehearsal.events
+    return Rehearsed(rehearsal.events, rehearsal.channels)
 
 
 class _Alone(ProcessGroup):
@@ -186,12 +199,12 @@ class _Rehearsal:
 
     def __init__(self, counting: Counting) -> None:
         self.events: list[Event] = []
-        self.round = 0
+        self.round = self.channels = 0
         self._counting = counting
         self._known: dict[Any, Event] = {}  # a stage is the same in every round
 
     def fit(self, trainer: Trainer[Any, Any], stage: Stage) -> None:
-        self.round = trainer.state.round
+        self.round, self.channels = trainer.state.round, trainer.model.feature_channels
         epochs = stage.epochs - trainer.state.epoch
         if epochs > 0:
             title = re.sub(r", round \d+ of \d+", "", stage.title)
@@ -199,7 +212,7 @@ class _Rehearsal:
             key = title, stage.plan(0).index_SB.shape, trained
             if key not in self._known:
                 self._known[key] = self._train(trainer, stage, title)
-            self.events.append(replace(self._known[key], round=self.round, epochs=epochs))
+            self.note(replace(self._known[key], round=self.round, epochs=epochs))
         trainer.state.epoch = stage.epochs
 
     def _train(self, trainer: Trainer[Any, Any], stage: Stage, title: str) -> Stretch:
@@ -225,18 +238,18 @@ class _Rehearsal:
         memory = Memory(weights, gradients, states, apart - weights - states, peak)
         batch_size = plan.index_SB.shape[1]
         return Stretch(
-            title, 0, 0, len(plan), batch_size, rows.stop - rows.start, work, memory, sum(p.numel() for p in trained)
+            title, 0, 0, len(plan), batch_size, rows.stop - rows.start, stage.group, work, memory, sum(p.numel() for p in trained)
         )
 
     def extract(self, trainer: Trainer[Any, Any], images: View, title: str, *, flip: bool) -> np.ndarray:
-        self.round = trainer.state.round
+        self.round, self.channels = trainer.state.round, trainer.model.feature_channels
         config, processes = trainer.config, trainer.context.processes
         part = shard(len(images), processes.rank, processes.world)
         batch = max(1, min(config.evaluate.batch_size, part.stop - part.start))
         key = batch, flip
         if key not in self._known:
             self._known[key] = self._features(trainer, batch, flip=flip)
-        self.events.append(replace(self._known[key], title=title, round=self.round, images=len(images)))
+        self.note(replace(self._known[key], title=title, round=self.round, images=len(images)))
         shape = part.stop - part.start, trainer.model.feature_channels
         return np.broadcast_to(np.zeros(1, config.runtime.feature_dtype), shape)
 

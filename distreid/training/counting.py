@@ -93,6 +93,8 @@ class Counting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func.namespace == "prim":  # asks for a tensor's device
+            return func(*args, **kwargs)
         if func.namespace == "aten" and func._overloadpacket not in flop_registry:
             with self:  # in inference mode a linear layer, say, comes as it is written
                 parts = func.decompose(*args, **kwargs)
