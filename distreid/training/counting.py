@@ -68,7 +68,8 @@ class Counting(TorchDispatchMode):
 
     Attributes:
         live: bytes of the tensors that live now; gradients: those of them that :meth:`follow` found in a parameter's ``grad``.
-        peak: the most that ``live`` was since :meth:`begin`; apart: the most that it was without the gradients.
+        peak: the most that ``live`` was since :meth:`begin`; apart: the most that it was without the gradients, each of which counts
+            as other memory until it is in its place.
     """
 
     def __init__(self) -> None:
@@ -109,8 +110,10 @@ class Counting(TorchDispatchMode):
         made = _tensors(out)
         _follow_values(func, args, kwargs, given, made)
         self._count(func, args, kwargs, given, made, out)
+        before = {id(tensor.untyped_storage()) for tensor in given}
         for tensor in made:
-            self._hold(tensor)
+            if id(tensor.untyped_storage()) not in before:
+                self._hold(tensor)
             if isinstance(tensor, FakeTensor):  # torch notes each one, and then ``Module.to`` refuses to exchange it
                 tensor.fake_mode.fake_tensor_converter.tensor_memo.clear()
         return out
