@@ -132,7 +132,10 @@ def rehearse(config: Config, source: DomainData, target: DomainData) -> Rehearse
         UserError: the network cannot be built, or the method refuses what it is given.
     """
     runtime = replace(
-        config.runtime, strategy="ddp", compile=False, precision="bf16" if config.runtime.precision == "fp16" else config.runtime.precision
+        config.runtime,
+        strategy="ddp",
+        compile=False,
+        precision="bf16" if config.runtime.precision == "fp16" else config.runtime.precision,
     )
     begun = bool(config.pretrain.checkpoint)
     pretrain = replace(config.pretrain, checkpoint="", epochs=0 if begun else config.pretrain.epochs)
@@ -223,17 +226,18 @@ class _Rehearsal:
         trained = [p for p in trainer.model.parameters() if p.requires_grad]
         hooks = counting.follow(trained)
         trainer.model.train()
-        with closing(trainer.batches(stage, plan, [0])) as batches:  # type: ignore[type-var]
-            for step in range(2):
-                counting.begin()
-                batch = next(batches)
+        for step in range(2):
+            counting.begin()
+            with closing(trainer.batches(stage, plan, [0])) as batches:  # type: ignore[type-var]
                 trainer.seed_step([0, step], rows, plan)
-                trainer.train_step(stage, batch, 0, len(plan), 1.0)
+                trainer.train_step(stage, next(batches), 0, len(plan), 1.0)
         for hook in hooks:
             hook.remove()
         work, peak, apart = counting.work, counting.peak, counting.apart
         weights = _bytes([*trainer.model.parameters(), *trainer.model.buffers()])
-        states = sum(_bytes(list(state.values())) for engine in stage.engines for state in engine.optimizer_state()["state"].values())
+        states = sum(
+            _bytes(list(state.values())) for engine in stage.engines for state in engine.optimizer_state()["state"].values()
+        )
         gradients = _bytes(trained)
         memory = Memory(weights, gradients, states, apart - weights - states, peak)
         batch_size = plan.index_SB.shape[1]
@@ -337,7 +341,9 @@ def _blank(domain: DomainData) -> DomainData:
     """The same sizes and identities, without images."""
     test = domain.test
     return replace(
-        domain, train=blank_view(len(domain.train)), test=None if test is None else replace(test, images=blank_view(len(test.images)))
+        domain,
+        train=blank_view(len(domain.train)),
+        test=None if test is None else replace(test, images=blank_view(len(test.images))),
     )
 
 

@@ -80,11 +80,15 @@ def test_memory_is_what_a_real_step_takes(small_config: Callable[..., Config], t
 
 
 def test_workers_share_the_rows_and_none_waits(small_config: Callable[..., Config]) -> None:
-    one, four = (rehearsed(small_config(f"runtime.workers={n}", "model.batchnorm_group=4", "evaluate.batch_size=4")) for n in (1, 4))
+    one, four = (
+        rehearsed(small_config(f"runtime.workers={n}", "model.batchnorm_group=4", "evaluate.batch_size=4")) for n in (1, 4)
+    )
     for alone, shared in zip(one.stretches, four.stretches, strict=True):
         assert (alone.rows, shared.rows, alone.batch, shared.batch) == (16, 4, 16, 16) and alone.epochs == shared.epochs
         assert shared.work.flops == pytest.approx(alone.work.flops / 4, rel=0.02)
-        assert alone.memory.weights == shared.memory.weights and alone.memory.states == 2 * alone.memory.gradients + 4 * tensors(alone)
+        assert alone.memory.weights == shared.memory.weights and alone.memory.states == 2 * alone.memory.gradients + 4 * tensors(
+            alone
+        )
         assert shared.memory.rest < alone.memory.rest
         assert alone.memory.peak <= alone.memory.weights + alone.memory.states + alone.memory.gradients + alone.memory.rest
     assert not torch.distributed.is_initialized()

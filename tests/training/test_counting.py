@@ -22,7 +22,9 @@ def numbers(*shape: int) -> int:
 @pytest.mark.parametrize("fake", [True, False])
 def test_a_small_convolutional_network(fake: bool) -> None:
     with FakeTensorMode() if fake else contextlib.nullcontext():
-        network = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(6 * H * W, 5, bias=False))
+        network = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(6 * H * W, 5, bias=False)
+        )
         x_BCHW = torch.zeros(B, 3, H, W)
         with Counting() as counting:
             network(x_BCHW).sum().backward()

@@ -105,14 +105,15 @@ def plan(config: Config, machines: Machines, domains: tuple[DomainData, DomainDa
         UserError: the network cannot be built, or there is no such device.
     """
     config = decided(config, device, figures.train)
-    found, priced = rehearse(config, *domains), device_of(config, device, figures.train)
+    priced, found = device_of(config, device, figures.train), rehearse(config, *domains)
     if not found.stretches:
         raise UserError("this configuration trains nothing: raise its epochs, or adapt.rounds")
     rounds = sum(isinstance(event, Labels) for event in found.events)
     memory, fits = _memory(config, machines, found, priced)
     if rounds:
         memory |= _labelling(config, domains[1], found, figures.labels)
-    needed = [*([] if priced else ["train"]), *(["labels"] if rounds else []), "score"]
+    ranked = any(isinstance(event, Ranking) for event in found.events)
+    needed = [*([] if priced else ["train"]), *(["labels"] if rounds else []), *(["score"] if ranked else [])]
     return Plan(
         config, machines, priced, domains, found.channels, _lines(config, machines, domains, figures, found, priced), rounds,
         memory, fits, max(stretch.batch for stretch in found.stretches),
@@ -163,7 +164,12 @@ def bench_work(train: dict[str, Any], precision: str, *, channels_last: bool) ->
 
 
 def _lines(
-    config: Config, machines: Machines, domains: tuple[DomainData, DomainData], figures: Figures, found: Rehearsed, device: Device | None
+    config: Config,
+    machines: Machines,
+    domains: tuple[DomainData, DomainData],
+    figures: Figures,
+    found: Rehearsed,
+    device: Device | None,
 ) -> list[Line]:
     """The parts of a run, in the order in which they first come."""
     rounds, lines = any(isinstance(event, Labels) for event in found.events), dict[str, Line]()
@@ -201,7 +207,9 @@ def _train(line: Line, stretch: Stretch, config: Config, machines: Machines, dev
     computing, decoding = device.seconds(stretch.work), stretch.rows / machines.decoded
     line.add(steps * max(computing + gradients, decoding))
     bounds = {device.binds(stretch.work): computing, "links": gradients, "input": decoding}
-    line.binds = "input" if decoding > computing + gradients else max(bounds, key=lambda name: bounds[name] if name != "input" else 0)
+    line.binds = (
+        "input" if decoding > computing + gradients else max(bounds, key=lambda name: bounds[name] if name != "input" else 0)
+    )
 
 
 def all_reduce(trained: int, machines: Machines, device: Device | None) -> float:

@@ -89,7 +89,11 @@ def assumptions(plan: Plan) -> list[str]:
         f"each GPU decodes {machines.decoded:,.0f} images a second (--decode), while the one before is trained on",
         "gradients travel after each step, not during it; the first step of each stage is not counted",
         "memory: the tensors of the worst moment"
-        + (f"; the largest batch leaves {HELD / 2**30:.0f} GiB to the libraries and uses {USED:.0%} of the rest" if plan.fits else ""),
+        + (
+            f"; the largest batch leaves {HELD / 2**30:.0f} GiB to the libraries and uses {USED:.0%} of the rest"
+            if plan.fits
+            else ""
+        ),
     ]
     if device is not None:
         known.insert(
