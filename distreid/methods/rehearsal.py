@@ -204,7 +204,8 @@ class _Rehearsal:
         self.events: list[Event] = []
         self.round = self.channels = 0
         self._counting = counting
-        self._known: dict[Any, Event] = {}  # a stage is the same in every round
+        self._stretches: dict[Any, Stretch] = {}  # a stage is the same in every round
+        self._passes: dict[Any, Pass] = {}
 
     def fit(self, trainer: Trainer[Any, Any], stage: Stage) -> None:
         self.round, self.channels = trainer.state.round, trainer.model.feature_channels
@@ -213,9 +214,9 @@ class _Rehearsal:
             title = re.sub(r", round \d+ of \d+", "", stage.title)
             trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
             key = title, stage.plan(0).index_SB.shape, trained
-            if key not in self._known:
-                self._known[key] = self._train(trainer, stage, title)
-            self.note(replace(self._known[key], round=self.round, epochs=epochs))
+            if key not in self._stretches:
+                self._stretches[key] = self._train(trainer, stage, title)
+            self.note(replace(self._stretches[key], round=self.round, epochs=epochs))
         trainer.state.epoch = stage.epochs
 
     def _train(self, trainer: Trainer[Any, Any], stage: Stage, title: str) -> Stretch:
@@ -251,9 +252,9 @@ class _Rehearsal:
         part = shard(len(images), processes.rank, processes.world)
         batch = max(1, min(config.evaluate.batch_size, part.stop - part.start))
         key = batch, flip
-        if key not in self._known:
-            self._known[key] = self._features(trainer, batch, flip=flip)
-        self.note(replace(self._known[key], title=title, round=self.round, images=len(images)))
+        if key not in self._passes:
+            self._passes[key] = self._features(trainer, batch, flip=flip)
+        self.note(replace(self._passes[key], title=title, round=self.round, images=len(images)))
         shape = part.stop - part.start, trainer.model.feature_channels
         return np.broadcast_to(np.zeros(1, config.runtime.feature_dtype), shape)
 

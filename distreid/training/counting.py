@@ -68,8 +68,8 @@ class Counting(TorchDispatchMode):
 
     Attributes:
         live: bytes of the tensors that live now; gradients: those of them that :meth:`follow` found in a parameter's ``grad``.
-        peak: the most that ``live`` was since :meth:`begin`; apart: the most that it was without the gradients, each of which counts
-            as other memory until it is in its place.
+        peak: the most that ``live`` was since :meth:`begin`; apart: the most that it was without the gradients, each of which
+            counts as other memory until it is in its place.
     """
 
     def __init__(self) -> None:

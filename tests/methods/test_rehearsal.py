@@ -99,6 +99,14 @@ def tensors(stretch: Stretch) -> int:
     return round((stretch.memory.states - 2 * stretch.memory.gradients) / 4)
 
 
+def test_memory_grows_evenly_with_the_batch(small_config: Callable[..., Config]) -> None:
+    sizes = [[f"{group}.batch_size={batch}" for group in ("pretrain", "adapt")] for batch in (16, 32, 64)]
+    small, middle, large = (
+        rehearsed(small_config(*size, "adapt.rounds=0", "input.height=64")).stretches[0].memory for size in sizes
+    )
+    assert large.rest - middle.rest == pytest.approx(2 * (middle.rest - small.rest), rel=0.02)
+
+
 def test_a_run_that_goes_on_from_a_source_model_trains_none(small_config: Callable[..., Config]) -> None:
     found = rehearsed(small_config("pretrain.checkpoint=elsewhere.pt", "adapt.rounds=2"))
     assert [stretch.title for stretch in found.stretches] == ["training"] * 2

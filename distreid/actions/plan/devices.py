@@ -17,8 +17,8 @@ from distreid.training.counting import Operation, Work
 # comes to 2,580 images a second on an A100 and 1,120 on a V100; NVIDIA measured 2,470 and 1,156 to 1,200 (DeepLearningExamples,
 # ResNet-50 v1.5 for PyTorch, container 21.03).
 COMPUTED, MOVED = 0.45, 0.75
-# Seconds between kernels that the host starts one by one. In the same tables a forward pass of ResNet-50 takes 13 ms at any batch up
-# to 16: 46 microseconds for each of 280 kernels. Today's hosts are taken to be twice as fast.
+# Seconds between kernels that the host starts one by one. In the same tables a forward pass of ResNet-50 takes 13 ms at any batch
+# up to 16: 46 microseconds for each of 280 kernels. Today's hosts are taken to be twice as fast.
 LAUNCH = 20e-6
 HELD = 2**30  # bytes of a GPU that CUDA, cuDNN and NCCL hold for themselves
 USED = 0.9  # share of the rest that a run may plan with: the allocator's blocks never fit exactly
@@ -73,7 +73,7 @@ class Device:
 
 
 def _gpu(name: str, *, half: float, full: float, bandwidth: float, memory: float, link: float) -> Device:
-    """From a data sheet: TFLOP/s of dense bf16 with float32 sums and of float32, TB/s, GB; GB/s between GPUs as they are reached."""
+    """From a data sheet: TFLOP/s of dense bf16 with float32 sums and of float32, TB/s, GB; GB/s between GPUs as they reach them."""
     return Device(name, COMPUTED * half * 1e12, COMPUTED * full * 1e12, MOVED * bandwidth * 1e12, memory * 1e9, link * 1e9)
 
 
@@ -111,14 +111,10 @@ def measured_as(device: str) -> Device:
 
 
 def computes(name: str, precision: str, channels_last: bool | str) -> Compute:
-    """Number format and layout that a run would take on a device of :func:`device_named`, or on a CPU like this machine's ("cpu")."""
+    """Number format and layout that a run takes on a device of :func:`device_named`, or on a CPU like this machine's ("cpu")."""
     if name.lower() in ("here", "cpu"):
-        return choose(
-            look(),
-            "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu",
-            precision=precision,
-            channels_last=channels_last,
-        )
+        kind = "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+        return choose(look(), kind, precision=precision, channels_last=channels_last)
     machine = Machine("x86_64", 1, gpus=(GPU(name, "8.0", True),))
     return choose(machine, "cuda", precision=precision, channels_last=channels_last)
 
@@ -149,8 +145,8 @@ def _convolution(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _bandwidth(device: torch.device) -> float:
-    """Bytes a second of an addition of two large arrays: what normalisation and activations are bound by."""
-    x, y = torch.ones(2**23, device=device), torch.ones(2**23, device=device)
+    """Bytes a second of an addition of two arrays as large as feature maps are: what normalisation and activations are bound by."""
+    x, y = (torch.ones(2**25 if device.type == "cuda" else 2**20, device=device) for _ in range(2))
     return 3 * x.numel() * 4 / _seconds(lambda: torch.add(x, y), device)
 
 

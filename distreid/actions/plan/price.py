@@ -22,7 +22,11 @@ INSIDE = 1.0e10  # bytes a second inside a node's memory
 
 @dataclass(frozen=True)
 class Machines:
-    """nodes with gpus devices each, one worker for each; network: bytes a second between nodes. decoded: images a second a worker."""
+    """``nodes`` with ``gpus`` devices each, a worker for each.
+
+    Attributes:
+        network: bytes a second between nodes. decoded: images a second that a worker decodes.
+    """
 
     nodes: int = 1
     gpus: int = 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distreid.actions.plan.devices import HELD, LAUNCH, USED
-from distreid.actions.plan.inputs import IDENTITIES
+from distreid.actions.plan.devices import HELD, USED
 from distreid.actions.plan.price import Line, Plan, counted
 from distreid.methods.registry import find
 from distreid.methods.rehearsal import PER_CLUSTER
@@ -98,8 +97,9 @@ def assumptions(plan: Plan) -> list[str]:
     if device is not None:
         known.insert(
             1,
-            f"{device.name}: {device.half / 1e12:,.3g} TFLOP/s in bf16, {device.full / 1e12:,.3g} in fp32, {device.bandwidth / 1e9:,.0f}"
-            f" GB/s of memory, {device.launch * 1e6:.0f} microseconds at least a kernel: what networks reach, not the data sheet's",
+            f"{device.name}: {device.half / 1e12:,.3g} TFLOP/s in bf16, {device.full / 1e12:,.3g} in fp32, "
+            f"{device.bandwidth / 1e9:,.0f} GB/s of memory, {device.launch * 1e6:.0f} microseconds at least a kernel: what "
+            "networks reach, not the data sheet's",
         )
     if machines.workers > 1:
         link = f"{machines.network * 8 / 1e9:.0f} Gbit/s between nodes"
@@ -126,9 +126,12 @@ def _head(plan: Plan) -> str:
 
 
 BINDS = {
-    "arithmetic": "arithmetic binds", "memory": "the GPU's memory binds", "launches": "starting kernels binds: a larger batch is free",
-    "input": "decoding binds", "links": "the links bind",
-}  # fmt: skip
+    "arithmetic": "arithmetic binds",
+    "memory": "the speed of its memory binds",
+    "launches": "starting kernels binds: a larger batch is free",
+    "input": "decoding binds",
+    "links": "the links bind",
+}
 
 
 def _rows(line: Line, parts: int, workers: int) -> list[str]:
