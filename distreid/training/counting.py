@@ -5,6 +5,7 @@ It works on tensors without data (torch's FakeTensorMode) as well as on real one
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import Counter
 from collections.abc import Iterable
@@ -21,12 +22,25 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 KNOWN = 100_000  # elements of the largest tensor whose values are followed beside its shape
 HALF = (torch.bfloat16, torch.float16)
 INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_, torch.ops.aten._index_put_impl_)
 FACTORIES = (torch.ops.aten.arange, torch.ops.aten.zeros, torch.ops.aten.ones, torch.ops.aten.full)
+
+
+def convolution_backward_flops(gradient_shape: Any, x_shape: Any, w_shape: Any, *others: Any, out_val: Any = None, **_: Any) -> int:
+    """Of a convolution's two gradients, each as many as the convolution itself.
+
+    Torch's own formula takes no notice of groups: the weights' gradient of a depthwise layer counts C times too often.
+    """
+    transposed, mask = others[4], others[7]
+    outputs = math.prod(x_shape if transposed else gradient_shape)
+    return 2 * outputs * math.prod(w_shape[1:]) * (int(mask[0]) + int(mask[1]))
+
+
+FORMULAS = {**flop_registry, torch.ops.aten.convolution_backward: shape_wrapper(convolution_backward_flops)}
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,7 @@ class Counting(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.namespace == "prim":  # asks for a tensor's device
             return func(*args, **kwargs)
-        if func.namespace == "aten" and func._overloadpacket not in flop_registry:
+        if func.namespace == "aten" and func._overloadpacket not in FORMULAS:
             with self:  # in inference mode a linear layer, say, comes as it is written
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
@@ -123,7 +137,7 @@ class Counting(TorchDispatchMode):
         is_view = bool(returns) and returns[0].alias_info is not None and not returns[0].alias_info.is_write
         if is_view or not given or "empty" in func.name():
             return
-        formula = flop_registry.get(func._overloadpacket)
+        formula = FORMULAS.get(func._overloadpacket)
         flops = int(formula(*args, **kwargs, out_val=out)) if formula is not None else 0
         moved = sum(x.numel() * x.element_size() for x in (*given, *(made or _written(func, args))))
         self.work.calls[Operation(flops, moved, any(x.dtype in HALF for x in (*given, *made)))] += 1

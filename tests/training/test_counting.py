@@ -92,3 +92,13 @@ def test_in_inference_mode_a_linear_layer_counts() -> None:
     with FakeTensorMode(), torch.inference_mode(), Counting() as counting:
         nn.Linear(10, 20)(torch.zeros(4, 10))
     assert counting.work.flops == 2 * 4 * 10 * 20
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_both_gradients_of_a_grouped_convolution_cost_as_much_as_itself(groups: int) -> None:
+    with FakeTensorMode():
+        for layer in (nn.Conv2d(6, 6, 3, padding=1, groups=groups), nn.ConvTranspose2d(6, 6, 3, padding=1, groups=groups)):
+            x_BCHW = torch.zeros(B, 6, H, W, requires_grad=True)
+            with Counting() as counting:
+                layer(x_BCHW).sum().backward()
+            assert counting.work.flops == 3 * 2 * B * 6 * H * W * (6 // groups) * 9
