@@ -66,9 +66,9 @@ def row(text: str, name: str) -> str:
 
 def test_one_gpu_like_the_one_measured(run: Run) -> None:
     text = run("--images", "30000", "--queries", "2000", "--gallery", "20000", train=TRAIN, labels=LABELS, score=SCORE)
-    # As the bench: 100 images a second, but for the heads of the target and of the domains.
-    assert row(text, "pre-training, 1 epoch") == "2 min"  # 12,936 images
-    assert row(text, "training, 2 epochs") in ("20 min", "21 min")  # 2 x 2 x 30,000
+    assert row(text, "pre-training, 1 epoch") == "2 min"  # 12,936 images at 100 a second: the very step of the bench
+    minutes = int(row(text, "training, 2 epochs").removesuffix(" min"))
+    assert 20 <= minutes <= 24  # 2 x 2 x 30,000 images, with two more heads and the kernels of mixed batches
     assert row(text, "label") == "2 min"  # 9 x 10 + 3 x 5
     assert row(text, "move features and labels") == "0.0 s"
     assert row(text, "object store, other nodes") == "59 MiB"  # 30,000 x 512 x 4

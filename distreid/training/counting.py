@@ -30,7 +30,7 @@ INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index
 FACTORIES = (torch.ops.aten.arange, torch.ops.aten.zeros, torch.ops.aten.ones, torch.ops.aten.full)
 
 
-def convolution_backward_flops(gradient_shape: Any, x_shape: Any, w_shape: Any, *others: Any, out_val: Any = None, **_: Any) -> int:
+def convolution_backward_flops(gradient_shape: Any, x_shape: Any, w_shape: Any, *others: Any, **_: Any) -> int:
     """Of a convolution's two gradients, each as many as the convolution itself.
 
     Torch's own formula takes no notice of groups: the weights' gradient of a depthwise layer counts C times too often.
