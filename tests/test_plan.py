@@ -12,7 +12,7 @@ import yaml
 
 from distreid.actions.plan.devices import COMPUTED, GPUS, LAUNCH, MOVED, USUAL_GPU, Device, here
 from distreid.actions.plan.inputs import sized
-from distreid.actions.plan.price import worker_memory
+from distreid.actions.plan.memory import worker_memory
 from distreid.cli import main
 from distreid.config import config_from_dict
 from distreid.methods.rehearsal import Memory, Stretch, rehearse

@@ -12,30 +12,26 @@ import re
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from distreid.config import Config
 from distreid.data.loader import View
 from distreid.data.sampling import shard
 from distreid.data.transforms import normalize
-from distreid.labels import PseudoLabels
 from distreid.methods.registry import find
-from distreid.training import Precision, ProcessGroup, RunDirectory
+from distreid.methods.stand_ins import Alone, BlankEvaluator, BlankLabeler, Silent, blank
+from distreid.training import RunDirectory
 from distreid.training.context import Context
 from distreid.training.counting import Counting, Work
 from distreid.training.domains import DomainData
 from distreid.training.loop import Trainer
-from distreid.training.protocols import RoundLabels, ScoreFuture
 from distreid.training.stage import Stage
-
-PER_CLUSTER = 20  # images that a cluster is taken to hold: Market-1501 has 17 of a person, MSMT17 31
 
 
 @dataclass(frozen=True)
@@ -140,61 +136,15 @@ def rehearse(config: Config, source: DomainData, target: DomainData) -> Rehearse
     begun = bool(config.pretrain.checkpoint)
     pretrain = replace(config.pretrain, checkpoint="", epochs=0 if begun else config.pretrain.epochs)
     config = replace(config, model=replace(config.model, weights="none"), pretrain=pretrain, runtime=runtime)
-    source, target = _blank(source), _blank(target)
-    processes = _Alone(world=max(1, config.runtime.workers))
+    source, target = blank(source), blank(target)
+    processes = Alone(world=max(1, config.runtime.workers))
     with FakeTensorMode(allow_non_fake_inputs=True), Counting() as counting:
         rehearsal = _Rehearsal(counting)
-        context = _Context(
-            config, processes, source, target, _Labeler(rehearsal, len(target.train), config), _Evaluator(rehearsal),
-            RunDirectory(Path(os.devnull) / "rehearsal"), _Silent(), rehearsal,
-        )  # fmt: skip
+        labeler = BlankLabeler(rehearsal.labels, len(target.train), normalized=config.labels.features == "l2")
+        evaluator, nowhere = BlankEvaluator(rehearsal.ranking), RunDirectory(Path(os.devnull) / "rehearsal")
+        context = Context(config, processes, source, target, labeler, evaluator, nowhere, Silent(), rehearsal)
         find(config.method).method(context).run()
     return Rehearsed(rehearsal.events, rehearsal.channels)
-
-
-class _Alone(ProcessGroup):
-    """The first of so many processes, without the others: it takes its slice of all, and gets back what it sends."""
-
-    is_main = False  # nothing is written
-    averages = False
-
-    def mean(self, values: Tensor) -> Tensor:
-        return values.clone()
-
-    def gather(self, mine: Tensor) -> Tensor:
-        return torch.cat([mine] * self.world)
-
-    def all_equal(self, text: str) -> bool:
-        return True
-
-    def texts(self, mine: str) -> list[str]:
-        return [mine] * self.world
-
-    def any(self, mine: bool) -> bool:
-        return mine
-
-    def average_buffers(self, model: nn.Module, weight: float = 1.0) -> None:
-        pass
-
-    def barrier(self) -> None:
-        pass
-
-
-class _Context(Context):
-    @cached_property
-    def precision(self) -> Precision:
-        settings = self.config.runtime
-        return _Precision(settings.precision, self.processes.device, channels_last=settings.channels_last is True)
-
-
-class _Precision(Precision):
-    def place(self, model: nn.Module) -> nn.Module:
-        """As there, by new parameters: ``Module.to`` cannot exchange fake ones."""
-        for module in model.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                if parameter.ndim == 4:
-                    setattr(module, name, nn.Parameter(self.layout(parameter.detach()), parameter.requires_grad))
-        return model
 
 
 class _Rehearsal:
@@ -216,7 +166,7 @@ class _Rehearsal:
             key = title, stage.plan(0).index_SB.shape, trained
             if key not in self._stretches:
                 self._stretches[key] = self._train(trainer, stage, title)
-            self.note(replace(self._stretches[key], round=self.round, epochs=epochs))
+            self.events.append(replace(self._stretches[key], round=self.round, epochs=epochs))
         trainer.state.epoch = stage.epochs
 
     def _train(self, trainer: Trainer[Any, Any], stage: Stage, title: str) -> Stretch:
@@ -254,7 +204,7 @@ class _Rehearsal:
         key = batch, flip
         if key not in self._passes:
             self._passes[key] = self._features(trainer, batch, flip=flip)
-        self.note(replace(self._passes[key], title=title, round=self.round, images=len(images)))
+        self.events.append(replace(self._passes[key], title=title, round=self.round, images=len(images)))
         shape = part.stop - part.start, trainer.model.feature_channels
         return np.broadcast_to(np.zeros(1, config.runtime.feature_dtype), shape)
 
@@ -272,81 +222,14 @@ class _Rehearsal:
         weights = _bytes([*model.parameters(), *model.buffers()])
         return Pass("", 0, 0, batch, counting.work, Memory(weights, 0, 0, counting.peak - weights, counting.peak))
 
-    def note(self, event: Event) -> None:
-        self.events.append(event)
+    def labels(self) -> None:
+        self.events.append(Labels(self.round))
+
+    def ranking(self, test: str) -> None:
+        self.events.append(Ranking(test, self.round))
 
 
 def _bytes(tensors: Iterable[Any]) -> int:
     """Of the memory behind them, each piece once."""
     storages = {id(x.untyped_storage()): x.untyped_storage() for x in tensors if isinstance(x, Tensor)}
     return sum(storage.nbytes() for storage in storages.values())
-
-
-class _Labeler:
-    """Implements :class:`distreid.training.protocols.Labeler`: clusters of equal size, no outliers."""
-
-    def __init__(self, rehearsal: _Rehearsal, images: int, config: Config) -> None:
-        self._rehearsal, self._images, self._normalized = rehearsal, images, config.labels.features == "l2"
-
-    def label(self, key: str, shard_nD: np.ndarray, eps: float | None) -> RoundLabels:
-        self._rehearsal.note(Labels(self._rehearsal.round))
-        n, dim = self._images, shard_nD.shape[1]
-        clusters = max(2, n // PER_CLUSTER)
-        pseudo = PseudoLabels(np.arange(n) * clusters // n, np.zeros((clusters, dim), np.float32), 0.5, self._normalized)
-        return RoundLabels(pseudo, np.broadcast_to(shard_nD[:1], (n, dim)))
-
-
-class _Evaluator:
-    """Implements :class:`distreid.training.protocols.Evaluator`."""
-
-    def __init__(self, rehearsal: _Rehearsal) -> None:
-        self._rehearsal = rehearsal
-
-    def score(self, key: str, test: str, shard_nD: np.ndarray) -> ScoreFuture:
-        self._rehearsal.note(Ranking(test, self._rehearsal.round))
-        return lambda: dict.fromkeys(("mAP", "rank1", "rank5", "rank10"), 0.0)
-
-
-class _Silent:
-    """Implements :class:`distreid.training.protocols.Reporter`."""
-
-    def stage(self, title: str, total: int, done: int = 0) -> None: ...
-
-    def advance(self, done: int, figures: dict[str, float]) -> None: ...
-
-    def measure(self, losses: dict[str, float], images_per_second: float) -> None: ...
-
-    def note(self, text: str) -> None: ...
-
-    def stopping(self) -> bool:
-        return False
-
-    def leaving(self) -> bool:
-        return False
-
-
-class Blank:
-    """So many images of no content; implements :class:`distreid.data.loader.Images`."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def read(self, indices: np.ndarray, height: int, width: int) -> Tensor:
-        return torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
-
-    def __len__(self) -> int:
-        return self._count
-
-
-def _blank(domain: DomainData) -> DomainData:
-    """The same sizes and identities, without images."""
-    test = domain.test
-    return replace(
-        domain,
-        train=blank_view(len(domain.train)),
-        test=None if test is None else replace(test, images=blank_view(len(test.images))),
-    )
-
-
-def blank_view(count: int) -> View:
-    return View(Blank(count), np.arange(count))

@@ -14,7 +14,7 @@ from distreid.config import Config, DomainConfig
 from distreid.data.records import Protocol
 from distreid.evaluation.protocols import SHOTS
 from distreid.methods.registry import find
-from distreid.methods.rehearsal import blank_view
+from distreid.methods.stand_ins import blank_view
 from distreid.training.domains import DomainData, TestSet, open_domain
 
 IMAGES, IDENTITIES = 12_936, 751  # of a source that is not there to count: Market-1501's

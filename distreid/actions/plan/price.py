@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from distreid.actions.plan.devices import Device, computes, device_named, measured_as
 from distreid.actions.plan.inputs import Figures, compared, sized
+from distreid.actions.plan.memory import feature_bytes, labelling_memory, needed_memory
 from distreid.common.errors import UserError
 from distreid.config import Config, config_from_dict
 from distreid.methods.rehearsal import Labels, Pass, Ranking, Rehearsed, Stretch, rehearse
 from distreid.training.counting import Work
 from distreid.training.domains import DomainData
-from distreid.training.zero_config import zero_config
 
 NETWORK = 10.0  # Gbit/s between nodes
 DECODED = 2500.0  # images a second that a worker decodes and resizes to 256 x 128
@@ -113,9 +112,9 @@ def plan(config: Config, machines: Machines, domains: tuple[DomainData, DomainDa
     if not found.stretches:
         raise UserError("this configuration trains nothing: raise its epochs, or adapt.rounds")
     rounds = sum(isinstance(event, Labels) for event in found.events)
-    memory, fits = _memory(config, machines, found, priced)
+    memory, fits = needed_memory(config, machines.workers, found, priced)
     if rounds:
-        memory |= _labelling(config, domains[1], found, figures.labels)
+        memory |= labelling_memory(config, domains[1], found, figures.labels)
     ranked = any(isinstance(event, Ranking) for event in found.events)
     needed = [*([] if priced else ["train"]), *(["labels"] if rounds else []), *(["score"] if ranked else [])]
     return Plan(
@@ -236,10 +235,6 @@ def _rank(pairs: int, channels: int, score: dict[str, Any] | None) -> float | No
     return score["rank_seconds"] * pairs / (score["queries"] * score["gallery"]) * channels / score["dim"]
 
 
-def feature_bytes(config: Config, images: int, channels: int) -> float:
-    return (2.0 if config.runtime.feature_dtype == "float16" else 4.0) * images * channels
-
-
 def _move(features: float, machines: Machines) -> float:
     """All shards to the labelling actor, the answer back to every other node, one after another through its link."""
     return features * max(1, 2 * (machines.nodes - 1)) / (machines.network if machines.nodes > 1 else INSIDE)
@@ -251,48 +246,6 @@ def _label(images: int, channels: int, labels: dict[str, Any] | None) -> float |
     growth = images / labels["n"]
     square = growth**2 * channels / labels["dim"]
     return sum(took * (square if name == "neighbours" else growth) for name, took in labels["seconds"].items())
-
-
-def worker_memory(config: Config, workers: int, stretch: Stretch) -> tuple[float, float]:
-    """Bytes of a worker at the worst moment of a stage's step: what does not grow with the batch, and what does.
-
-    DDP keeps the gradients of all weights in its buckets all the time. DeepSpeed trains a copy of the model, and cuts the
-    optimiser's state (stage 1), the gradients (2) and the copy's weights (3) into a part for each worker; from stage 1 on it holds
-    a bucket of reduce_bucket_size values beside them.
-    """
-    memory = stretch.memory
-    if config.runtime.strategy != "deepspeed":
-        rest = memory.rest if workers > 1 else memory.peak - memory.weights - memory.states
-        return memory.weights + memory.states + (memory.gradients if workers > 1 else 0), rest
-    stage = config.runtime.zero_stage
-    weights, gradients, states = (1 / workers if stage >= needed else 1.0 for needed in (3, 2, 1))
-    bucket = 4 * zero_config(stage, accumulate=1, clip=0.0)["zero_optimization"]["reduce_bucket_size"] if stage else 0
-    held = memory.weights * (1 + weights) + memory.gradients * gradients + memory.states * states + bucket
-    return held, memory.rest
-
-
-def _memory(
-    config: Config, machines: Machines, found: Rehearsed, device: Device | None
-) -> tuple[dict[str, float | None], int | None]:
-    """Of the stage that needs most; and the images of a step that fit everywhere, as far as memory grows evenly with them."""
-    worst, fits = (0.0, 0.0), math.inf
-    for stretch in found.stretches:
-        held, rest = worker_memory(config, machines.workers, stretch)
-        worst = max(worst, (held, rest), key=sum)
-        if device is not None and device.fits is not None:
-            rows = max(0.0, device.fits - held) * stretch.rows / rest
-            fits = min(fits, int(rows) // stretch.group * stretch.group * machines.workers)
-    passes = max((event.memory.peak for event in found.events if isinstance(event, Pass)), default=0)
-    return {"worker": max(sum(worst), passes)}, None if fits == math.inf else int(fits)
-
-
-def _labelling(config: Config, target: DomainData, found: Rehearsed, labels: dict[str, Any] | None) -> dict[str, float | None]:
-    images = len(target.train)
-    features, engine = feature_bytes(config, images, found.channels), None
-    if labels is not None:
-        work = labels["peak_bytes"] - labels["peak_bytes_before"]
-        engine = 4.0 * images * found.channels + work * images / labels["n"]
-    return {"labelling": engine, "store_main": 2 * features, "store_other": features}
 
 
 def counted(number: int, noun: str) -> str:

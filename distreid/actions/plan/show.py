@@ -7,7 +7,7 @@ from typing import Any
 from distreid.actions.plan.devices import HELD, USED
 from distreid.actions.plan.price import Line, Plan, counted
 from distreid.methods.registry import find
-from distreid.methods.rehearsal import PER_CLUSTER
+from distreid.methods.stand_ins import PER_CLUSTER
 
 RULE = "  " + "─" * 69
 MEMORY = {
