@@ -129,7 +129,9 @@ class Counting(TorchDispatchMode):
             if id(tensor.untyped_storage()) not in before:
                 self._hold(tensor)
             if isinstance(tensor, FakeTensor):  # torch notes each one, and then ``Module.to`` refuses to exchange it
-                tensor.fake_mode.fake_tensor_converter.tensor_memo.clear()
+                converter, tensor.constant = tensor.fake_mode.fake_tensor_converter, None
+                converter.tensor_memo.clear()
+                converter.constant_storage_mapping.clear()
         return out
 
     def _count(self, func: Any, args: Any, kwargs: Any, given: list[Tensor], made: list[Tensor], out: Any) -> None:

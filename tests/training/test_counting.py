@@ -102,3 +102,11 @@ def test_both_gradients_of_a_grouped_convolution_cost_as_much_as_itself(groups: 
             with Counting() as counting:
                 layer(x_BCHW).sum().backward()
             assert counting.work.flops == 3 * 2 * B * 6 * H * W * (6 // groups) * 9
+
+
+def test_modules_move_whatever_their_parameters_were_made_of() -> None:
+    """torch exchanges a fake parameter only where nobody else has noted it, and it notes each tensor, and constants twice."""
+    with FakeTensorMode(), Counting():
+        module = nn.Linear(4, 3)
+        module.power = nn.Parameter(torch.tensor([3.0]))
+        module.to(torch.device("cpu"))
