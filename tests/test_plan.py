@@ -133,7 +133,7 @@ def test_what_was_not_measured_is_said(run: Run) -> None:
     text = run("--images", "100000")
     assert row(text, "label") == row(text, "training, 2 epochs") == "–" and row(text, "a round").startswith("at least ")
     assert "distreid bench labels --json > labels.json" in text and "or name a GPU with --device" in text
-    assert row(text, "GPU memory of a worker").endswith("MiB")
+    assert row(text, "GPU memory of a worker") == "0.6 GiB"
 
 
 def stretch(strategy: str, stage: int, workers: int) -> float:
