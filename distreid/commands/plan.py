@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distreid.commands.options import Overrides
+from distreid.commands.options import Json, Overrides
 from distreid.common.terminal import show
 
 
@@ -14,26 +14,49 @@ def plan(
     *overrides: Overrides,
     nodes: int = 1,
     gpus: int = 1,
+    device: str = "",
     images: int | None = None,
     queries: int | None = None,
     gallery: int | None = None,
+    source_images: int | None = None,
+    network: float = 10.0,
+    decode: float = 2500.0,
     bench: tuple[Path, ...] = (),
+    as_json: Json = False,
 ) -> None:
-    """Time and memory of a round on machines to come, from what bench measured on one like them.
+    """Time, memory and GPU-hours of a run on machines to come: a step of each stage is rehearsed on tensors without data.
 
     Args:
         config: YAML file.
         nodes: Machines.
         gpus: Of each node; one worker for each.
-        images: Target images; those of the packed target when empty.
+        device: What computes: h100, h200, a100, l4, 4090, or here (measured, two seconds).
+        images: Target images; those of the packed target when empty. Of a method without pseudo-labels: source images.
         queries: Test images; those of the packed target, or none, when empty.
         gallery: As --queries.
-        bench: Output of `distreid bench --json`; repeatable.
+        source_images: Source images; those of the packed source when empty, Market-1501's where it is not there.
+        network: Gbit/s between nodes.
+        decode: Images a second that a worker decodes.
+        bench: Output of `distreid bench --json`; repeatable. That of `train` says how fast the device is.
     """
-    from distreid.actions.plan import plan as estimate
-    from distreid.actions.plan import read_figures, size_of
+    import json
+
+    from distreid.actions.plan.inputs import domains_of, read_figures
+    from distreid.actions.plan.price import Machines
+    from distreid.actions.plan.price import plan as estimate
+    from distreid.actions.plan.show import as_json as to_json
+    from distreid.actions.plan.show import as_text
+    from distreid.common.errors import UserError
     from distreid.config import load_config
 
+    for name, value in (("--nodes", nodes), ("--gpus", gpus), ("--network", network), ("--decode", decode)):
+        if value <= 0:
+            raise UserError(f"{name} {value:g} must be greater than 0")
     settings = load_config(config, [*overrides, f"runtime.workers={nodes * gpus}"])
-    size = size_of(settings, nodes, gpus, images, queries, gallery)
-    show(estimate(settings, size, read_figures(list(bench))))
+    figures = read_figures(list(bench))
+    domains = domains_of(settings, images, queries, gallery, source_images)
+    found = estimate(settings, Machines(nodes, gpus, network * 1.25e8, decode), domains, figures, device)
+    if as_json:
+        print(json.dumps(to_json(found)))
+    else:
+        show(as_text(found))

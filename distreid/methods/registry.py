@@ -67,7 +67,6 @@ class MethodSpec:
         translate: writes a data set in another domain's style, as :func:`distreid.methods.edaan.translate.translate` does.
         bench: one training step on a batch, as `distreid bench train` times it.
         report: how the report tells of a run.
-        cost: what `distreid plan` counts.
     """
 
     name: str
@@ -89,7 +88,6 @@ class MethodSpec:
     translate: Callable[..., Any] | None = None
     bench: Callable[[Config, ReIDNetwork, Precision], Callable[[Batch], None]] | None = None
     report: ReportSpec | None = None
-    cost: Callable[..., Any] | None = None
 
 
 def lazy(place: str) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from distreid.training.domains import DomainData
 from distreid.training.engine import Precision
 from distreid.training.files import trained_config
 from distreid.training.process_group import ProcessGroup
-from distreid.training.protocols import Evaluator, Labeler, Reporter
+from distreid.training.protocols import Evaluator, Labeler, Rehearsal, Reporter
 from distreid.training.rundir import RunDirectory
 
 
@@ -22,6 +22,7 @@ class Context:
     Attributes:
         source: labelled; target: unlabelled, with a test set where accuracy is to be measured.
         labeler, evaluator: label and rank features that all processes hand in.
+        rehearsal: of a run that is only planned: what is done in place of training and extracting.
     """
 
     config: Config
@@ -32,6 +33,7 @@ class Context:
     evaluator: Evaluator
     run_directory: RunDirectory
     reporter: Reporter
+    rehearsal: Rehearsal | None = None
 
     @classmethod
     def begin(

@@ -58,6 +58,8 @@ class Trainer(Generic[Model, StateT]):
 
     def fit(self, stage: Stage) -> None:
         """The rest of a stage's epochs; a checkpoint after each."""
+        if self.context.rehearsal is not None:
+            return self.context.rehearsal.fit(self, stage)
         first = self.state.epoch
         for epoch in range(first, stage.epochs):
             self.train_epoch(stage, epoch, begins=epoch == first)
@@ -176,6 +178,8 @@ class Trainer(Generic[Model, StateT]):
 
     def extract(self, images: View, title: str, *, flip: bool = False) -> np.ndarray:
         """This process's shard of the features of ``images``, float32 [n, c]."""
+        if self.context.rehearsal is not None:
+            return self.context.rehearsal.extract(self, images, title, flip=flip)
         settings, processes, reporter = self.config.input, self.context.processes, self.context.reporter
         part = shard(len(images), processes.rank, processes.world)
         reporter.stage(title, part.stop - part.start)

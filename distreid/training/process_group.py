@@ -23,6 +23,11 @@ class ProcessGroup:
         """Whether this process writes the run directory."""
         return self.rank == 0
 
+    @property
+    def averages(self) -> bool:
+        """Whether a training step averages gradients over the processes."""
+        return self.world > 1
+
     def mean(self, values: Tensor) -> Tensor:
         """Element-wise mean over the processes."""
         if self.world == 1:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from distreid.labels import PseudoLabels  # brings torch, which the monitor's process does without
+if TYPE_CHECKING:  # these bring torch, which the monitor's process does without
+    from distreid.data.loader import View
+    from distreid.labels import PseudoLabels
+    from distreid.training.loop import Trainer
+    from distreid.training.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -77,4 +80,16 @@ class Reporter(Protocol):
 
     def leaving(self) -> bool:
         """Whether a node of the run is about to be taken away: the same answer in all processes, which must all ask."""
+        ...
+
+
+class Rehearsal(Protocol):
+    """What a trainer does of a run that is only planned (:mod:`distreid.methods.rehearsal`)."""
+
+    def fit(self, trainer: Trainer[Any, Any], stage: Stage) -> None:
+        """In place of a stage's epochs."""
+        ...
+
+    def extract(self, trainer: Trainer[Any, Any], images: View, title: str, *, flip: bool) -> np.ndarray:
+        """In place of a pass over the images: an array of the shape of this process's shard of the features."""
         ...

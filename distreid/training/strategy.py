@@ -82,7 +82,7 @@ class DDPStrategy:
             team.device.type, enabled=scaled, init_scale=2.0**16, growth_factor=2.0, backoff_factor=0.5, growth_interval=2000
         )
         self._forward = wrap(model)
-        if team.world > 1:
+        if team.averages:
             ids = [team.device.index] if team.device.type == "cuda" else None
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the keyword's successor is not in every torch we support

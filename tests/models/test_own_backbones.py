@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from distreid.actions.export import export
 from distreid.common.errors import UserError
 from distreid.config import config_from_dict
-from distreid.methods.cost import cost_of
 from distreid.methods.networks import build_model
 from distreid.models import build_backbone
 from distreid.models.backbone import OWN
@@ -283,10 +282,3 @@ def test_gates_and_normalisation_by_image_export(tmp_path: Path) -> None:
     saved = {"format": 1, "config": config, "identities": 3, "model": model.state_dict(), "normalisation": (model.mean, model.std)}
     save_tensors(tmp_path / "c.pt", saved)
     assert export(tmp_path / "c.pt", tmp_path / "m.onnx").difference < 1e-4
-
-
-def test_plan_counts_them() -> None:
-    """The published size of the map's network, with the two heads."""
-    cost = cost_of(config_from_dict(settings("osnet_x0_25", "none")), identities=3)
-    assert (cost.channels, cost.parameters) == (128, 134_792 + 3 * 129 + 2 * 129)
-    assert cost.forward == pytest.approx(2 * 0.0822e9 * (64 * 32) / (256 * 128), rel=0.02)

@@ -40,5 +40,4 @@ SPEC = MethodSpec(
     check_data=check_data,
     shares_pretraining=True,
     report=REPORT,
-    cost=lazy("distreid.methods.contrast.cost:stages"),
 )

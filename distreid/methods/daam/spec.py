@@ -35,5 +35,4 @@ SPEC = MethodSpec(
     shares_pretraining=True,
     bench=lazy("distreid.methods.daam.bench:training_step"),
     report=REPORT,
-    cost=lazy("distreid.methods.daam.cost:stages"),
 )

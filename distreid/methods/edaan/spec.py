@@ -47,5 +47,4 @@ SPEC = MethodSpec(
     translates=lambda config: config.group(EDAANConfig).translates,
     translate=lazy("distreid.methods.edaan.translate:translate"),
     report=REPORT,
-    cost=lazy("distreid.methods.edaan.cost:stages"),
 )

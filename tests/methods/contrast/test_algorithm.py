@@ -17,8 +17,8 @@ from distreid.config import Config, config_from_dict
 from distreid.methods.contrast.algorithm import Contrast
 from distreid.methods.contrast.network import ContrastNet
 from distreid.methods.contrast.stages import Adaptation
-from distreid.methods.cost import cost_of
 from distreid.methods.networks import load_model
+from distreid.methods.rehearsal import Pass, rehearse
 from distreid.report import write_report
 from distreid.training import RunDirectory, load_tensors
 from distreid.training.domains import open_pair
@@ -71,18 +71,17 @@ def test_its_network_leaves_as_the_teacher_and_its_report_is_written(whole: tupl
     assert "Source images against all classes" in page and "adapted (final)" in page
 
 
-def test_what_plan_counts_is_what_a_round_computes(make: Make) -> None:
-    """The network's work; the memory's is left out."""
+def test_what_plan_rehearses_is_what_a_round_computes(make: Make) -> None:
+    """But for the number of steps: how many images are in clusters is not known before."""
     config = make("run", "adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=0", "input.height=64", "model.last_stride=2")
-    cost, source, target = cost_of(config), *open_pair(config)
-    assert source.test is not None and target.test is not None
+    found = rehearse(config, *open_pair(config))
     with FlopCounterMode(display=False) as counter:
         run(config)
     (epoch,) = [line for line in metrics(config) if line["event"] == "epoch"]
     steps = round(epoch["images_per_second"] * epoch["seconds"]) // config.adapt.batch_size
-    images = len(source.train) + len(target.train) + len(source.test.images) + 2 * len(target.test.images)
-    expected = images * cost.forward + steps * cost.stages[0].flops
-    assert steps >= 2 and counter.get_total_flops() == pytest.approx(expected, rel=0.01)
+    (stretch,) = found.stretches
+    passes = sum(event.work.flops * event.images / event.batch for event in found.events if isinstance(event, Pass))
+    assert steps >= 2 and counter.get_total_flops() == pytest.approx(passes + steps * stretch.work.flops, rel=0.01)
 
 
 @pytest.mark.parametrize("after", [("pre-training", 3), ("training, round 2 of 2", 2)])
