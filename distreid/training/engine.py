@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from distreid.common.errors import UserError
 from distreid.common.machine import choose, look, usable
+from distreid.models.small_maps import Float32SmallMaps
 from distreid.training.process_group import ProcessGroup
 from distreid.training.strategy import DDPStrategy, Groups, Strategy
 from distreid.training.zero import ZeroStrategy
@@ -64,8 +65,17 @@ class Precision:
     def layout(self, x_BCHW: Tensor) -> Tensor:
         return x_BCHW.contiguous(memory_format=torch.channels_last if self._channels_last else torch.contiguous_format)
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return contextlib.nullcontext() if self.dtype == torch.float32 else torch.autocast(self._device.type, self.dtype)
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """For the forward pass; gradients follow it."""
+        if self.dtype == torch.float32:
+            yield
+            return
+        with (
+            torch.autocast(self._device.type, self.dtype),
+            Float32SmallMaps() if self._device.type == "cpu" else contextlib.nullcontext(),
+        ):
+            yield
 
 
 class _Cast(nn.Module):
