@@ -18,6 +18,7 @@ from pyarrow import fs
 
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write, locked
+from distreid.common.text import first_line
 
 Stamp = list[int]  # size in bytes, time of change in nanoseconds, as a listing tells them
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class Storage:
         try:
             self._system, path = fs.FileSystem.from_uri(uri)
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.uri}: no address that pyarrow can open ({_first_line(error)})") from None
+            raise UserError(f"{self.uri}: no address that pyarrow can open ({_said(error)})") from None
         self._root = path.rstrip("/")
         self.name = PurePosixPath(self._root).name
 
@@ -149,7 +150,7 @@ class Storage:
                 return action()
             except (OSError, _Unreadable) as error:
                 if not pauses or _LASTING.search(str(error)) or isinstance(error, FileNotFoundError | PermissionError):
-                    raise UserError(f"{self.uri}: cannot be {done} ({_first_line(error)}); {_advice(error)}") from None
+                    raise UserError(f"{self.uri}: cannot be {done} ({_said(error)}); {_advice(error)}") from None
                 time.sleep(pauses.pop(0))
 
 
@@ -183,9 +184,9 @@ def _stamp(info: Any) -> Stamp:
     return [info.size, info.mtime_ns or 0]
 
 
-def _first_line(error: Exception) -> str:
-    """Of what pyarrow says, without what Google's library repeats behind it."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+def _said(error: Exception) -> str:
+    """What pyarrow says, without what Google's library repeats behind it."""
+    text = first_line(error)
     google = re.search(r"google::cloud::Status\((.*?)( error_info=|\)?$)", text)
     return google[1] if google else text
 

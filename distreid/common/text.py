@@ -32,6 +32,11 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"
 
 
+def first_line(error: BaseException) -> str:
+    """Of what another library says; its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,), rule: bool = True) -> str:
     """Columns as wide as their widest cell; those in ``left`` to the left, the others to the right.
 

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from distreid.common.text import first_line
 from distreid.labels.api import make_pseudo_labels
 from distreid.labels.bench import clustered_features, product_seconds
 from distreid.labels.cpu.stages import CpuStages
-from distreid.labels.engines import clustering_of, cupy_backend, first_line, stages_of
+from distreid.labels.engines import clustering_of, cupy_backend, stages_of
 from distreid.labels.gpu import Clustering, CupyBackend, KernelStages
 from distreid.labels.recorded import Record, differences, record
 from distreid.labels.settings import LabelSettings

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from distreid.common.errors import UserError
+from distreid.common.text import first_line
 from distreid.labels.settings import DbscanKind, LabelSettings
 from distreid.retrieval.blocks import Progress
 
@@ -142,7 +143,3 @@ def clustering_of(kind: DbscanKind, dense_gb: float) -> "Clustering":
                 raise UserError(f"labels.dbscan=cuml: cuML cannot be imported ({reason}); install it or use auto") from None
             log.info("no cuML (%s): clusters are found on the sparse graph, with the same labels", reason)
     return Clustering(kind, int(1e9 * dense_gb), found)
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).split("\n")[0]

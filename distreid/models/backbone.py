@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from distreid.common.errors import UserError
+from distreid.common.text import first_line
 from distreid.models.osnet import OSNETS
 from distreid.models.resnet_ibn import RESNETS_IBN
 from distreid.models.trace import leave_last_stride_out, trace
@@ -77,7 +78,7 @@ def build_backbone(
         seen = trace(backbone, size)
     except Exception as error:  # a network that cannot take this size raises about anything
         raise UserError(
-            f"model.backbone={name}: takes no images of {size[0]} x {size[1]} ({_first_line(error)}); "
+            f"model.backbone={name}: takes no images of {size[0]} x {size[1]} ({first_line(error)}); "
             "change input.height and input.width, or the backbone"
         ) from None
     if len(seen.shape) != 4:
@@ -163,7 +164,7 @@ def _build_timm(name: str, weights: str, size: tuple[int, int]) -> Backbone:
         body = _LastTokens(make()) if tokens else _LastMap(net)
     except Exception as error:  # timm's networks raise about anything
         raise UserError(
-            f"model.backbone=timm/{name}: timm cannot build it as a feature map network ({_first_line(error)})"
+            f"model.backbone=timm/{name}: timm cannot build it as a feature map network ({first_line(error)})"
         ) from None
     note = ""
     if weights not in ("imagenet", "none"):
@@ -219,7 +220,3 @@ def _load_file(
     state, note = fit(net.state_dict(), needed, read_weights(path), path, name, rename)
     net.load_state_dict(state, strict=False)
     return f"model.weights={path}: {note}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
