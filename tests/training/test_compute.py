@@ -59,7 +59,7 @@ def test_a_mixed_cluster_takes_what_all_can_and_the_leader_says_it_once(small_co
     assert other[2] == [] and len(notes) == 1
     # A machine that has no bf16 of its own needs no limit, and names none.
     limit = " (ONEDNN_MAX_CPU_ISA=AVX2)" if bf16_in_hardware(look(), "cpu")[0] else ""
-    assert notes[0].startswith(f"precision fp32 (oneDNN has no bf16 here{limit})")
+    assert notes[0].startswith(f"precision fp32 (oneDNN has no bf16 here{limit}")
     assert notes[0].endswith(", channels_last, 1 thread")
     assert recorded(config)["precision"] == "fp32"
 

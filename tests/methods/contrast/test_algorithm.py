@@ -98,6 +98,7 @@ def test_a_run_given_notice_continues_to_the_same_bits(
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
+@pytest.mark.slow
 def test_a_run_that_died_after_labelling_or_between_rounds_continues_to_the_same_bits(
     whole: tuple[Config, dict[str, Any]], make: Make
 ) -> None:
@@ -129,12 +130,12 @@ def test_every_batch_is_balanced_and_every_identity_is_seen(make: Make, monkeypa
     run(make("run", "adapt.rounds=1", "adapt.sampler=pk", "adapt.instances=4", "pretrain.epochs=0", "evaluate.target=false"))
     (stage,) = seen
     plan = stage.plan(0)
-    rows = stage.classes(plan.domain_SB, plan.index_SB)
+    rows = stage._classes_SB
     for domain_B, row_B in zip(plan.domain_SB, rows, strict=True):
         for domain in (0, 1):
             bunches = row_B[domain_B == domain].reshape(-1, 4)
             assert (bunches == bunches[:, :1]).all() and len(bunches) == 2
-    assert set(rows[plan.domain_SB == 1]) == set(stage._classes.target_N[stage._used])
+    assert set(rows[plan.domain_SB == 1]) == set(stage._classes_I[stage._first_target :][stage._used])
     np.testing.assert_array_equal(stage.plan(0).index_SB, plan.index_SB)
     assert not np.array_equal(stage.plan(1).index_SB, plan.index_SB)
 

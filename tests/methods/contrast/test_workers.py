@@ -41,6 +41,7 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     return seen
 
 
+@pytest.mark.slow
 def test_the_workers_train_the_same_round(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
     """Three of them hold slices of one, one and two groups: what is left where nodes were lost."""
 

@@ -43,6 +43,7 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     return seen
 
 
+@pytest.mark.slow
 def test_one_two_and_four_workers_train_the_same_round(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
     def go(world: int, name: str, *overrides: str) -> tuple[list[dict[str, Any]], list[list[int]]]:
         options = small_settings(packed_pair, tmp_path / name)
