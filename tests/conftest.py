@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from distreid.config import Config, config_from_dict
 from distreid.data import pack
 from distreid.data.synthetic import draw_domain
+from tests.report.browser import CHROMIUM, Browser
 from tests.training_runs import small_settings
 
 
@@ -31,3 +32,12 @@ def small_config(packed_pair: tuple[Path, Path], tmp_path: Path) -> Callable[...
         return config_from_dict(small_settings(packed_pair, output or tmp_path / "run"), list(overrides))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
+    browser = Browser()
+    yield browser
+    browser.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from distreid.methods.networks import build_model
 from distreid.report.query import write_search_page
 from distreid.training import save_tensors
 from tests.commands import fails
-from tests.report.browser import CHROMIUM, MEASURE, Browser
+from tests.report.browser import MEASURE, Browser
 from tests.report.document import read
 from tests.report.pages import check_page, csv_of, headline
 from tests.training_runs import small_settings
@@ -180,15 +179,6 @@ def test_without_a_threshold(places: tuple[Path, Path], packed_pair: tuple[Path,
     page = read(tmp_path / "q.html")
     check_page(page)
     assert "no threshold" in headline(page) and "hit" not in {node.attributes.get("class") for node in page.all("li")}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
-    browser = Browser()
-    yield browser
-    browser.close()
 
 
 def test_the_page_in_a_browser(browser: Browser, places: tuple[Path, Path], tmp_path: Path) -> None:

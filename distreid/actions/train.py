@@ -121,9 +121,9 @@ def packed(domain: DomainConfig) -> DomainConfig:
     is_table = place.suffix.lower() in TABLE_SUFFIXES
     if is_uri(domain.data) or not (place.is_dir() or is_table):
         return dataclasses.replace(domain, data=_absolute(domain.data))
-    how = (domain.format, domain.pattern) if domain.pattern else (domain.format,)
+    read_as = (domain.format, domain.pattern) if domain.pattern else (domain.format,)
     contents = _listed_contents(place, domain.format) if is_table else _contents(place)
-    name = hashlib.sha256(repr((str(place.resolve()), *how, contents)).encode()).hexdigest()[:16]
+    name = hashlib.sha256(repr((str(place.resolve()), *read_as, contents)).encode()).hexdigest()[:16]
     file = cache_folder() / f"{place.resolve().stem if is_table else place.resolve().name}-{name}.arrow"
     if not file.exists():
         with bar(f"packing {place.name}") as progress:

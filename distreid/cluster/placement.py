@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distreid.common.errors import UserError
+from distreid.common.text import plural
 from distreid.config import Config, RuntimeConfig
 
 SHARE = 0.25  # of each worker's GPU, for labels, where workers need them all: the two do not compute at the same time
@@ -34,11 +35,10 @@ class Placement:
     def text(self, workers: int) -> str:
         """One line that says it all."""
         gpu = {0.0: "", 1.0: " and a GPU"}.get(self.worker_gpus, f" and {100 * self.worker_gpus:g}% of a GPU")
-        cpus = f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}"
         labels = {0.0: "", 1.0: "; labels on a GPU of their own"}.get(
             self.label_gpus, f"; labels on {'a GPU' if not self.worker_gpus else 'the rest of one'} ({100 * self.label_gpus:g}%)"
         )
-        return f"{workers} Ray worker{'s' if workers > 1 else ''}, each with {cpus}{gpu}{labels}"
+        return f"{plural(workers, 'Ray worker')}, each with {plural(self.cpus, 'CPU')}{gpu}{labels}"
 
 
 def place(config: Config, nodes: Sequence[Mapping[str, float]]) -> Placement:

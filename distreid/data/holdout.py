@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import plural
+from distreid.common.text import plural
 from distreid.data.readers.published import lonely_queries
 from distreid.data.records import SPLITS, UNKNOWN, Dataset
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from distreid import __version__
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
-from distreid.data.readers.files import plural
+from distreid.common.text import plural
 from distreid.data.records import SPLITS, UNKNOWN
 from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch
 

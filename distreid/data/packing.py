@@ -27,9 +27,10 @@ from PIL import Image, UnidentifiedImageError
 from distreid import __version__
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
+from distreid.common.text import plural
 from distreid.data.holdout import forget_cameras, hold_out
 from distreid.data.readers import read_dataset
-from distreid.data.readers.files import plural, sample
+from distreid.data.readers.files import sample
 from distreid.data.records import SPLITS, Dataset, Record
 from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch, upright
 from distreid.data.verified import Verified

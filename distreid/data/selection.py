@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distreid.common.errors import UserError
+from distreid.common.text import plural
 from distreid.data.holdout import draw_identities, queries_of
-from distreid.data.readers.files import plural
 from distreid.data.records import SINGLE_QUERY, UNKNOWN, Protocol
 from distreid.data.store import ImageStore
 

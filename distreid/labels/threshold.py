@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.common.errors import UserError
+from distreid.common.text import plural
 
 WRONG = 1e-3  # [decided] the false match rate at which thresholds of recognition systems are commonly stated
 IMAGES = 2048  # looked at, at most: two million pairs
@@ -40,7 +41,7 @@ def calibrate(features_ND: NDArray[np.floating], labels_N: NDArray[np.int64], wr
     inside = np.flatnonzero(labels_N >= 0)
     clusters = len(np.unique(labels_N[inside]))
     if clusters < 2:
-        raise UserError(f"{clusters} cluster{'s' * (clusters != 1)} among {len(labels_N):,} images, and a threshold needs two")
+        raise UserError(f"{plural(clusters, 'cluster')} among {len(labels_N):,} images, and a threshold needs two")
     taken = min(len(inside), IMAGES)
     rows_n = inside[np.arange(taken) * len(inside) // taken]
     f_nD = np.asarray(features_ND[rows_n], np.float64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from distreid.methods.thumbnails import subsample
 from distreid.report import write_report
 from distreid.training import RunDirectory
 from distreid.training.domains import TestSet, open_domain
-from tests.report.browser import CHROMIUM, MEASURE, Browser
+from tests.report.browser import MEASURE, Browser
 from tests.report.document import read
 from tests.report.pages import check_page, titles
 from tests.training_runs import run as train
@@ -211,15 +210,6 @@ def test_the_start_of_the_run_is_recorded(config: Config) -> None:
     kept = json.loads(RunDirectory(config.output).environment.read_text())
     assert kept["versions"]["torch"] and kept["machine"]["cores"] >= 1
     assert yaml.safe_load(RunDirectory(config.output).config.read_text())["seed"] == config.seed
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
-    browser = Browser()
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import plural
+from distreid.common.text import plural
 from distreid.data.readers.published import Published, compare
 from distreid.data.records import SPLITS, Dataset, Protocol, Record
 

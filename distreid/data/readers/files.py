@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from distreid.common.errors import UserError
+from distreid.common.text import plural
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm"})
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -26,13 +27,6 @@ def sample(names: Sequence[object], count: int = 3) -> str:
     """The first few of many, for a message: ``a, b, c and 7 more``."""
     shown = ", ".join(str(name) for name in names[:count])
     return shown if len(names) <= count else f"{shown} and {len(names) - count:,} more"
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 image``, ``12,936 images``, ``2 identities``."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"
 
 
 def check_folder(root: Path) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import find_root, flat_images, others_note, plural, sample
+from distreid.common.text import plural
+from distreid.data.readers.files import find_root, flat_images, others_note, sample
 from distreid.data.readers.published import Published, camera_note, compare, is_nearly, lonely_queries
 from distreid.data.records import DISTRACTOR, UNKNOWN, Dataset, Record
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import others_note, plural, sample
+from distreid.common.text import plural
+from distreid.data.readers.files import others_note, sample
 from distreid.data.readers.published import lonely_queries
 from distreid.data.records import SPLITS, UNKNOWN, Dataset, Record
 

@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import find_root, is_image, plural, sample, walk_files
+from distreid.common.text import plural
+from distreid.data.readers.files import find_root, is_image, sample, walk_files
 from distreid.data.readers.flat import FOLDERS, FlatLayout, read_flat
 from distreid.data.readers.published import Published, camera_note, compare, counted, is_nearly, lonely_queries
 from distreid.data.records import Dataset, Record

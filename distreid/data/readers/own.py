@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import by_path, check_folder, is_image, no_image, plural, sample, walk_files
+from distreid.common.text import plural
+from distreid.data.readers.files import by_path, check_folder, is_image, no_image, sample, walk_files
 from distreid.data.readers.labelled import WHOLE, Found, in_order, make_dataset
 from distreid.data.readers.patterns import camid_of, compile_pattern, match_all, pid_of
 from distreid.data.records import UNKNOWN, Dataset

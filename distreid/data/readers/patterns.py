@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import plural, sample
+from distreid.common.text import plural
+from distreid.data.readers.files import sample
 from distreid.data.readers.labelled import WHOLE
 from distreid.data.records import UNKNOWN
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import find_root, flat_images, plural, sample
+from distreid.common.text import plural
+from distreid.data.readers.files import find_root, flat_images, sample
 from distreid.data.readers.published import Published, compare
 from distreid.data.records import SPLITS, Dataset, Protocol, Record
 

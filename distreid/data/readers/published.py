@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from distreid.data.readers.files import plural, sample
+from distreid.common.text import plural
+from distreid.data.readers.files import sample
 from distreid.data.records import UNKNOWN, Record
 
 NEARLY = 0.9

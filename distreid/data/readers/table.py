@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from distreid.common.errors import UserError
-from distreid.data.readers.files import TABLE_SUFFIXES, plural, sample
+from distreid.common.text import plural
+from distreid.data.readers.files import TABLE_SUFFIXES, sample
 from distreid.data.readers.labelled import Found, make_dataset
 from distreid.data.readers.patterns import NOBODY, whole_camid
 from distreid.data.records import UNKNOWN, Dataset
