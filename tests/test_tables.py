@@ -83,7 +83,11 @@ def test_one_run_fills_both_directions_of_table_3(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", papers())
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_table_in_every_format(name: str, form: str, tmp_path: Path) -> None:
-    text = table(name, synthetic=form == "text", out=tmp_path, form=form)
+    base = tmp_path / "shop.yaml"
+    base.write_text("source: {data: a.arrow}\ntarget: {data: b.arrow}\n")
+    transfers = papers()[name]["tables"][name]["transfers"]
+    synthetic = form == "text" and bool(transfers)
+    text = table(name, synthetic=synthetic, base=None if transfers else base, out=tmp_path, form=form)
     assert text.count("\n") >= 4 and ("runs are missing" in text or form == "csv")
 
 
@@ -106,11 +110,23 @@ def test_ones_own_configuration_and_what_the_paper_claims(tmp_path: Path) -> Non
     )
 
 
-def write_run(out: Path, settings: dict, accuracy: float) -> None:
+def test_our_own_comparison(tmp_path: Path) -> None:
+    base = tmp_path / "shop.yaml"
+    base.write_text("source: {data: a.arrow}\ntarget: {data: b.arrow}\n")
+    folder = write_run(tmp_path / "shop", {"method": "contrast", "seed": 0}, 0.5)
+    rounds = [{"round": n, "mAP": a, "rank1": 0.5} for n, a in enumerate((0.3, 0.6, 0.5), 1)]
+    (folder / "result.json").write_text(json.dumps({"direct_transfer": rounds[0], "rounds": rounds, "final": rounds[-1]}))
+    found = table("methods", base=base, out=tmp_path, form="csv")
+    assert [cells(found, f"contrast{more}")["shop, ours mAP"] for more in ("", ", decline")] == ["50.0", "-10.0"]
+    assert cells(found, "DAAM")["shop, ours mAP"] == "–"
+
+
+def write_run(out: Path, settings: dict, accuracy: float) -> Path:
     folder = out / "runs" / Trial(settings).name
     folder.mkdir(parents=True)
     figures = {"mAP": accuracy, "rank1": accuracy}
     (folder / "result.json").write_text(json.dumps({"direct_transfer": figures, "rounds": [figures], "final": figures}))
+    return folder
 
 
 def test_claims_name_rows_of_their_table() -> None:
@@ -121,6 +137,8 @@ def test_claims_name_rows_of_their_table() -> None:
 
 
 def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="table methods has no data sets of its own: name a configuration"):
+        table("methods", out=tmp_path)
     with pytest.raises(UserError, match=r"base .*gone\.yaml cannot be read"):
         table("daam-4", base=tmp_path / "gone.yaml", out=tmp_path)
     with pytest.raises(UserError, match="two bases: leave out one"):

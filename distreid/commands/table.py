@@ -26,7 +26,7 @@ def table(
     """A paper's table, its figures beside ours.
 
     Args:
-        name: daam-1 … daam-4, daam-figure-4 … daam-figure-6, edaan-1 … edaan-5.
+        name: daam-1 … daam-4, daam-figure-4 … daam-figure-6, edaan-1 … edaan-5; methods (needs --base).
         run: Run what is missing first; an interrupted table continues.
         synthetic: Ours on synthetic data, small enough for two cores.
         base: Ours on the data and the settings of this configuration, such as jobs/real/market-cameras.yaml.

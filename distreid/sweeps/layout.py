@@ -28,6 +28,9 @@ def measured(result: dict[str, Any], measure: str, figures: Sequence[str], rever
     final, direct = result.get("final"), result.get("direct_transfer")
     if measure == "gain":
         return [100 * (final[key] - direct[key]) for key in figures] if final and direct else None
+    if measure == "decline":
+        rounds = [line for line in result.get("rounds", []) if "mAP" in line]
+        return [100 * (final[key] - max(line[key] for line in rounds)) for key in figures] if final and rounds else None
     if measure.startswith("round "):
         number = int(measure.removeprefix("round "))
         metrics = next((line for line in result.get("rounds", []) if line["round"] == number and "mAP" in line), None)

@@ -1,5 +1,5 @@
 """`distreid table`: a paper's table in its layout, its figures beside ours (mean ± deviation over seeds), from runs that exist or
-are run now. What the paper says and what makes a row ours stands in `distreid/sweeps/papers/*.yaml`."""
+are run now; or a comparison of our own. What the paper says and what makes a row ours stands in `distreid/sweeps/papers/*.yaml`."""
 
 from __future__ import annotations
 
@@ -72,6 +72,10 @@ def table(
         raise UserError(f"no table '{name}': choose one of {', '.join(books)}")
     book = books[name]
     what = book["tables"][name]
+    if not what["transfers"] and base is None:
+        raise UserError(
+            f"table {name} has no data sets of its own: name a configuration, --base FILE, such as jobs/real/market-cameras.yaml"
+        )
     figures = what.get("figures", ["mAP", "rank1"])
     rows = _rows(what, synthetic)
     columns = [_own(base, overrides, out)] if base else _columns(book, what, overrides, synthetic, data, out)
