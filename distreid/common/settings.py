@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import re
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, LiteralString, get_args, get_origin, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -45,17 +45,22 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _auto_or_number(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+def _or_number(word: LiteralString) -> WrapValidator:
     """One line in place of one for each kind that the value might have been."""
-    try:
-        return checked(value)
-    except ValidationError:
-        raise PydanticCustomError("auto_or_number", "neither auto nor a number of 0 or more") from None
+
+    def check(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return checked(value)
+        except ValidationError:
+            raise PydanticCustomError("or_number", "neither {word} nor a number of 0 or more", {"word": word}) from None
+
+    return WrapValidator(check)
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
-AutoOrNumber = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], WrapValidator(_auto_or_number)]
+AutoOrNumber = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], _or_number("auto")]
+SoftOrNumber = Annotated[Literal["soft"] | Annotated[Number, Field(ge=0)], _or_number("soft")]
 Switch = Annotated[bool, Strict()]
 # For a Literal of whole numbers, and of texts and booleans: pydantic takes 1, 1.0 and true for one choice.
 ONLY_WHOLE, SWITCH_OR_TEXT = BeforeValidator(_whole), BeforeValidator(_switch_or_text)
@@ -105,7 +110,7 @@ def explain(error: ValidationError, kind: Any, prefix: str = "") -> str:
 
 # Heads of pydantic's error types.
 _PROBLEMS = {
-    "auto_or_number": "must be auto, or a number of 0 or more",
+    "or_number": "must be {word}, or a number of 0 or more",
     "greater_than_equal": "must be {ge:g} or more",
     "greater_than": "must be greater than {gt:g}",
     "less_than_equal": "must not be above {le:g}",

@@ -8,14 +8,15 @@ leaves open. docs/configuration.md shows them all, and `distreid schema` writes 
 from distreid.config.checks import check
 from distreid.config.data import DomainConfig, InputConfig
 from distreid.config.model import ModelConfig
-from distreid.config.read import canonical, config_from_dict, load_config, to_dict, to_yaml
-from distreid.config.root import METHODS, Config, MethodSettings
+from distreid.config.read import canonical, config_from_dict, load_config, to_dict, to_yaml, todays_names
+from distreid.config.root import METHODS, PARTS, Config, MethodSettings
 from distreid.config.runtime import RuntimeConfig
 from distreid.config.schema import json_schema
 from distreid.config.training import AdaptConfig, EvaluateConfig, LossConfig, OptimizerConfig, PretrainConfig
 
 __all__ = [
     "METHODS",
+    "PARTS",
     "AdaptConfig",
     "Config",
     "DomainConfig",
@@ -34,4 +35,5 @@ __all__ = [
     "load_config",
     "to_dict",
     "to_yaml",
+    "todays_names",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from distreid.common.errors import UserError
-from distreid.config.root import METHODS, Config
+from distreid.config.model import ModelConfig
+from distreid.config.root import METHODS, PARTS, Config
+from distreid.config.training import LossConfig
 
 
 def check(config: Config) -> None:
     """Raises UserError, one line that names the keys and says what to do."""
     _check_places(config)
     _check_labels(config)
+    _check_parts(config)
     METHODS[config.method].check(config)
     _check_strategy(config)
 
@@ -43,12 +46,26 @@ def _check_labels(config: Config) -> None:
         )
 
 
+def _check_parts(config: Config) -> None:
+    usual = {"model": ModelConfig(), "loss": LossConfig()}
+    for part in PARTS:
+        group, key = part.split(".")
+        value = getattr(getattr(config, group), key)
+        if part not in METHODS[config.method].parts and value != getattr(usual[group], key):
+            having = ", ".join(name for name, settings in METHODS.items() if part in settings.parts)
+            raise UserError(f"{part}={value} does not work with method={config.method}: leave it out, or take one of {having}")
+
+
 def _check_strategy(config: Config) -> None:
     settings = config.runtime
     if settings.min_workers > settings.workers:
         raise UserError(f"runtime.min_workers={settings.min_workers} must not be above runtime.workers={settings.workers}")
     if settings.strategy == "ddp":
         return
+    if config.model.teacher:
+        raise UserError(
+            f"model.teacher={config.model.teacher} does not work with runtime.strategy=deepspeed: use ddp, or no teacher"
+        )
     if settings.workers == 0:
         raise UserError("runtime.strategy=deepspeed needs Ray workers: set runtime.workers to 1 or more, or runtime.strategy=ddp")
     if settings.precision == "fp16":

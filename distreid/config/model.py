@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from distreid.common.settings import ONLY_WHOLE, SETTINGS, Switch, Whole
+from distreid.common.settings import ONLY_WHOLE, SETTINGS, Number, Switch, Whole
 
 
 @dataclass(config=SETTINGS)
@@ -38,9 +38,27 @@ class ModelConfig:
         " scaled by chance; neutral: A = 1/2 everywhere, which a short training from scratch need not first unlearn",
     )
     domain_branch: Switch = Field(default=True, description="the DSP branch (paper)")
+    pooling: Literal["mean", "gem"] = Field(
+        default="mean",
+        description="of the map that people are matched by; paper: mean. gem: generalised mean, its exponent learnt from 3"
+        " (Radenovic et al. 2018): not the paper's",
+    )
     neck: Switch = Field(
         default=False,
-        description="BatchNorm before the identity heads (Luo et al. 2019): not the paper's, helps training from scratch",
+        description="BatchNorm before the identity heads (Luo et al. 2019): not the paper's, helps training from scratch; contrast"
+        " has one always",
+    )
+    teacher: Number = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="labels and tests take the features of a mean teacher (Tarvainen and Valpola 2017), which keeps so much of its"
+        " weights at each step, such as 0.999; 0: none (paper)",
+    )
+    domain_batchnorm: Switch = Field(
+        default=False,
+        description="each domain has its own BatchNorms, statistics and weights (Chang et al. 2019): not the paper's; features of"
+        " other images than the source's own test set take the target's",
     )
     batchnorm_group: Whole = Field(
         default=32, gt=0, description="images that share batch statistics; must divide every worker's slice of the batch (decided)"

@@ -36,11 +36,10 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
     if not isinstance(tree, dict):
         raise UserError(f"{where}: expected keys and values at the top level, found {type(tree).__name__}")
     tree = _copy(tree)
-    for name in METHODS:
-        if isinstance(tree.get(name), dict):
-            tree[name] = _under_todays_names(name, tree[name], where)
+    method = _method(tree, overrides or [])
+    todays_names(tree, method, where)
     for override in overrides or []:
-        _apply_override(tree, override)
+        _apply_override(tree, override, method)
     _fill_in(tree)
     try:
         config = _build(tree)
@@ -107,44 +106,72 @@ def _expand_places(config: Config) -> None:
 _named: set[str] = set()  # old keys that a person was told of
 
 
+def _method(tree: dict[Any, Any], overrides: list[str]) -> Any:
+    """The method that a file and the overrides ask for; None where they leave it to the default."""
+    given = [override.partition("=")[2] for override in overrides if override.startswith("method=")]
+    return given[-1] if given else tree.get("method")
+
+
 def _name_today(group: str, key: str) -> str:
-    """A key's present name; of an old one a person is told once."""
+    """A key's present name, dotted; of an old one a person is told once."""
     new = METHODS[group].renamed.get(key) if group in METHODS else None
-    if new is not None and key not in _named:
+    if new is None:
+        return f"{group}.{key}" if group else key
+    new = new if "." in new else f"{group}.{new}"
+    if key not in _named:
         _named.add(key)
-        logging.getLogger(__name__).warning("%s.%s is now called %s.%s", group, key, group, new)
-    return new or key
+        logging.getLogger(__name__).warning("%s.%s is now called %s", group, key, new)
+    return new
 
 
-def _under_todays_names(group: str, tree: dict[Any, Any], where: str) -> dict[Any, Any]:
-    """A method's keys under their present names."""
-    for old, new in METHODS[group].renamed.items():
-        if old in tree and new in tree:
-            raise UserError(f"{where}: {group}.{old} is {group}.{new} under its old name: give one of the two")
-    return {_name_today(group, key): value for key, value in tree.items()}
+def todays_names(tree: dict[Any, Any], method: Any, where: str = "configuration") -> None:
+    """Bring the keys of methods' groups under their present names, in place.
+
+    One that has moved to a common group says nothing there of runs of another ``method``, whose files hold its default too.
+    """
+    for group, settings in METHODS.items():
+        own = tree.get(group)
+        if not isinstance(own, dict):
+            continue
+        for old in [old for old in settings.renamed if old in own]:
+            value = own.pop(old)
+            if "." in settings.renamed[old] and group != method:
+                continue
+            place, leaf = _place(tree, _name_today(group, old))
+            if place is None:
+                continue  # a group of another kind: a mistake that is told later
+            if leaf in place:
+                raise UserError(f"{where}: {group}.{old} is {_name_today(group, old)} under its old name: give one of the two")
+            place[leaf] = value
 
 
 def _fill_in(tree: dict[Any, Any]) -> None:
     """The method's own defaults of the common groups, where the tree has none."""
     method = tree.get("method")
     for key, value in METHODS[method].defaults.items() if isinstance(method, str) and method in METHODS else ():
-        *parents, leaf = key.split(".")
-        group: Any = tree
-        for parent in parents:
-            if group.get(parent) is None:
-                group[parent] = {}
-            group = group[parent]
-            if not isinstance(group, dict):
-                break  # of another kind: a mistake that is told later
-        else:
-            group.setdefault(leaf, value)
+        place, leaf = _place(tree, key)
+        if place is not None:
+            place.setdefault(leaf, value)
+
+
+def _place(tree: dict[Any, Any], key: str) -> tuple[dict[Any, Any] | None, str]:
+    """The group that a dotted key stands in, made where it is missing, and the key's last part; None where it is no group."""
+    *parents, leaf = key.split(".")
+    group: Any = tree
+    for parent in parents:
+        if group.get(parent) is None:
+            group[parent] = {}
+        group = group[parent]
+        if not isinstance(group, dict):
+            return None, leaf  # a mistake that is told later
+    return group, leaf
 
 
 def _copy(tree: Any) -> Any:
     return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
+def _apply_override(tree: dict[str, Any], override: str, method: Any) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"'{override}' is not an override: write key=value, for example adapt.epochs=3")
@@ -153,7 +180,10 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     except yaml.YAMLError:
         raise UserError(f"{key}={text}: the value is not valid YAML") from None
     *parents, leaf = key.split(".")
-    leaf = _name_today(".".join(parents), leaf)
+    group = ".".join(parents)
+    *parents, leaf = _name_today(group, leaf).split(".")
+    if group in METHODS and parents != [group] and group != method:
+        return  # moved to a common group: it says nothing there of another method
     for parent in parents:
         if tree.get(parent) is None:
             tree[parent] = {}

@@ -28,6 +28,7 @@ class MethodSettings:
         renamed: old key of the group -> its name today.
         defaults: dotted keys of the common groups -> what they are with this method where a file leaves them out.
         source_free: source.data may be empty.
+        parts: those of :data:`PARTS` that it has.
     """
 
     group: type | None
@@ -35,7 +36,11 @@ class MethodSettings:
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     source_free: bool = False
+    parts: tuple[str, ...] = ()
 
+
+PARTS = ("model.pooling", "model.teacher", "model.domain_batchnorm", "loss.triplet")
+"""Dotted keys of what is no paper's, off by default: a method that lacks a part refuses its key."""
 
 METHODS: dict[str, MethodSettings] = {}
 """By the method's name. :mod:`distreid.methods.registry`, which importing distreid brings, fills it."""

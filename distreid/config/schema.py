@@ -31,5 +31,7 @@ def json_schema(*methods: str) -> dict[str, Any]:
         if method in schema["properties"]:
             keys = groups[schema["properties"][method]["$ref"].rsplit("/", 1)[-1]]["properties"]
             for old, new in METHODS[method].renamed.items():
-                keys[old] = keys[new] | {"deprecated": True, "description": f"now {new}"}
+                group, _, key = new.rpartition(".")  # of a common group where it is dotted
+                today = groups[schema["properties"][group]["$ref"].rsplit("/", 1)[-1]]["properties"] if group else keys
+                keys[old] = today[key] | {"deprecated": True, "description": f"now {new}"}
     return schema

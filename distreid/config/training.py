@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from distreid.common.settings import SETTINGS, Number, Switch, Whole
+from distreid.common.settings import SETTINGS, Number, SoftOrNumber, Switch, Whole
 
 Sampler = Literal["plain", "pk"]
 
@@ -69,6 +69,15 @@ class LossConfig:
     normalize: Switch = Field(default=False, description="decided: weights as defined; true rescales each row to sum 1")
     smoothing: Number = Field(default=0.1, ge=0, le=1, description="of lsr: Szegedy et al. 2016")
     domain_weight: Number = Field(default=1.0, ge=0, description="of the domain loss; Eq. 7 adds the terms as they are")
+    triplet: Number = Field(
+        default=0.0,
+        ge=0,
+        description="weight of a batch-hard triplet term (Hermans et al. 2017) on the features before the neck, of source and"
+        " target apart, within the groups of model.batchnorm_group; needs the sampler pk; 0: none (paper)",
+    )
+    triplet_margin: SoftOrNumber = Field(
+        default=0.3, description="of the triplet term: a number (Luo et al. 2019: 0.3), or soft: log(1 + exp) in place of the hinge"
+    )
 
 
 @dataclass(config=SETTINGS)

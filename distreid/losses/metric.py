@@ -8,13 +8,17 @@ nearest negative 3 and, for the quartet, the image 4 of a third identity that is
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Mining = Literal["hard", "all"]
+Margin = float | Literal["soft"]
 
 
-def triplet_loss(embeddings_BD: Tensor, labels_B: Tensor, *, margin: float, mining: Mining = "hard") -> Tensor:
+def triplet_loss(embeddings_BD: Tensor, labels_B: Tensor, *, margin: Margin, mining: Mining = "hard") -> Tensor:
     """Eq. 6: max(D12 - D13 + margin, 0), mean over the tuples; a zero that carries a gradient where there is none.
+
+    ``hard`` is the batch-hard triplet loss of Hermans et al. (2017), ``soft`` their margin: log(1 + exp(D12 - D13)).
 
     Args:
         embeddings_BD: float [B, D]; labels_B: int64 [B].
@@ -22,9 +26,9 @@ def triplet_loss(embeddings_BD: Tensor, labels_B: Tensor, *, margin: float, mini
     d_BB, positive_BB, negative_BB = _pairs(embeddings_BD, labels_B)
     if mining == "all":
         valid_BBB = positive_BB[:, :, None] & negative_BB[:, None, :]
-        return _mean((d_BB[:, :, None] - d_BB[:, None, :] + margin).clamp(min=0), valid_BBB)
+        return _mean(_hinge(d_BB[:, :, None] - d_BB[:, None, :], margin), valid_BBB)
     d12_B, d13_B, _ = _hardest(d_BB, positive_BB, negative_BB)
-    return _mean((d12_B - d13_B + margin).clamp(min=0), positive_BB.any(1) & negative_BB.any(1))
+    return _mean(_hinge(d12_B - d13_B, margin), positive_BB.any(1) & negative_BB.any(1))
 
 
 def quartet_loss(embeddings_BD: Tensor, labels_B: Tensor, *, margin: float, mining: Mining = "hard") -> Tensor:
@@ -42,6 +46,10 @@ def quartet_loss(embeddings_BD: Tensor, labels_B: Tensor, *, margin: float, mini
     d43_B = d_BB[three_B].masked_fill(~fourth_BB, torch.inf).amin(1)
     valid_B = positive_BB.any(1) & negative_BB.any(1) & fourth_BB.any(1)
     return _mean((2 * d12_B - d13_B - d43_B + margin).clamp(min=0), valid_B)
+
+
+def _hinge(z: Tensor, margin: Margin) -> Tensor:
+    return F.softplus(z) if margin == "soft" else (z + margin).clamp(min=0)
 
 
 def _pairs(embeddings_BD: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,6 +25,24 @@ def check(config: Config, *, mixed: bool = True) -> None:
             raise UserError(
                 f"{name}.instances={settings.instances} does not divide the {images} images of a domain in {name}.batch_size"
             )
+    if config.loss.triplet:
+        _check_triplet(config, mixed=mixed)
+
+
+def _check_triplet(config: Config, *, mixed: bool) -> None:
+    """Every group of images must hold tuples of each domain."""
+    group, adapt, pretrain = config.model.batchnorm_group, config.adapt, config.pretrain
+    stages: list[tuple[str, AdaptConfig | PretrainConfig, int]] = [("adapt", adapt, group // 2 if mixed else group)]
+    if mixed and pretrain.epochs and not pretrain.checkpoint:
+        stages.append(("pretrain", pretrain, group))
+    for name, settings, images in stages:
+        if settings.sampler != "pk":
+            raise UserError(f"loss.triplet={config.loss.triplet} needs images of one person side by side: set {name}.sampler=pk")
+        if images % settings.instances or settings.instances < 2 or images // settings.instances < 2:
+            raise UserError(
+                f"loss.triplet={config.loss.triplet} needs two people or more, of {name}.instances={settings.instances} images "
+                f"each, 2 or more, among the {images} images of a domain in model.batchnorm_group={group}: change one of the two"
+            )
 
 
 def _check_group(config: Config) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from distreid.config import OptimizerConfig
-from distreid.models import ReIDNetwork
+from distreid.models import Domains, ReIDNetwork, train_on
 from distreid.training.context import Context
 from distreid.training.engine import Engine, learning_rate_factor
 
@@ -19,14 +19,18 @@ def make_engine(
     epochs: int,
     parameters: list[torch.nn.Parameter],
     *,
+    domains: Domains = "mixed",
     before: int = 0,
 ) -> Engine:
     """An optimiser over some parameters, the backbone's at their own rate.
 
     Args:
+        domains: whose images the batches hold.
         epochs: of the schedule of the rates, ``before`` of which have passed when the engine's first epoch begins.
     """
     own = {id(p) for p in backbone.parameters()}
+    idle = {id(p) for p in train_on(model, domains)}
+    parameters = [p for p in parameters if id(p) not in idle]
     groups = [
         {"params": [p for p in parameters if id(p) in own], "lr": settings.lr_backbone},
         {"params": [p for p in parameters if id(p) not in own], "lr": settings.lr_new},

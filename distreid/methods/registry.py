@@ -56,10 +56,12 @@ class MethodSpec:
         matching: whether a weight, by its name, takes part in what is matched: what an export keeps.
         describe: what is matched, and the settings that the network is built from, for the metadata of an export.
         group: the dataclass of the method's own settings; None where the common groups are enough.
-        renamed: old key of the group -> its name today; files with the old one go on working.
+        renamed: old key of the group -> its name today, dotted where it moved to a common group; files with the old one go on
+            working.
         defaults: dotted keys of the common groups (adapt.epochs) -> what they are with this method where a file leaves them out.
         source_free: it trains without a labelled source too, where source.data is empty; `check` says what that asks.
         check_data: what must hold of the opened source and target, before a run directory is made; raises UserError.
+        parts: those of :data:`distreid.config.root.PARTS` that it has; it refuses the others.
         source_model: a configuration, to the one whose pre-training makes its source model: less what pre-training does not train.
             Runs for which that is the same can share one (pretrain.checkpoint). None: they cannot.
         network: what a configuration trains, in a word or two.
@@ -82,6 +84,7 @@ class MethodSpec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     source_free: bool = False
     check_data: Callable[[Config, DomainData, DomainData], None] = _nothing
+    parts: tuple[str, ...] = ()
     source_model: Callable[[Config], Config] | None = None
     network: Callable[[Config], str] = _backbone
     labels_target: bool = True
@@ -114,7 +117,7 @@ def register(spec: MethodSpec) -> None:
     if spec.name in SPECS or spec.name in taken or not spec.name.isidentifier():
         raise UserError(f"method '{spec.name}' cannot be registered: the name is taken, or no name")
     SPECS[spec.name] = spec
-    config.METHODS[spec.name] = MethodSettings(spec.group, spec.check, spec.renamed, spec.defaults, spec.source_free)
+    config.METHODS[spec.name] = MethodSettings(spec.group, spec.check, spec.renamed, spec.defaults, spec.source_free, spec.parts)
 
 
 def find(name: str) -> MethodSpec:

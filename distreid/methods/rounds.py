@@ -13,7 +13,7 @@ from distreid.common.layout import pretrained_files
 from distreid.common.mirror import on_this_machine
 from distreid.labels import PseudoLabels
 from distreid.methods.labelling import Labelling, RoundState
-from distreid.models import load_weights
+from distreid.models import begin_target, load_weights
 from distreid.training.context import Context
 from distreid.training.files import load_checkpoint
 from distreid.training.loop import Model, Trainer, accuracy_text
@@ -55,12 +55,14 @@ class Rounds(ABC, Generic[Model]):
             self.load_pretrained(self.config.pretrain.checkpoint)
         else:
             self.train_source()
+            begin_target(self.model)
 
     def load_pretrained(self, place: str) -> None:
         path = on_this_machine(place, pretrained_files)
         path = RunDirectory(path).round_checkpoint(0) if path.is_dir() else path
         saved = load_checkpoint(path)
-        load_weights(self.model, {**saved, "model": self.adopt(saved.get("model", {}))}, path)
+        weights = self.model.with_own_parts(saved.get("model", {}))
+        load_weights(self.model, {**saved, "model": self.adopt(weights)}, path)
 
     def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Another run's weights for this one's network."""

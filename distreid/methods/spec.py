@@ -28,6 +28,9 @@ class LossTerm:
         return self.given is None or str(_value(settings, self.given[0])) == self.given[1]
 
 
+TRIPLET = LossTerm("triplet", "Each image's furthest one of its person against its nearest one of another (Hermans et al. 2017).")
+
+
 @dataclass(frozen=True)
 class PictureSpec:
     """A figure of pictures that only this method has: its title and its caption."""

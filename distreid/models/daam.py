@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from distreid.models.attention import DomainAdaptiveAttention
 from distreid.models.backbone import Backbone
-from distreid.models.network import ReIDNetwork
+from distreid.models.encoder import EncoderNetwork, FeatureEncoder, Pooling, gem, pool, through
+from distreid.models.network import parameters_of
 from distreid.models.norm import batch_norm
 
 Attention = Literal["shared", "individual", "none"]
@@ -23,9 +24,10 @@ class DAAMOutput:
     source_logits_SN: Tensor  # [S, N_ids]
     target_logits_TK: Tensor | None  # [T, K]; None before the first round
     domain_logits_B2: Tensor | None  # [B, 2], column 0 source, 1 target; None without the DSP branch
+    pooled_Bc: Tensor  # f_sh before the neck, float32 [B, c]
 
 
-class DAAMNet(ReIDNetwork):
+class DAAMNet(EncoderNetwork):
     """Backbone, attention, and the domain-shared (DSH) and domain-specific (DSP) branches.
 
     Variants, by (attention, domain_branch): (none, False) plain; (none, True) DSH+DSP without attention, both branches see F;
@@ -36,7 +38,9 @@ class DAAMNet(ReIDNetwork):
         backbone: yields F [B, c, h, w].
         identities: N_ids, classes of the source head.
         attention_start: "neutral" for A = 1/2 everywhere until training moves it.
+        pooling: of F_sh; the domain-specific branch takes the mean. gem is not the paper's.
         neck: BatchNorm between f_sh and the identity heads (Luo et al. 2019). Not the paper's; trains faster from scratch.
+        teacher: a mean teacher gives the features. Not the paper's.
         clusters: K, classes of the target head; 0 for none yet (see :meth:`new_target_head`).
     """
 
@@ -48,7 +52,9 @@ class DAAMNet(ReIDNetwork):
         attention: Attention = "shared",
         attention_start: Literal["random", "neutral"] = "random",
         domain_branch: bool = True,
+        pooling: Pooling = "mean",
         neck: bool = False,
+        teacher: bool = False,
         clusters: int = 0,
     ) -> None:
         super().__init__()
@@ -58,10 +64,14 @@ class DAAMNet(ReIDNetwork):
         module = partial(DomainAdaptiveAttention, c, neutral=attention_start == "neutral")
         self.attention = module() if attention != "none" else None
         self.specific_attention = module() if attention == "individual" and domain_branch else None
+        self.gem = gem(pooling)
         self.neck = batch_norm(c) if neck else None
         self.source_head = _head(c, identities)
         self.target_head = _head(c, clusters) if clusters else None
         self.domain_head = _head(c, 2) if domain_branch else None
+        self.teacher = None
+        if teacher:
+            self.begin_teacher()
 
     @property
     def feature_channels(self) -> int:
@@ -87,13 +97,18 @@ class DAAMNet(ReIDNetwork):
             return a_Bchw * f_Bchw, self.specific_attention(f_Bchw) * f_Bchw
         return a_Bchw * f_Bchw, (1 - a_Bchw) * f_Bchw
 
-    def features(self, x_BCHW: Tensor) -> Tensor:
-        """f_sh = GAP(F_sh), behind the neck where there is one: float32 [B, c], not normalised. For clustering and matching."""
-        return self._shared(self.split(x_BCHW)[0])
+    def trained_on_source(self) -> list[nn.Parameter]:
+        """All that L_cro_s depends on (Eq. 3)."""
+        return parameters_of([self.backbone, self.attention, self.gem, self.neck, self.source_head])
 
-    def _shared(self, shared_Bchw: Tensor) -> Tensor:
-        f_sh_Bc = _pool(shared_Bchw)
-        return f_sh_Bc if self.neck is None else self.neck(f_sh_Bc[:, :, None, None])[:, :, 0, 0]
+    def trained(self) -> list[nn.Parameter]:
+        """All but the teacher's."""
+        followed = {id(p) for p in parameters_of([self.teacher])}
+        return [p for p in self.parameters() if id(p) not in followed]
+
+    def student(self) -> FeatureEncoder:
+        """Images to f_sh = GAP(F_sh), behind the neck where there is one. Made of this network's own parts."""
+        return FeatureEncoder(self.backbone, self.attention, self.gem, self.neck)
 
     def forward(self, x_BCHW: Tensor, domains: Tensor | tuple[Tensor, Tensor]) -> DAAMOutput:
         """Images [B, 3, H, W] to the three classifiers' logits.
@@ -103,16 +118,14 @@ class DAAMNet(ReIDNetwork):
         """
         source_S, target_T = domains if isinstance(domains, tuple) else ((domains == side).nonzero()[:, 0] for side in (0, 1))
         shared_Bchw, specific_Bchw = self.split(x_BCHW)
-        f_sh_Bc = self._shared(shared_Bchw)
+        pooled_Bc = pool(shared_Bchw, self.gem)
+        f_sh_Bc = through(self.neck, pooled_Bc)
         return DAAMOutput(
             source_logits_SN=self.source_head(f_sh_Bc.index_select(0, source_S)),
             target_logits_TK=self.target_head(f_sh_Bc.index_select(0, target_T)) if self.target_head is not None else None,
-            domain_logits_B2=self.domain_head(_pool(specific_Bchw)) if self.domain_head is not None else None,
+            domain_logits_B2=self.domain_head(pool(specific_Bchw)) if self.domain_head is not None else None,
+            pooled_Bc=pooled_Bc,
         )
-
-
-def _pool(f_Bchw: Tensor) -> Tensor:
-    return f_Bchw.float().mean((2, 3))
 
 
 def _head(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:

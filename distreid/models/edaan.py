@@ -3,7 +3,6 @@
 Images are signed: [-1, 1], which is the loader's normalisation by this network's mean and deviation.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from distreid.models.backbone import Colour
 from distreid.models.edaan_parts import AttentionNetwork, Decoder, Discriminator, Encoder, ReIDHead
-from distreid.models.network import ReIDNetwork
+from distreid.models.network import ReIDNetwork, parameters_of
 
 
 @dataclass(frozen=True)
@@ -136,11 +135,6 @@ class EDAAN(ReIDNetwork):
 
     def discriminators(self) -> list[Discriminator]:
         return [network for network in (self.source_discriminator, self.target_discriminator) if network is not None]
-
-
-def parameters_of(modules: Iterable[nn.Module | None]) -> list[nn.Parameter]:
-    """Each parameter once, in order."""
-    return list({id(p): p for module in modules if module is not None for p in module.parameters()}.values())
 
 
 def _initialise(module: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,16 @@ class ReIDNetwork(nn.Module, ABC):
 
     def grow(self, weights: Mapping[str, Tensor]) -> None:
         """Make the parts that a checkpoint's weights have and a new network lacks."""
+
+    def with_own_parts(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Another run's weights, from which this network's run begins, with what it has beside that run's parts, and without what
+        it lacks."""
+        return dict(weights)
+
+
+def parameters_of(modules: Iterable[nn.Module | None]) -> list[nn.Parameter]:
+    """Each parameter once, in order."""
+    return list({id(p): p for module in modules if module is not None for p in module.parameters()}.values())
 
 
 def load_weights(model: ReIDNetwork, saved: Mapping[str, Any], path: Path) -> None:

@@ -7,7 +7,7 @@ what it keeps, :mod:`~distreid.training.meters` what it measures, :mod:`~distrei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from distreid.common.errors import Stopped, UserError
 from distreid.config import Config
 from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, shard
-from distreid.models import ReIDNetwork, place_randomness
+from distreid.models import ReIDNetwork, match_on, place_randomness
 from distreid.training.checkpoints import Checkpoints, State
 from distreid.training.context import Context
 from distreid.training.domains import TestSet
@@ -29,6 +29,7 @@ from distreid.training.stage import LossTerms, Stage
 
 CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device and the other processes
 
+Domain = Literal["source", "target"]
 Model = TypeVar("Model", bound=ReIDNetwork)
 StateT = TypeVar("StateT", bound=State)
 
@@ -187,8 +188,9 @@ class Trainer(Generic[Model, StateT]):
         shown = self.context.run_directory.shown
         raise Stopped(f"{shown}: stopped as asked, after {where} of this stage; --resume continues there")
 
-    def extract(self, images: View, title: str, *, flip: bool = False) -> np.ndarray:
-        """This process's shard of the features of ``images``, float32 [n, c]."""
+    def extract(self, images: View, title: str, *, domain: Domain = "target", flip: bool = False) -> np.ndarray:
+        """This process's shard of the features of ``images``, float32 [n, c]. ``domain``: whose they are."""
+        match_on(self.model, domain)
         if self.context.rehearsal is not None:
             return self.context.rehearsal.extract(self, images, title, flip=flip)
         settings, processes, reporter = self.config.input, self.context.processes, self.context.reporter
@@ -206,9 +208,9 @@ class Trainer(Generic[Model, StateT]):
             progress=lambda done: reporter.advance(done, {}),
         )
 
-    def score(self, name: str, test: TestSet) -> ScoreFuture:
+    def score(self, name: Domain, test: TestSet) -> ScoreFuture:
         """Hand a test set's features in; they are ranked while this process goes on."""
-        shard_nD = self.extract(test.images, f"features of the {name}'s test set", flip=self.config.evaluate.flip)
+        shard_nD = self.extract(test.images, f"features of the {name}'s test set", domain=name, flip=self.config.evaluate.flip)
         return self.context.evaluator.score(f"{name}-{self.state.round}", name, shard_nD)
 
 

@@ -17,6 +17,7 @@ from distreid.common.files import atomic_write, drop_drafts, writing
 from distreid.common.layout import LAST, PROGRESS, round_files, round_name, run_files
 from distreid.common.mirror import Mirror
 from distreid.common.storage import is_uri
+from distreid.config import todays_names
 from distreid.training.environment import environment
 from distreid.training.files import load_checkpoint, save_tensors, write_json
 from distreid.training.tensorboard import Board
@@ -255,7 +256,9 @@ MAY_CHANGE = {
 
 def _changed_keys(old: str, new: str, compute: dict[str, Any]) -> str:
     """The settings in which a continuation differs and must not; ``compute``: what the run decided where it was told "auto"."""
-    before, after = _flat(yaml.safe_load(old)), _flat(yaml.safe_load(new))
+    kept = yaml.safe_load(old)
+    todays_names(kept, kept.get("method"))
+    before, after = _flat(kept), _flat(yaml.safe_load(new))
     for key, value in compute.items():
         name = f"runtime.{key}"
         if before.get(name) == "auto":

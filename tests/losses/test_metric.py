@@ -1,5 +1,6 @@
 """Equations 6 and 7 of EDAAN against loops over every tuple."""
 
+import math
 from itertools import product
 
 import pytest
@@ -48,7 +49,7 @@ def test_all_quartets(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_hardest_tuples(seed: int) -> None:
     x, y = batch(seed)
-    triplets, quartets = [], []
+    triplets, soft, quartets = [], [], []
     for i in range(len(y)):
         positives = [j for j in range(len(y)) if j != i and y[j] == y[i]]
         if not positives:
@@ -58,8 +59,10 @@ def test_hardest_tuples(seed: int) -> None:
         d13 = distance(x[i], x[three])
         d43 = min(distance(x[m], x[three]) for m in range(len(y)) if y[m] not in (y[i], y[three]))
         triplets.append(hinge(d12 - d13))
+        soft.append(math.log(1 + math.exp(d12 - d13)))
         quartets.append(hinge(2 * d12 - d13 - d43))
     torch.testing.assert_close(triplet_loss(x, y, margin=MARGIN), torch.tensor(triplets).mean())
+    torch.testing.assert_close(triplet_loss(x, y, margin="soft"), torch.tensor(soft).mean())
     torch.testing.assert_close(quartet_loss(x, y, margin=MARGIN), torch.tensor(quartets).mean())
 
 

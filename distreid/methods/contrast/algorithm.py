@@ -88,17 +88,10 @@ class Contrast(Rounds[ContrastNet]):
         if not len(source.train):
             return torch.zeros(0, self.model.feature_channels, device=processes.device)
         assert source.labels is not None
-        shard_nD = self.trainer.extract(source.train, "features of the source")
+        shard_nD = self.trainer.extract(source.train, "features of the source", domain="source")
         mine = shard(len(source.train), processes.rank, processes.world)
         return class_centers(processes, shard_nD, source.labels[mine], source.identities)
 
     def unit(self, rows_KD: np.ndarray) -> Tensor:
         """L2-normalised, float32, on the training device."""
         return F.normalize(torch.tensor(rows_KD, dtype=torch.float32, device=self.context.processes.device), dim=1)
-
-    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A teacher that they lack begins as their encoder, one too many is left out."""
-        own = {name: value for name, value in weights.items() if not name.startswith("teacher.")}
-        if self.model.teacher is None or len(own) < len(weights):
-            return own if self.model.teacher is None else weights
-        return own | {name.replace("encoder.", "teacher.", 1): value for name, value in own.items()}

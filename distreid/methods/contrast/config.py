@@ -20,7 +20,8 @@ from distreid.methods.batches import check as check_batches
 class ContrastConfig:
     """Clusters, and the source's identities, as classes of a memory that follows the features: SpCL and Cluster Contrast.
 
-    The rest stands in the common groups: `model` (without attention, domain_branch and neck), `pretrain`, `labels` and `adapt`.
+    The rest stands in the common groups: `model` (without attention and domain_branch, with a neck always), `pretrain`, `labels`,
+    `loss.triplet` and `adapt`.
     """
 
     temperature: Number = Field(default=0.05, gt=0, description="tau: a similarity is divided by it; SpCL, Cluster Contrast")
@@ -32,22 +33,13 @@ class ContrastConfig:
         description="target images outside the clusters. drop: they sit the round out (Cluster Contrast); classes: each is a class"
         " of its own (SpCL)",
     )
-    pooling: Literal["gem", "mean"] = Field(
-        default="gem", description="gem: generalised mean with a learnt exponent (Radenovic et al. 2018), begins at 3"
-    )
-    teacher: Number = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="labels and tests take the features of a mean teacher (Tarvainen and Valpola 2017), which keeps so much of its"
-        " weights at each step, such as 0.999; 0: none",
-    )
 
 
 # Both papers', where not marked.
 DEFAULTS: dict[str, Any] = {
     "input.height": 256,
     "input.width": 128,
+    "model.pooling": "gem",
     "pretrain.epochs": 20,  # decided: SpCL has no stage of its own for the source; here direct transfer is measured behind it
     "adapt.rounds": 50,
     "adapt.epochs": 1,
@@ -64,13 +56,9 @@ for _stage in ("pretrain", "adapt"):
 
 def check(config: Config) -> None:
     """Combinations that cannot work."""
-    settings, free = config.group(ContrastConfig), not config.source.data
+    free = not config.source.data
     check_batches(config, mixed=not free)
     if free and config.model.weights == "none" and not config.pretrain.checkpoint:
         raise UserError(
             "source.data is empty, and an untrained network has nothing to tell people by: set pretrain.checkpoint or model.weights"
-        )
-    if settings.teacher and config.runtime.strategy != "ddp":
-        raise UserError(
-            f"contrast.teacher={settings.teacher} does not work with runtime.strategy=deepspeed: use ddp, or no teacher"
         )

@@ -1,12 +1,13 @@
 """contrast's runs as the report tells them."""
 
-from distreid.methods.spec import LossTerm, ReportSpec, rounds_of
+from distreid.methods.spec import TRIPLET, LossTerm, ReportSpec, rounds_of
 
 REPORT = ReportSpec(
     name="Contrast",
     losses=(
         LossTerm("source", "Source images against all classes of the memory (Ge et al. 2020, Eq. 1)."),
         LossTerm("target", "Target images against all classes of the memory, theirs is their cluster."),
+        TRIPLET,
     ),
     losses_caption="Pre-training's memory holds the source's identities alone; in the rounds each term is its share of the mean.",
     before="pre-training",

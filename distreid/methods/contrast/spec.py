@@ -8,22 +8,18 @@ from distreid.config import Config, to_dict
 from distreid.methods.batches import check_data
 from distreid.methods.contrast.config import DEFAULTS, ContrastConfig, check
 from distreid.methods.contrast.report import REPORT
+from distreid.methods.parts import ALL, matching
 from distreid.methods.registry import MethodSpec, lazy
 
 if TYPE_CHECKING:
     from distreid.models import ReIDNetwork
 
 
-def matching(model: ReIDNetwork, name: str) -> bool:
-    from distreid.methods.contrast.network import ContrastNet
-
-    assert isinstance(model, ContrastNet)
-    return name.startswith("encoder." if model.teacher is None else "teacher.")
-
-
 def describe(model: ReIDNetwork, config: Config) -> tuple[str, dict[str, Any]]:
-    tree = to_dict(config)
-    return "the pooled feature map behind its neck (contrast)", tree["model"] | {"pooling": tree["contrast"]["pooling"]}
+    return "the pooled feature map behind its neck (contrast)", to_dict(config)["model"]
+
+
+MOVED = {"pooling": "model.pooling", "teacher": "model.teacher"}  # to where DAAM finds them too
 
 
 SPEC = MethodSpec(
@@ -35,9 +31,11 @@ SPEC = MethodSpec(
     matching=matching,
     describe=describe,
     group=ContrastConfig,
+    renamed=MOVED,
     defaults=DEFAULTS,
     source_free=True,
     check_data=check_data,
+    parts=ALL,
     source_model=lambda config: config,
     report=REPORT,
 )

@@ -17,15 +17,16 @@ from distreid.methods.contrast.classes import Classes
 from distreid.methods.contrast.config import ContrastConfig
 from distreid.methods.contrast.memory import contrastive_loss, gather_slices, update_memory
 from distreid.methods.contrast.network import ContrastNet
+from distreid.methods.encoder_stage import EncoderStage
 from distreid.methods.engines import make_engine
 from distreid.training.context import Context
 from distreid.training.engine import Engine
-from distreid.training.stage import LossTerms, SingleEngineStage
+from distreid.training.stage import LossTerms
 
 OUTLIERS = 3  # the third number of the seed of what is drawn here
 
 
-class MemoryStage(SingleEngineStage):
+class MemoryStage(EncoderStage):
     """Trains against a memory that follows.
 
     Args:
@@ -38,9 +39,8 @@ class MemoryStage(SingleEngineStage):
         self, context: Context, model: ContrastNet, engine: Engine, number: int, title: str, epochs: int, memory_KD: Tensor,
         source_M: np.ndarray, target_N: np.ndarray,
     ) -> None:  # fmt: skip
-        config = context.config
-        super().__init__(engine, title, epochs, config.model.batchnorm_group, config.runtime.accumulate)
-        self._processes, self._model, self._settings = context.processes, model, config.group(ContrastConfig)
+        super().__init__(context, model, engine, title, epochs)
+        self._processes, self._settings = context.processes, context.config.group(ContrastConfig)
         self._number, self._memory_KD = number, memory_KD
         self._domains = [domain for domain, images in ((SOURCE, source_M), (TARGET, target_N)) if len(images)]
         # Of all images, the source's first; on the device for the whole round: a step only says which images it shows.
@@ -60,12 +60,13 @@ class MemoryStage(SingleEngineStage):
 
     def loss(self, batch: Batch, epoch: int) -> LossTerms:
         """Each domain's share of the mean over the batch."""
-        f_BD = self.engine.forward(batch.images_BCHW)
+        f_BD, pooled_BD = self.engine.forward(batch.images_BCHW)
         self._seen.append(f_BD.detach())
-        domain_B = batch.sides.domain_B
+        sides, domain_B = batch.sides, batch.sides.domain_B
         class_B = self._kept_classes_I[batch.indices + domain_B * self._first_target]
         loss_B = contrastive_loss(f_BD, self._memory_KD, class_B, self._settings.temperature)
-        return {("source", "target")[domain]: (loss_B * (domain_B == domain)).mean() for domain in self._domains}
+        terms = {("source", "target")[domain]: (loss_B * (domain_B == domain)).mean() for domain in self._domains}
+        return terms | self.triplet(pooled_BD, batch, class_B[sides.source_S], class_B[sides.target_T])
 
     def step(self, batch: Batch, epoch: int, weight: float) -> list[LossTerms]:
         """The weights' step, then the memory's: all of a step's losses see the memory that it began with."""
@@ -74,7 +75,6 @@ class MemoryStage(SingleEngineStage):
         class_B = self._classes_SB[batch.step]
         f_BD = gather_slices(self._processes, torch.cat(self._seen), self.group, len(class_B))
         update_memory(self._memory_KD, f_BD, class_B, self._settings.momentum)
-        self._model.follow(self._settings.teacher)
         return terms
 
     def state(self) -> dict[str, Any]:
@@ -87,7 +87,9 @@ class SourceStage(MemoryStage):
     def __init__(self, context: Context, model: ContrastNet, memory_KD: Tensor) -> None:
         assert context.source.labels is not None
         settings = context.config.pretrain
-        engine = make_engine(context, model, model.encoder.backbone, settings.optimizer, settings.epochs, model.trained())
+        engine = make_engine(
+            context, model, model.encoder.backbone, settings.optimizer, settings.epochs, model.trained(), domains="source"
+        )
         labels_M = context.source.labels
         super().__init__(context, model, engine, 0, "pre-training", settings.epochs, memory_KD, labels_M, labels_M[:0])
         self._batch = settings.batch_size
@@ -113,7 +115,7 @@ class Adaptation(MemoryStage):
         # One schedule of the rates for all rounds.
         engine = make_engine(
             context, model, model.encoder.backbone, settings.optimizer, settings.rounds * settings.epochs, model.trained(),
-            before=(number - 1) * settings.epochs,
+            domains="target" if self._alone else "mixed", before=(number - 1) * settings.epochs,
         )  # fmt: skip
         title = f"training, round {number} of {settings.rounds}"
         super().__init__(context, model, engine, number, title, settings.epochs, memory_KD, classes.source_M, classes.target_N)

@@ -9,7 +9,7 @@ import torch
 from distreid.config import Config
 from distreid.data.loader import Batch
 from distreid.methods.daam.losses import source_identity_loss
-from distreid.models import DAAMNet, parameters_of
+from distreid.models import DAAMNet
 from distreid.training.engine import Engine, Precision
 from distreid.training.process_group import ProcessGroup
 
@@ -17,8 +17,9 @@ from distreid.training.process_group import ProcessGroup
 def training_step(config: Config, model: DAAMNet, precision: Precision) -> Callable[[Batch], None]:
     """Line 1 of Algorithm 1 on a batch of source images, whoever is on them. ``model`` is already placed on its device."""
     device = next(model.parameters()).device
-    trained = parameters_of([model.backbone, model.attention, model.source_head])
-    engine = Engine(model, [{"params": trained, "lr": 1e-3}], lambda _: 1.0, ProcessGroup(device=device), precision)
+    engine = Engine(
+        model, [{"params": model.trained_on_source(), "lr": 1e-3}], lambda _: 1.0, ProcessGroup(device=device), precision
+    )
 
     def step(batch: Batch) -> None:
         output = engine.forward(batch.images_BCHW, (batch.sides.source_S, batch.sides.target_T))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from distreid.config import Config
-from distreid.models import DAAMNet, build_backbone, group_batchnorm
+from distreid.methods.norms import set_norms
+from distreid.models import DAAMNet, build_backbone
 
 
 def build_model(config: Config, identities: int, *, weights: bool = True) -> DAAMNet:
@@ -17,7 +18,9 @@ def build_model(config: Config, identities: int, *, weights: bool = True) -> DAA
         attention=settings.attention,
         attention_start=settings.attention_start,
         domain_branch=settings.domain_branch,
+        pooling=settings.pooling,
         neck=settings.neck,
+        teacher=settings.teacher > 0,
     )
-    group_batchnorm(model, settings.batchnorm_group)
+    set_norms(model, settings)
     return model

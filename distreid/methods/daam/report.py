@@ -1,6 +1,6 @@
 """DAAM's runs as the report tells them; equations are those of Huang et al., AAAI 2020."""
 
-from distreid.methods.spec import LossTerm, PictureSpec, ReportSpec, rounds_of
+from distreid.methods.spec import TRIPLET, LossTerm, PictureSpec, ReportSpec, rounds_of
 
 REPORT = ReportSpec(
     name="DAAM",
@@ -10,6 +10,7 @@ REPORT = ReportSpec(
         LossTerm("target", "Cross entropy with smoothed pseudo-identities (LSR).", given=("loss.target", "lsr")),
         LossTerm("target", "Cross entropy with soft labels, weighted by the distances to the cluster centres (Eq. 5)."),
         LossTerm("domain", "Source or target, told from the domain-specific features (Eq. 6)."),
+        TRIPLET,
     ),
     losses_caption="Pre-training sees the source identities alone; in the rounds each term is its share of the total (Eq. 7).",
     before="pre-training",

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 from distreid.config import Config, to_dict
 from distreid.methods.batches import check, check_data
 from distreid.methods.daam.report import REPORT
+from distreid.methods.parts import ALL, matching
 from distreid.methods.registry import MethodSpec, lazy
 
 if TYPE_CHECKING:
     from distreid.models import ReIDNetwork
-
-HEADS = ("source_head.", "target_head.", "domain_head.", "specific_attention.")  # take no part in f_sh
-
-
-def matching(model: ReIDNetwork, name: str) -> bool:
-    return not name.startswith(HEADS)
 
 
 def describe(model: ReIDNetwork, config: Config) -> tuple[str, dict[str, Any]]:
@@ -39,6 +34,7 @@ SPEC = MethodSpec(
     matching=matching,
     describe=describe,
     check_data=check_data,
+    parts=ALL,
     source_model=source_model,
     bench=lazy("distreid.methods.daam.bench:training_step"),
     report=REPORT,

@@ -10,23 +10,24 @@ from distreid.common.transfer import keep
 from distreid.data.loader import Batch
 from distreid.data.sampling import TARGET, BatchPlan, make_stream, plan_mixed, plan_one
 from distreid.methods.daam.losses import Identities, soft_labels, source_identity_loss, total_loss
+from distreid.methods.encoder_stage import EncoderStage
 from distreid.methods.engines import make_engine
-from distreid.models import DAAMNet, parameters_of
+from distreid.models import DAAMNet
 from distreid.training.context import Context
 from distreid.training.protocols import RoundLabels
-from distreid.training.stage import LossTerms, SingleEngineStage
+from distreid.training.stage import LossTerms
 
 
-class Pretraining(SingleEngineStage):
+class Pretraining(EncoderStage):
     """Line 1: the source identity loss only (Eq. 3)."""
 
     def __init__(self, context: Context, model: DAAMNet) -> None:
         assert context.source.labels is not None
         config = context.config
         self._settings, self._labels = config.pretrain, keep(context.source.labels, context.processes.device)
-        trained = parameters_of([model.backbone, model.attention, model.neck, model.source_head])
-        engine = make_engine(context, model, model.backbone, self._settings.optimizer, self._settings.epochs, trained)
-        super().__init__(engine, "pre-training", self._settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
+        optimizer, epochs = self._settings.optimizer, self._settings.epochs
+        engine = make_engine(context, model, model.backbone, optimizer, epochs, model.trained_on_source(), domains="source")
+        super().__init__(context, model, engine, "pre-training", epochs)
         self._stream = make_stream(context.source.labels, self._settings.sampler, self._settings.instances, [config.seed, 0, 0])
 
     def plan(self, epoch: int) -> BatchPlan:
@@ -36,7 +37,8 @@ class Pretraining(SingleEngineStage):
         sides = batch.sides
         output = self.engine.forward(batch.images_BCHW, (sides.source_S, sides.target_T))
         source_S = self._labels[batch.indices]
-        return {"source": source_identity_loss(output.source_logits_SN, source_S, self._settings.smoothing)}
+        terms = {"source": source_identity_loss(output.source_logits_SN, source_S, self._settings.smoothing)}
+        return terms | self.triplet(output.pooled_Bc, batch, source_S, source_S[:0])
 
     def diverged(self, what: str, epoch: int) -> str:
         return (
@@ -45,7 +47,7 @@ class Pretraining(SingleEngineStage):
         )
 
 
-class Adaptation(SingleEngineStage):
+class Adaptation(EncoderStage):
     """Line 6 of round ``number``: Eq. 7 on source and target, with the round's pseudo-labels."""
 
     def __init__(self, context: Context, model: DAAMNet, number: int, labels: RoundLabels) -> None:
@@ -58,9 +60,9 @@ class Adaptation(SingleEngineStage):
         self._features_ND = keep(labels.features_ND, device) if soft else None
         self._centers_KD, self._normalized = keep(labels.pseudo.centers, device), labels.pseudo.normalized
         self._clustered = np.flatnonzero(labels.pseudo.labels >= 0)  # outliers take no part in the round
-        engine = make_engine(context, model, model.backbone, settings.optimizer, settings.epochs, parameters_of([model]))
+        engine = make_engine(context, model, model.backbone, settings.optimizer, settings.epochs, model.trained())
         title = f"training, round {number} of {settings.rounds}"
-        super().__init__(engine, title, settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
+        super().__init__(context, model, engine, title, settings.epochs)
         stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)
         self._source = stream(context.source.labels, seed=[config.seed, number, 0])
         self._target = stream(labels.pseudo.labels[self._clustered], seed=[config.seed, number, 1])
@@ -76,7 +78,9 @@ class Adaptation(SingleEngineStage):
     def loss(self, batch: Batch, epoch: int) -> LossTerms:
         sides = batch.sides
         output = self.engine.forward(batch.images_BCHW, (sides.source_S, sides.target_T))
-        return total_loss(output, sides.domain_B, self.identities(batch), self._config.loss)
+        who = self.identities(batch)
+        terms = total_loss(output, sides.domain_B, who, self._config.loss)
+        return terms | self.triplet(output.pooled_Bc, batch, who.source_S, who.target_T)
 
     def identities(self, batch: Batch) -> Identities:
         """The source's identities, the target's pseudo-labels and, where they are used, its soft labels."""

@@ -25,7 +25,7 @@ from distreid.training.domains import open_pair
 from tests.training_runs import Silent, accuracies, metrics, run, small_settings
 
 Make = Callable[..., Config]
-OPTIONS = ["contrast.teacher=0.9", "contrast.outliers=classes", "pretrain.epochs=1", "adapt.epochs=1"]
+OPTIONS = ["model.teacher=0.9", "contrast.outliers=classes", "pretrain.epochs=1", "adapt.epochs=1"]
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_without_a_source_from_anothers_model(whole: tuple[Config, dict[str, Any
 def test_a_teacher_that_a_source_model_lacks_begins_as_its_encoder(make: Make) -> None:
     first = make("first", "adapt.rounds=0", "pretrain.epochs=1")
     run(first)
-    second = make("second", "adapt.rounds=0", f"pretrain.checkpoint={first.output}", "contrast.teacher=0.9")
+    second = make("second", "adapt.rounds=0", f"pretrain.checkpoint={first.output}", "model.teacher=0.9")
     assert run(second)["direct_transfer"] == run(first, resume=True)["direct_transfer"]
 
 
@@ -163,7 +163,7 @@ def test_a_teacher_that_a_source_model_lacks_begins_as_its_encoder(make: Make) -
     ("override", "expected"),
     [
         ("source.data=", "source.data is empty.*set pretrain.checkpoint or model.weights"),
-        ("contrast.teacher=1.0", "contrast.teacher=1.0 must be below 1"),
+        ("model.teacher=1.0", "model.teacher=1.0 must be below 1"),
         ("contrast.temprature=1", "did you mean 'contrast.temperature'"),
         ("contrast.outliers=keep", "must be one of drop, classes"),
         ("adapt.instances=3", r"adapt.instances=3 does not divide"),
@@ -172,8 +172,8 @@ def test_a_teacher_that_a_source_model_lacks_begins_as_its_encoder(make: Make) -
 def test_mistakes_are_one_line(make: Make, override: str, expected: str) -> None:
     with pytest.raises(UserError, match=expected):
         make("run", "adapt.sampler=pk", override)
-    with pytest.raises(UserError, match=r"contrast.teacher=0.9 does not work with runtime.strategy=deepspeed"):
-        make("run", "contrast.teacher=0.9", "runtime.strategy=deepspeed", "runtime.workers=1")
+    with pytest.raises(UserError, match=r"model.teacher=0.9 does not work with runtime.strategy=deepspeed"):
+        make("run", "model.teacher=0.9", "runtime.strategy=deepspeed", "runtime.workers=1")
 
 
 def test_a_method_fills_in_what_a_file_leaves_out(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:

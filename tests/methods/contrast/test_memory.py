@@ -8,7 +8,6 @@ import torch
 
 from distreid.methods.contrast.classes import Classes
 from distreid.methods.contrast.memory import class_centers, contrastive_loss, turns_of, update_memory
-from distreid.methods.contrast.network import GeM
 from distreid.training import ProcessGroup
 
 
@@ -54,16 +53,6 @@ def test_centers_are_the_means_of_unit_features() -> None:
     for k in range(3):
         mean = sum(f / np.linalg.norm(f) for f in features_nD[labels_n == k].astype(np.float64)) / 3
         np.testing.assert_allclose(got[k], mean / np.linalg.norm(mean), atol=1e-6)
-
-
-def test_gem_is_a_mean_of_powers_and_learns_its_exponent() -> None:
-    x_Bchw = torch.rand(2, 3, 4, 2)
-    for p in (1.0, 3.0):
-        slow = [[float(np.mean(x.numpy().astype(np.float64) ** p) ** (1 / p)) for x in image] for image in x_Bchw]
-        np.testing.assert_allclose(GeM(p)(x_Bchw).detach(), slow, rtol=1e-4)
-    gem = GeM()
-    gem(torch.relu(x_Bchw - 0.5)).sum().backward()
-    assert gem.p.grad is not None and torch.isfinite(gem.p.grad).all() and gem.p.grad.abs() > 0
 
 
 @pytest.mark.parametrize("outliers", [False, True])

@@ -48,7 +48,7 @@ def test_the_workers_train_the_same_round(packed_pair: tuple[Path, Path], tmp_pa
     def go(world: int, name: str, *overrides: str) -> tuple[list[dict[str, Any]], list[list[int]], torch.Tensor]:
         tree = small_settings(packed_pair, tmp_path / name) | {"method": "contrast"}
         tree["model"]["batchnorm_group"] = 4
-        config = config_from_dict(tree, ["contrast.outliers=classes", "contrast.teacher=0.9", *overrides])
+        config = config_from_dict(tree, ["contrast.outliers=classes", "model.teacher=0.9", *overrides])
         RunDirectory(config.output).create(to_yaml(config), resume=False)
         seen = on_ranks(world, train, to_dict(config))
         memory_KD = (load_tensors(RunDirectory(config.output).last)["optimizer"] or {}).get("memory")

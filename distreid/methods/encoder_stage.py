@@ -1,0 +1,49 @@
+"""What stages of all methods with an :class:`~distreid.models.EncoderNetwork` do beside their paper's: the mean teacher follows, a
+triplet term."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distreid.data.loader import Batch
+from distreid.losses import triplet_loss
+from distreid.models import EncoderNetwork
+from distreid.training.context import Context
+from distreid.training.engine import Engine
+from distreid.training.stage import LossTerms, SingleEngineStage
+
+
+class EncoderStage(SingleEngineStage):
+    """Trains a network by ``engine``."""
+
+    def __init__(self, context: Context, model: EncoderNetwork, engine: Engine, title: str, epochs: int) -> None:
+        config = context.config
+        super().__init__(engine, title, epochs, config.model.batchnorm_group, config.runtime.accumulate)
+        self._network, self._teacher, self._loss = model, config.model.teacher, config.loss
+
+    def step(self, batch: Batch, epoch: int, weight: float) -> list[LossTerms]:
+        terms = super().step(batch, epoch, weight)
+        self._network.follow(self._teacher)
+        return terms
+
+    def triplet(self, pooled_BD: Tensor, batch: Batch, source_S: Tensor, target_T: Tensor) -> LossTerms:
+        """The batch-hard triplet term (Hermans et al. 2017) of each domain's images, its share of the mean over the images.
+
+        Tuples are of one domain and of one group of images that share BatchNorm's statistics, so that neither the number of workers
+        nor the parts of a slice change them.
+
+        Args:
+            pooled_BD: what stands before the neck, where such a loss belongs (Luo et al. 2019).
+            source_S, target_T: who is on the batch's images of a domain, int64; one may be empty.
+        """
+        if not self._loss.triplet:
+            return {}
+        groups, terms = len(pooled_BD) // self.group, []
+        for rows, labels in ((batch.sides.source_S, source_S), (batch.sides.target_T, target_T)):
+            if len(rows):
+                f_GgD = pooled_BD.index_select(0, rows).unflatten(0, (groups, -1))
+                pairs = zip(f_GgD, labels.unflatten(0, (groups, -1)), strict=True)
+                losses = [triplet_loss(f_gD, labels_g, margin=self._loss.triplet_margin) for f_gD, labels_g in pairs]
+                terms.append(len(rows) / len(pooled_BD) * torch.stack(losses).mean())
+        return {"triplet": self._loss.triplet * torch.stack(terms).sum()}
