@@ -62,7 +62,8 @@ class MethodSpec:
         source_free: it trains without a labelled source too, where source.data is empty; `check` says what that asks.
         check_data: what must hold of the opened source and target, before a run directory is made; raises UserError.
         parts: those of :data:`distreid.config.root.PARTS` that it has; it refuses the others.
-        shares_pretraining: runs that differ in later stages alone can share a source model (pretrain.checkpoint).
+        source_model: a configuration, to the one whose pre-training makes its source model: less what pre-training does not train.
+            Runs for which that is the same can share one (pretrain.checkpoint). None: they cannot.
         network: what a configuration trains, in a word or two.
         labels_target: whether it makes pseudo-labels of the target round by round; else it passes over the source in stages.
         translates: whether a run of this configuration leaves a translator.
@@ -84,7 +85,7 @@ class MethodSpec:
     source_free: bool = False
     check_data: Callable[[Config, DomainData, DomainData], None] = _nothing
     parts: tuple[str, ...] = ()
-    shares_pretraining: bool = False
+    source_model: Callable[[Config], Config] | None = None
     network: Callable[[Config], str] = _backbone
     labels_target: bool = True
     translates: Callable[[Config], bool] = _never

@@ -36,6 +36,6 @@ SPEC = MethodSpec(
     source_free=True,
     check_data=check_data,
     parts=ALL,
-    shares_pretraining=True,
+    source_model=lambda config: config,
     report=REPORT,
 )
