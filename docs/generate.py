@@ -68,7 +68,7 @@ def _group(name: str, reference: dict[str, str], groups: dict[str, Any], level: 
             f"\nKeys of other groups that a file with `method: {name}` leaves out:\n\n| key | default |\n|---|---|\n{defaults}\n"
         )
     if old:
-        text += f"\nNames that 0.1.0 used go on working: {', '.join(old)}.\n"
+        text += f"\nOlder names go on working: {', '.join(old)}.\n"
     inner = {key: value for key, value in group["properties"].items() if "$ref" in value}
     return "\n".join([text, *(_group(f"{name}.{key}", value, groups, level + 1) for key, value in inner.items())])
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distreid.models.backbone import Colour
 from distreid.models.edaan_parts import AttentionNetwork, Decoder, Discriminator, Encoder, ReIDHead
+from distreid.models.encoder import Pooling
 from distreid.models.network import ReIDNetwork, parameters_of
 
 
@@ -79,6 +80,7 @@ class EDAAN(ReIDNetwork):
         encoder: ``shared``: the head stands on E_S (EDAAN, end to end); ``own``: on an encoder of its own (DAAN and CycleGAN, two
             stages); ``alone``: the same without translators (direct transfer, supervised training).
         attention: whether the translators have attention networks.
+        pooling: of the re-ID head; gem is not the paper's.
         feature: what is matched at test time, ``embedding`` (128-d) or ``pooled`` (the vector that both heads start from).
     """
 
@@ -93,6 +95,7 @@ class EDAAN(ReIDNetwork):
         *,
         encoder: Literal["shared", "own", "alone"] = "shared",
         attention: bool = True,
+        pooling: Pooling = "mean",
         feature: Literal["embedding", "pooled"] = "embedding",
     ) -> None:
         super().__init__()
@@ -103,7 +106,7 @@ class EDAAN(ReIDNetwork):
         self.source_discriminator = Discriminator(width, layers) if translating else None
         self.target_discriminator = Discriminator(width, layers) if translating else None
         self.own_encoder = Encoder(sizes.width, sizes.encoder_blocks) if encoder != "shared" else None
-        self.head = ReIDHead(self.encoder.channels, identities, stages=sizes.reid_stages, dropout=sizes.dropout)
+        self.head = ReIDHead(self.encoder.channels, identities, stages=sizes.reid_stages, dropout=sizes.dropout, pooling=pooling)
         self.feature = feature
         for part in (self.source, self.target, self.source_discriminator, self.target_discriminator):
             if part is not None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distreid.models.encoder import Pooling, gem, pool
 from distreid.models.norm import batch_norm
 
 
@@ -119,11 +120,12 @@ class ReIDHead(nn.Module):
 
     Args:
         channels: of the encoder's feature map.
+        pooling: gem is not the paper's.
     """
 
     HIDDEN = 128
 
-    def __init__(self, channels: int, identities: int, *, stages: int, dropout: float) -> None:
+    def __init__(self, channels: int, identities: int, *, stages: int, dropout: float, pooling: Pooling = "mean") -> None:
         super().__init__()
         self.stages = nn.Sequential(*(_Stage(channels << number) for number in range(stages)))
         self.channels = channels << stages
@@ -132,10 +134,11 @@ class ReIDHead(nn.Module):
         self.norm = batch_norm(self.HIDDEN)
         self.classifier = nn.Linear(self.HIDDEN, identities)
         self.embedding = nn.Linear(self.channels, self.HIDDEN)
+        self.gem = gem(pooling)
 
     def pool(self, f_Bchw: Tensor) -> Tensor:
         """The feature vector, float32 [B, channels]."""
-        return self.stages(f_Bchw).float().mean((2, 3))
+        return pool(self.stages(f_Bchw), self.gem)
 
     def forward(self, f_Bchw: Tensor, keep_BD: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, identities] and embeddings [B, 128].

@@ -180,8 +180,9 @@ def shared_pretraining(plan: Plan, trials: Sequence[Trial]) -> dict[str, str]:
         if find(config.method).source_model and not config.pretrain.checkpoint:
             tree = to_dict(_source_model(config))
             own = {config.method: tree[config.method]} if config.method in tree else {}  # the method's own group, if it has one
-            loss = {key: tree["loss"][key] for key in ("triplet", "triplet_margin")}
-            what = {key: tree[key] for key in PRETRAINING} | {"precision": config.runtime.precision, "loss": loss} | own
+            what = {key: tree[key] for key in PRETRAINING} | {"precision": config.runtime.precision} | own
+            if config.loss.triplet:  # the one loss that both stages have
+                what["triplet"] = [config.loss.triplet, config.loss.triplet_margin]
             keys[trial.name] = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
     names = list(keys.values())
     return {trial: name for trial, name in keys.items() if names.count(name) > 1 or (plan.output / "pretrained" / name).exists()}

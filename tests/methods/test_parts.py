@@ -18,13 +18,14 @@ from distreid.actions.export import export
 from distreid.common.errors import Stopped, UserError
 from distreid.config import Config, config_from_dict, to_dict
 from distreid.methods.networks import load_model
+from distreid.methods.registry import find
 from distreid.methods.rehearsal import Pass, rehearse
 from distreid.models import EncoderNetwork
 from distreid.models.domain_norm import DomainBatchNorm
 from distreid.report import write_report
 from distreid.training import RunDirectory, load_tensors
 from distreid.training.domains import open_pair
-from tests.training_runs import Silent, accuracies, metrics, run, small_settings
+from tests.training_runs import Silent, accuracies, edaan_settings, metrics, run, small_settings
 
 Make = Callable[..., Config]
 BALANCED = [f"{stage}.{key}" for stage in ("pretrain", "adapt") for key in ("sampler=pk", "instances=2")]
@@ -123,6 +124,14 @@ def test_a_source_model_without_the_parts_serves(make: Make, method: str) -> Non
         assert np.isfinite(run(more)["final"]["mAP"])
 
 
+def test_edaans_head_pools_by_gem(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
+    config = config_from_dict(edaan_settings(packed_pair, tmp_path / "run"), ["edaan.variant=direct", "model.pooling=gem"])
+    assert np.isfinite(run(config)["final"]["mAP"])
+    model, _, _ = load_model(Path(config.output))
+    power = model.get_parameter("head.gem.p")
+    assert power != 3 and find("edaan").matching(model, "head.gem.p")
+
+
 def test_without_a_source_the_targets_layers_train(make: Make) -> None:
     first = make("first", "contrast", "adapt.rounds=0", "model.domain_batchnorm=true", *SHORT)
     run(first)
@@ -151,8 +160,7 @@ def test_what_plan_rehearses_is_what_a_round_computes(make: Make, method: str) -
 @pytest.mark.parametrize(
     ("method", "overrides", "expected"),
     [
-        ("edaan", ["model.pooling=gem"], "model.pooling=gem does not work with method=edaan.*one of daam, contrast"),
-        ("edaan", ["model.teacher=0.9"], r"model.teacher=0.9 does not work with method=edaan"),
+        ("edaan", ["model.teacher=0.9"], r"model.teacher=0.9 does not work with method=edaan.*one of daam, contrast"),
         ("edaan", ["model.domain_batchnorm=true"], "model.domain_batchnorm=True does not work with method=edaan"),
         ("edaan", ["loss.triplet=1.0"], r"loss.triplet=1.0 does not work with method=edaan"),
         ("daam", ["model.teacher=1.0"], "model.teacher=1.0 must be below 1"),

@@ -98,6 +98,7 @@ def test_a_methods_mistakes_are_one_line(make: Make) -> None:
         ("toy.drpout=0.1", "did you mean 'toy.dropout'"),
         ("method=tay", "did you mean 'toy'"),
         ("toy=3", "toy is a group of keys"),
+        ("model.pooling=gem", r"model.pooling=gem does not work with method=toy.*one of daam, edaan, contrast"),
     ):
         with pytest.raises(UserError, match=expected):
             make("run", override)

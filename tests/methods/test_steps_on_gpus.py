@@ -137,7 +137,8 @@ OPTIONS = [
      "edaan.epochs=1"),
     ("edaan", "edaan.variant=cyclegan", "edaan.attention=false", "edaan.metric=none", "edaan.feature=pooled", "edaan.replay=0",
      "edaan.epochs=1"),
-    ("edaan", "edaan.variant=direct", "edaan.mining=all", "runtime.precision=fp16", "input.erase=0.5", "input.pad=2"),
+    ("edaan", "edaan.variant=direct", "edaan.mining=all", "model.pooling=gem", "runtime.precision=fp16",
+     "input.erase=0.5", "input.pad=2"),
 ]  # fmt: skip
 
 

@@ -75,6 +75,10 @@ def test_who_shares_a_source_model(tmp_path: Path) -> None:
     assert len(shared) == 8 and len(set(shared.values())) == 4
     alone = plan_of(tmp_path, {"seed": {"grid": [0, 1]}})
     assert shared_pretraining(alone, alone.trials) == {}, "nobody to share with"
+    weighed = {"loss.domain_weight": {"grid": [0.5, 1.0]}, "loss.triplet": {"grid": [0.0, 1.0]}}
+    balanced = [f"{stage}.{key}" for stage in ("pretrain", "adapt") for key in ("sampler=pk", "instances=2")]
+    plan = plan_of(tmp_path, weighed, *balanced)
+    assert len(set(shared_pretraining(plan, plan.trials).values())) == 2, "the triplet term is of pre-training's loss too"
     given = plan_of(tmp_path, search, "pretrain.checkpoint=x.pt")
     assert shared_pretraining(given, given.trials) == {}
 

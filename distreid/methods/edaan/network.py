@@ -15,6 +15,7 @@ def build_model(config: Config, identities: int, *, weights: bool = True) -> EDA
         Sizes(**vars(settings.network)),
         encoder={"edaan": "shared", "direct": "alone"}.get(settings.variant, "own"),  # type: ignore[arg-type]
         attention=settings.attention,
+        pooling=config.model.pooling,
         feature=settings.feature,
     )
     group_batchnorm(model, settings.group * settings.views)

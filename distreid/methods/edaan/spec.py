@@ -18,12 +18,12 @@ def matching(model: ReIDNetwork, name: str) -> bool:
 
     assert isinstance(model, EDAAN)
     encoder = "source.encoder." if model.own_encoder is None else "own_encoder."
-    return name.startswith((encoder, "head.stages.", *(["head.embedding."] if model.feature == "embedding" else [])))
+    return name.startswith((encoder, "head.stages.", "head.gem.", *(["head.embedding."] if model.feature == "embedding" else [])))
 
 
 def describe(model: ReIDNetwork, config: Config) -> tuple[str, dict[str, Any]]:
     kind = "128-d embedding" if config.group(EDAANConfig).feature == "embedding" else "pooled vector"
-    return f"the {kind} of Khatun et al. (EDAAN)", to_dict(config)["edaan"]["network"]
+    return f"the {kind} of Khatun et al. (EDAAN)", to_dict(config)["edaan"]["network"] | {"pooling": config.model.pooling}
 
 
 RENAMED = {
@@ -43,6 +43,7 @@ SPEC = MethodSpec(
     group=EDAANConfig,
     network=lambda config: f"EDAAN ({config.group(EDAANConfig).variant})",
     labels_target=False,
+    parts=("model.pooling",),  # of its re-ID head
     renamed=RENAMED,
     translates=lambda config: config.group(EDAANConfig).translates,
     translate=lazy("distreid.methods.edaan.translate:translate"),

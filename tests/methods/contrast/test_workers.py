@@ -41,14 +41,21 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     return seen
 
 
+PARTS = ["model.domain_batchnorm=true", "loss.triplet=0.5"]
+PARTS += [f"{stage}.{key}" for stage in ("pretrain", "adapt") for key in ("sampler=pk", "instances=2")]
+
+
 @pytest.mark.slow
-def test_the_workers_train_the_same_round(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("group", "worlds", "parts"), [(4, (2, 3), []), (8, (2,), PARTS)], ids=["papers", "parts"])
+def test_the_workers_train_the_same_round(
+    packed_pair: tuple[Path, Path], tmp_path: Path, group: int, worlds: tuple[int, ...], parts: list[str]
+) -> None:
     """Three of them hold slices of one, one and two groups: what is left where nodes were lost."""
 
     def go(world: int, name: str, *overrides: str) -> tuple[list[dict[str, Any]], list[list[int]], torch.Tensor]:
         tree = small_settings(packed_pair, tmp_path / name) | {"method": "contrast"}
-        tree["model"]["batchnorm_group"] = 4
-        config = config_from_dict(tree, ["contrast.outliers=classes", "model.teacher=0.9", *overrides])
+        tree["model"]["batchnorm_group"] = group
+        config = config_from_dict(tree, ["contrast.outliers=classes", "model.teacher=0.9", *parts, *overrides])
         RunDirectory(config.output).create(to_yaml(config), resume=False)
         seen = on_ranks(world, train, to_dict(config))
         memory_KD = (load_tensors(RunDirectory(config.output).last)["optimizer"] or {}).get("memory")
@@ -59,8 +66,8 @@ def test_the_workers_train_the_same_round(packed_pair: tuple[Path, Path], tmp_pa
     same += [f"adapt.optimizer.{key}=1e-5" for key in ("lr_backbone", "lr_new")]
     one, batches, memory_KD = go(1, "one", *same)
     assert [line["event"] for line in one] == ["round", "labels", "epoch", "round"] and len(batches) >= 2
-    for world, name in ((2, "two"), (3, "three")):
-        more, alike, other_KD = go(world, name, *same)
+    for world in worlds:
+        more, alike, other_KD = go(world, f"{world} workers", *same)
         assert alike == batches, "every step has the same images, in the same order"
         assert [more[1][key] for key in ("clusters", "outliers")] == [one[1][key] for key in ("clusters", "outliers")]
         assert more[2]["loss"] == pytest.approx(one[2]["loss"], rel=2e-3)

@@ -43,12 +43,19 @@ def train(rank: int, world: int, options: dict[str, Any]) -> list[list[int]]:
     return seen
 
 
+PARTS = ["model.pooling=gem", "model.neck=true", "model.teacher=0.9", "model.domain_batchnorm=true", "loss.triplet=0.5"]
+PARTS += [f"{stage}.{key}" for stage in ("pretrain", "adapt") for key in ("sampler=pk", "instances=2")]
+
+
 @pytest.mark.slow
-def test_one_two_and_four_workers_train_the_same_round(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("group", "worlds", "parts"), [(4, (2, 4), []), (8, (2,), PARTS)], ids=["paper", "parts"])
+def test_workers_train_the_same_round(
+    packed_pair: tuple[Path, Path], tmp_path: Path, group: int, worlds: tuple[int, ...], parts: list[str]
+) -> None:
     def go(world: int, name: str, *overrides: str) -> tuple[list[dict[str, Any]], list[list[int]]]:
         options = small_settings(packed_pair, tmp_path / name)
-        options["model"]["batchnorm_group"] = 4
-        config = config_from_dict(options, list(overrides))
+        options["model"]["batchnorm_group"] = group
+        config = config_from_dict(options, [*parts, *overrides])
         RunDirectory(config.output).create(to_yaml(config), resume=False)
         seen = on_ranks(world, train, to_dict(config))
         return metrics(config), [list(chain.from_iterable(step)) for step in zip(*seen, strict=True)]
@@ -58,8 +65,8 @@ def test_one_two_and_four_workers_train_the_same_round(packed_pair: tuple[Path, 
     one, batches = go(1, "one", *same)
     assert [line["event"] for line in one] == ["round", "labels", "epoch", "round"]
     assert len(batches) > 1  # how many images are in clusters, and so in batches, is up to the machine's arithmetic
-    for world, name in ((2, "two"), (4, "four")):
-        more, alike = go(world, name, *same)
+    for world in worlds:
+        more, alike = go(world, f"{world} workers", *same)
         assert alike == batches, "every step has the same target images, in the same order"
         assert [more[1][key] for key in ("clusters", "outliers")] == [one[1][key] for key in ("clusters", "outliers")]
         assert more[1]["eps"] == pytest.approx(one[1]["eps"], rel=1e-4)
