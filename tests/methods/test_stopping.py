@@ -99,41 +99,55 @@ def test_which_checkpoint_counts() -> None:
 AUTO = ["adapt.stop=auto", "adapt.rounds=3", "adapt.epochs=1", "pretrain.epochs=1"]
 
 
+Fits = Callable[..., None]
+
+
 @pytest.fixture
-def worse_than(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets how much of the best quality a model may lack. Below 0 each that is not better by so much counts as going wrong: what a
-    collapse would be, in a run of seconds."""
-    return lambda decline: monkeypatch.setattr("distreid.methods.stopping.DECLINE", decline)
+def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
+    """Sets what the silhouettes of the rounds' labels come out as, from round 1 on: a run of seconds does not go wrong when
+    it should. All else about the labels is as they are."""
+    make = labelling.Labelling.make
+
+    def set_to(*silhouettes: float) -> None:
+        def made(self: labelling.Labelling) -> Any:
+            labels, seconds = make(self)
+            labels.figures["quality"]["silhouette"] = silhouettes[self._state.round - 1]
+            return labels, seconds
+
+        monkeypatch.setattr(labelling.Labelling, "make", made)
+
+    return set_to
 
 
 @pytest.mark.parametrize("method", ["daam", "contrast"])
 def test_a_run_that_goes_wrong_ends_and_its_last_stable_model_is_kept(
-    packed_pair: tuple[Path, Path], tmp_path: Path, worse_than: Callable[[float], None], method: str
+    packed_pair: tuple[Path, Path], tmp_path: Path, fits: Fits, method: str
 ) -> None:
     """What is kept has the accuracy that the result says, and everybody who opens the run opens it."""
-    worse_than(-9.0)  # nothing is ten times as good
+    fits(0.8, 0.9, 0.1)
     config = config_from_dict(small_settings(packed_pair, tmp_path / "run") | {"method": method}, AUTO)
     reporter = Silent()
     result = run(config, reporter)
     directory = RunDirectory(config.output)
     stopping = result["stopping"]
-    assert [line["round"] for line in result["rounds"]] == [1], (
-        "labels of round 2 judged round 1's model, and were not trained with"
+    assert [line["round"] for line in result["rounds"]] == [1, 2], (
+        "labels of round 3 judged round 2's model, and were not trained with"
     )
-    assert stopping["kept"] == 0 and "fit worse" in stopping["reason"]
-    assert [one["round"] for one in stopping["models"]] == [0, 1] and json.loads(directory.result.read_text()) == result
-    assert result["final"] == {key: result["direct_transfer"][key] for key in result["final"]}
-    assert any("ended after round 1 of 3" in note and "kept: the source model" in note for note in reporter.notes)
-    assert [line["round"] for line in metrics(config) if line["event"] == "judged"] == [2]
+    assert stopping["kept"] == 1 and "fit worse" in stopping["reason"]
+    assert [one["round"] for one in stopping["models"]] == [0, 1, 2] and json.loads(directory.result.read_text()) == result
+    assert result["final"] == {key: result["rounds"][0][key] for key in result["final"]} and result["final"]["mAP"] > 0
+    assert any("ended after round 2 of 3" in note and "kept: the model of round 1" in note for note in reporter.notes)
+    assert [line["round"] for line in metrics(config) if line["event"] == "judged"] == [3]
     # All of the run's models are still there, and the kept one is opened.
-    assert kept_checkpoint(directory.path) == directory.round_checkpoint(0)
+    assert kept_checkpoint(directory.path) == directory.round_checkpoint(1) and directory.round_checkpoint(2).exists()
     opened = load_model(directory.path)[0].state_dict()
-    assert all(torch.equal(opened[name], value) for name, value in load_tensors(directory.round_checkpoint(0))["model"].items())
-    assert directory.round_checkpoint(1).exists()
+    assert all(torch.equal(opened[name], value) for name, value in load_tensors(directory.round_checkpoint(1))["model"].items())
     for text in (status(config.output), write_report(directory.path).read_text()):
-        assert "adapt.stop=auto: its labels fit worse" in text and "kept: the source model" in text
+        assert "adapt.stop=auto: its labels fit worse" in text and "kept: the model of round 1" in text
+    assert "adapted (final): the model of round 1" in status(config.output)
     record = status_record(config.output)
-    assert record["state"] == "finished" and record["kept"] == record["would_keep"] == 0 and record["stop"] == "auto"
+    assert record["state"] == "finished" and record["kept"] == record["would_keep"] == 1 and record["stop"] == "auto"
+    assert record["models"] == stopping["models"] and record["final"] == result["final"]
     # To resume it is no reason to go on, with more rounds or without.
     config.adapt.rounds = 5
     again = Silent()
@@ -167,9 +181,9 @@ def test_a_finished_run_with_more_rounds_is_the_longer_run(small_config: Make) -
 
 @pytest.mark.parametrize("when", ["labels are made", "before the result"])
 def test_a_run_killed_while_it_is_judged_comes_to_the_same_end(
-    small_config: Make, worse_than: Callable[[float], None], monkeypatch: pytest.MonkeyPatch, when: str
+    small_config: Make, fits: Fits, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    worse_than(-9.0)
+    fits(0.8, 0.9, 0.1)
     reference = small_config(*AUTO, output=Path(small_config().output).with_name("reference"))
     expected, config = run(reference), small_config(*AUTO)
 
@@ -179,7 +193,7 @@ def test_a_run_killed_while_it_is_judged_comes_to_the_same_end(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         if when == "labels are made":
             judge_all = labelling.judge
-            patch.setattr(labelling, "judge", lambda seen: killed() if len(seen) == 2 else judge_all(seen))
+            patch.setattr(labelling, "judge", lambda seen: killed() if len(seen) == 3 else judge_all(seen))
         else:
             patch.setattr(RunDirectory, "write_result", killed)
         run(config)
@@ -213,10 +227,10 @@ def test_labels_without_clusters_end_an_adapted_run_in_place_of_failing_it(
 def test_what_cannot_be_asked_for_is_one_line(
     packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UserError, match="adapt.stop=auto goes by rounds of labelling, and method=edaan has none"):
+    with pytest.raises(UserError, match=r"adapt\.stop=auto goes by rounds of labelling, and method=edaan has none"):
         config_from_dict(edaan_settings(packed_pair, tmp_path / "run"), ["adapt.stop=auto"])
     never_measured = ["adapt.stop=auto", "evaluate.every_round=false"]
-    with pytest.raises(UserError, match="set evaluate.every_round=true, or evaluate.target=false"):
+    with pytest.raises(UserError, match=r"set evaluate\.every_round=true, or evaluate\.target=false"):
         config_from_dict(small_settings(packed_pair, tmp_path / "run"), never_measured)
     config_from_dict(small_settings(packed_pair, tmp_path / "run"), [*never_measured, "evaluate.target=false"])
     assert "holds no config.yaml" in fails(capsys, "status", str(tmp_path), "--json")
