@@ -74,8 +74,7 @@ class Labelling:
         verdict = judge(models)
         state.result["stopping"] = as_record(models, verdict)
         if verdict.reason:
-            done = f"after round {number - 1} of {rounds}" if number > 1 else "before round 1"
-            context.note(f"ended {done}, for {verdict.reason}; kept: {kept_model(verdict.kept)}")
+            context.note(f"ended after round {number - 1} of {rounds}, for {verdict.reason}; kept: {kept_model(verdict.kept)}")
         elif number <= rounds:
             return False
         else:
@@ -103,7 +102,7 @@ class Labelling:
     def look_ahead(self) -> None:
         """Extract the features of the next labelling, if there is one, while those of the test sets are ranked."""
         settings = self._context.config.adapt
-        if self._state.round < settings.rounds or settings.stop == "auto":
+        if self._state.round < settings.rounds or (settings.rounds and settings.stop == "auto"):
             self._ahead = self.target_features()
 
     def cluster(self, shard_nD: np.ndarray) -> RoundLabels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ import torch
 from distreid.actions.status import status, status_record
 from distreid.common.errors import UserError
 from distreid.common.layout import kept_name, model_files, model_round
-from distreid.config import Config, config_from_dict
+from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.methods import labelling
+from distreid.methods.daam.algorithm import DAAM
 from distreid.methods.networks import kept_checkpoint, load_model
+from distreid.methods.rehearsal import Labels, rehearse
 from distreid.methods.stopping import Judged, judge, judged, replay, would_keep
 from distreid.report import write_report
-from distreid.training import RunDirectory, load_tensors
+from distreid.training import ProcessGroup, RunDirectory, load_tensors
+from distreid.training.context import Context
+from distreid.training.domains import open_pair
+from distreid.training.in_process import LocalLabeler
 from tests.commands import fails
+from tests.processes import Shared, on_ranks
 from tests.training_runs import Silent, accuracies, edaan_settings, metrics, run, small_settings
 
 Make = Callable[..., Config]
@@ -202,6 +209,41 @@ def test_a_run_killed_while_it_is_judged_comes_to_the_same_end(
     assert accuracies(run(config, reporter, resume=True)) == accuracies(expected)
     assert ("pseudo-labels" in reporter.titles) == (when == "labels are made"), "a decision on disk is not made again"
     assert [line["event"] for line in metrics(config)] == [line["event"] for line in metrics(reference)]
+
+
+def judged_on(rank: int, world: int, options: dict[str, Any]) -> dict[str, Any]:
+    """One process's part of a run whose second round goes wrong; what it says of the end."""
+    make = labelling.Labelling.make
+
+    def made(self: labelling.Labelling) -> Any:
+        labels, seconds = make(self)
+        labels.figures["quality"]["silhouette"] = (0.8, 0.9, 0.1)[self._state.round - 1]
+        return labels, seconds
+
+    labelling.Labelling.make = made  # type: ignore[method-assign]  # of this process alone
+    config = config_from_dict(options)
+    source, target = (replace(domain, test=None) for domain in open_pair(config))
+    shared = Shared(LocalLabeler(config.labels, torch.device("cpu")), world)
+    context = Context(config, ProcessGroup(rank, world), source, target, shared, shared, RunDirectory(config.output), Silent())
+    return dict(DAAM(context).run()["stopping"])
+
+
+@pytest.mark.slow
+def test_all_processes_end_alike(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
+    options = small_settings(packed_pair, tmp_path / "run")
+    options["model"]["batchnorm_group"] = 4
+    config = config_from_dict(options, AUTO)
+    RunDirectory(config.output).create(to_yaml(config), resume=False)
+    first, second = on_ranks(2, judged_on, to_dict(config))
+    assert first == second and first["kept"] == 1 and len(first["models"]) == 3
+    assert json.loads(RunDirectory(config.output).result.read_text())["stopping"] == first
+    assert kept_checkpoint(Path(config.output)).name == "round-01.pt"
+
+
+def test_a_plan_counts_the_last_labelling(small_config: Make) -> None:
+    config = small_config(*AUTO)
+    asked = [event for event in rehearse(config, *open_pair(config)).events if isinstance(event, Labels)]
+    assert len(asked) == 4
 
 
 def test_labels_without_clusters_end_an_adapted_run_in_place_of_failing_it(
