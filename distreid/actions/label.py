@@ -22,7 +22,7 @@ from distreid.data import ImageStore
 from distreid.labels import LabelSettings, PseudoLabels, load_camids, load_features, make_pseudo_labels, save_labels
 from distreid.labels.members import center_distances, silhouettes
 from distreid.labels.settings import label_settings
-from distreid.methods.networks import last_round
+from distreid.methods.networks import kept_checkpoint
 from distreid.training import RunDirectory, load_checkpoint
 from distreid.training.domains import open_domain
 from distreid.training.files import trained_config
@@ -100,7 +100,7 @@ def export_labels(run: Path, out: Path, *, data: str | None = None, folders: Pat
         check_free(folders)
     if not run.is_dir():
         raise UserError(f"{run}: labels are kept in run directories; give one")
-    saved, kept = load_checkpoint(last_round(run)), RunDirectory(run)
+    saved, kept = load_checkpoint(kept_checkpoint(run)), RunDirectory(run)
     files = round_files(kept.labels)
     if not files:
         raise UserError(f"{run}: holds no pseudo-labels: no round has made any, or its method makes none")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from distreid.common.claim import alive
 from distreid.common.errors import UserError
-from distreid.common.layout import small_files
+from distreid.common.layout import judged_files, small_files
 from distreid.common.mirror import on_this_machine
 from distreid.common.progress import read_progress
 from distreid.common.text import duration, percent, text_table
+from distreid.methods.stopping import replay
 from distreid.report.read import Run, read_run
-from distreid.report.text import result_table
+from distreid.report.text import result_table, stopping_text
 
 
 def status(place: str | Path) -> str:
@@ -38,9 +40,36 @@ def status(place: str | Path) -> str:
         if progress is not None and progress["state"] != "running":
             reason = progress.get("error") or "interrupted"
         lines += [f"  {reason}", "  continue it with: distreid train CONFIG.yaml --resume"]
+    if run.stopping:
+        lines.append(f"  {stopping_text(run.stopping)}")
     if run.direct_transfer or run.rounds:
         lines += ["", result_table(_result(run))]
     return "\n".join(lines)
+
+
+def status_record(place: str | Path) -> dict[str, Any]:
+    """The same for programs.
+
+    `models` holds what the labels say of each round's model, of every run of rounds and whatever its rule; `would_keep` is the
+    round whose model `adapt.stop: auto` keeps, or would have kept, `reason` why, and `kept` the round whose model the run
+    stands for.
+
+    Raises:
+        UserError: as :func:`status`.
+    """
+    run, progress = read_run(on_this_machine(str(place), judged_files)), read_progress(place)
+    settings = run.config.get("adapt") or {}
+    return {
+        "run": str(place),
+        "state": state_of(run, progress),
+        **_result(run),
+        "planned": run.planned,
+        "stop": settings.get("stop", "never"),
+        "kept": run.kept,
+        "would_keep": run.would_keep,
+        "reason": replay(run.models).reason,
+        "models": [asdict(model) for model in run.models],
+    }
 
 
 def runs(folder: Path) -> str:
@@ -110,10 +139,14 @@ def _rounds(run: Run) -> str:
 def _result(run: Run) -> dict[str, Any]:
     return {
         "method": run.method,
+        "source": run.source,
+        "target": run.target,
+        "seed": run.seed,
         "in_domain": run.in_domain,
         "direct_transfer": run.direct_transfer,
         "rounds": run.rounds,
         "final": run.final,
+        **({"stopping": run.stopping} if run.stopping else {}),
     }
 
 

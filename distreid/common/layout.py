@@ -30,16 +30,43 @@ def round_files(folder: Path) -> list[Path]:
     return sorted(numbers, key=lambda file: numbers[file])
 
 
+def kept_name(kept: int, last: int) -> str:
+    """The name of the file in checkpoints/ that says: of the rounds up to ``last``, it is ``kept`` whose model counts.
+
+    In the name, since what is where must be known before anything is fetched; with ``last``, so that it says nothing of a run that
+    has gone on since.
+    """
+    return f"kept-{kept:02d}-of-{last:02d}"
+
+
+def model_round(names: Iterable[str]) -> int | None:
+    """Of the names of files in checkpoints/, the round whose model counts: the last one, unless a run's rule has kept another."""
+    names = [PurePosixPath(name).name for name in names]
+    last = max((number for name in names if (number := round_number(name)) is not None), default=None)
+    if last is None:
+        return None
+    marks = [(int(found[2]), int(found[1])) for name in names if (found := re.fullmatch(r"kept-(\d+)-of-(\d+)", name))]
+    of, kept = max(marks, default=(-1, last))
+    return kept if of >= last else last
+
+
 def small_files(names: Iterable[str]) -> list[str]:
     """What `distreid status` reads: a run's word about itself, no weights, no arrays."""
     return [name for name in names if "/" not in name and not name.endswith(".html")]
 
 
-def model_files(names: Iterable[str]) -> list[str]:
-    """What `evaluate`, `embed` and the like read: the last finished round's checkpoint."""
+def judged_files(names: Iterable[str]) -> list[str]:
+    """What `distreid status --json` reads: the labels of each round too, no features and no weights."""
     names = list(names)
-    rounds = [name for name in names if name.startswith("checkpoints/") and round_number(name) is not None]
-    return small_files(names) + sorted(rounds, key=lambda name: round_number(name) or 0)[-1:]
+    return small_files(names) + [name for name in names if name.startswith("labels/") and round_number(name) is not None]
+
+
+def model_files(names: Iterable[str]) -> list[str]:
+    """What `evaluate`, `embed` and the like read: the checkpoint of the round that :func:`model_round` names, and what says so."""
+    names = list(names)
+    kept = [name for name in names if name.startswith("checkpoints/")]
+    number = model_round(kept)
+    return small_files(names) + [name for name in kept if "/kept-" in name or (number is not None and round_number(name) == number)]
 
 
 def pretrained_files(names: Iterable[str]) -> list[str]:

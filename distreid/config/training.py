@@ -91,6 +91,12 @@ class AdaptConfig:
     batch_size: Whole = Field(default=32, gt=0, description="of all workers together; paper; half source and half target (decided)")
     sampler: Sampler = Field(default="plain", description="decided: the paper names none; pk balances identities and clusters")
     instances: Whole = Field(default=4, gt=0, description="of an identity or a cluster, for pk (decided)")
+    stop: Literal["never", "auto"] = Field(
+        default="never",
+        description="never: all rounds, and the last one's model. auto: each round's labels judge the model that they come from;"
+        " the rounds end where they show that it goes wrong, or has settled, and the last stable model is kept (decided;"
+        " docs/algorithm.md)",
+    )
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig)
 
 

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 def check(config: Config, *, mixed: bool = True) -> None:
     """Combinations that cannot work. ``mixed``: half of a batch of `adapt` is source, half target; else all of it is target."""
+    if config.adapt.stop == "auto" and config.evaluate.target and not config.evaluate.every_round:
+        raise UserError(
+            "adapt.stop=auto keeps a round that is not known beforehand, and evaluate.every_round=false measures the last one"
+            " alone: set evaluate.every_round=true, or evaluate.target=false"
+        )
     if mixed:
         _check_group(config)
     adapted = config.adapt.batch_size // 2 if mixed else config.adapt.batch_size

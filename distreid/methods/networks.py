@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distreid.common.errors import UserError
-from distreid.common.layout import round_files
+from distreid.common.layout import model_round
 from distreid.config import Config
 from distreid.methods.registry import find
 from distreid.models import ReIDNetwork, load_weights
@@ -19,8 +19,8 @@ def build_model(config: Config, identities: int, *, weights: bool = True) -> ReI
 
 
 def load_model(path: Path) -> tuple[ReIDNetwork, Config, Path]:
-    """The network of a checkpoint, or of a run's last finished round, in evaluation mode; its configuration; the file read."""
-    file = last_round(path) if path.is_dir() else path
+    """The network of a checkpoint, or of a run's :func:`kept_checkpoint`, in evaluation mode; its configuration; the file read."""
+    file = kept_checkpoint(path) if path.is_dir() else path
     saved = load_checkpoint(file)
     if not {"config", "identities", "model"} <= saved.keys():
         raise UserError(f"{file}: not a checkpoint of distreid")
@@ -36,9 +36,10 @@ def trained_on(file: Path) -> list[tuple[str, str]]:
     return [(digest, selection) for digest, _, selection in contents]
 
 
-def last_round(run: Path) -> Path:
-    """The weights at the end of a run's last finished round."""
-    files = round_files(RunDirectory(run).checkpoints)
-    if not files:
+def kept_checkpoint(run: Path) -> Path:
+    """The weights at the end of a run's last finished round, or of the one that its rule has kept (`adapt.stop`)."""
+    directory = RunDirectory(run)
+    number = model_round(file.name for file in directory.checkpoints.glob("*"))
+    if number is None:
         raise UserError(f"{run}: holds no finished round; give a run directory or a checkpoint file")
-    return files[-1]
+    return directory.round_checkpoint(number)

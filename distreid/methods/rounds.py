@@ -43,11 +43,23 @@ class Rounds(ABC, Generic[Model]):
         if self.state.round == 0:
             self.pretrain()  # line 1
             self.measure_direct_transfer()
-        while self.state.round <= rounds:  # line 2
+        while self.state.round <= rounds and not self.state.ended:  # line 2
             labels = self.labelling.label(self.begin)  # lines 3-5
+            if labels is None:
+                break
             self.adapt(labels)  # line 6
             self.measure_round()
+        else:
+            self.judge_last()
         return self.checkpoints.finish()
+
+    def judge_last(self) -> None:
+        """`adapt.stop: auto` asks the last round's model for labels too, unless it has."""
+        stopping = self.state.result.get("stopping")
+        if not self.config.adapt.rounds or self.config.adapt.stop == "never" or self.state.ended:
+            return
+        if stopping is None or stopping["models"][-1]["round"] < self.state.round - 1:
+            self.labelling.judge_last()
 
     def pretrain(self) -> None:
         """Train on the source only, or take another run's source model."""

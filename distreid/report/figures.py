@@ -54,7 +54,8 @@ def cmc(run: Run) -> list[Figure]:
     """Direct transfer against the last measured round."""
     curves = {"direct transfer": run.direct_transfer}
     if run.measured:
-        curves["final" if run.final else run.stage(run.measured[-1]["round"])] = run.measured[-1]
+        line = next((line for line in run.measured if line["round"] == run.kept), run.measured[-1])
+        curves["final" if run.final and run.kept else run.stage(line["round"])] = line
     known = {name: metrics["cmc"][:_CMC_RANKS] for name, metrics in curves.items() if metrics and metrics.get("cmc")}
     if not known:
         return []

@@ -4,9 +4,11 @@ from typing import Any
 
 from distreid.common.text import duration, number, percent, plural, protocol_name, setting
 from distreid.methods.exhibits import Pictures
+from distreid.methods.stopping import kept_model
 from distreid.report import figures, gallery
 from distreid.report.parts import Fold, Page, Section, Table, Tile
 from distreid.report.read import Record, Run
+from distreid.report.text import stopping_text
 
 _AP_NAMES = {"hits": "precision at hits", "trapezoid": "the official Market-1501 code's trapezoid rule"}
 _ACCURACIES = ("mAP", "rank1", "rank5", "rank10")
@@ -87,7 +89,10 @@ def _note(run: Run, protocol: str) -> str:
         forth, back = "query images looked up in the gallery", "The other way round"
         parts.append(f"Shown: {forth}. {back}: mAP {percent(last['reverse']['mAP'])}, Rank-1 {percent(last['reverse']['rank1'])}.")
     if run.final:
-        parts.append(f"Final is the last {run.spec.round}, never the best one.")
+        if run.stopping:
+            parts.append(f"{stopping_text(run.stopping)}; no accuracy was looked at.")
+        else:
+            parts.append(f"Final is the last {run.spec.round}, never the best one.")
     if (run.direct_transfer or last) and "queries" in metrics:
         each = ", averaged over them" if "splits" in metrics else ""
         parts.append(
@@ -138,7 +143,8 @@ def _rounds(run: Run) -> Table | None:
     if run.labelled:
         rows.append(row(f"{run.stage(run.labelled['round'])}, under way", run.labelled, labelled=True))
     if run.final:
-        rows.append(row(spec.final, run.final))
+        last = run.rounds[-1]["round"] if run.rounds else 0
+        rows.append(row(spec.final if run.kept == last else f"{spec.final}: {kept_model(run.kept)}", run.final))
     if not rows:
         return None
     head = ["", "mAP", "Rank-1", "Rank-5", "Rank-10", *(["eps", "clusters", "outliers"] if spec.labelled else []), *spec.steps]

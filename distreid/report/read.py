@@ -15,6 +15,7 @@ from distreid.common.layout import round_name
 from distreid.common.text import protocol_of
 from distreid.methods.registry import report_of
 from distreid.methods.spec import ReportSpec
+from distreid.methods.stopping import Judged, judged, would_keep
 
 Record = dict[str, Any]
 
@@ -27,7 +28,9 @@ class Run:
     in_domain, direct_transfer: metrics (fractions in [0, 1]), None where they were not measured (yet).
     rounds: finished rounds, with `round`, `eps`, `clusters`, `outliers`, `seconds` and, where measured, metrics.
     labelled: the line of the round that has labels but no end yet, None outside of one.
-    final: mAP and Rank-1, 5, 10 of the last checkpoint; None where unfinished or not measured.
+    final: mAP and Rank-1, 5, 10 of the last round, or of the one that `adapt.stop` has kept; None where unfinished or not measured.
+    stopping: what a finished run's rule said (`adapt.stop`), empty where it had none.
+    models: what the labels say of each round's model, whatever the rule (`distreid.methods.stopping`).
     epochs: one line an epoch, in order; `round` 0 is pre-training.
     pretrained: whether pre-training and its measurement have ended.
     cluster_sizes: int64 [K], images in each cluster of the latest labels; None where there are none.
@@ -46,6 +49,8 @@ class Run:
     rounds: list[Record]
     labelled: Record | None
     final: Record | None
+    models: list[Judged]
+    stopping: Record
     epochs: list[Record]
     pretrained: bool
     finished: bool
@@ -76,6 +81,17 @@ class Run:
         """What a round is called: 'pre-training', 'round 2', 'stage 1, translation'."""
         names = self.spec.stages(self.config)
         return self.spec.title(number, names[number - 1] if 0 < number <= len(names) else "")
+
+    @property
+    def kept(self) -> int:
+        """The round whose model the run stands for: the last one, unless a rule has kept another."""
+        last = self.rounds[-1]["round"] if self.rounds else 0
+        return int(self.stopping["kept"]) if self.stopping else int(last)
+
+    @property
+    def would_keep(self) -> int:
+        """The round whose model `adapt.stop: auto` keeps, or would have kept, by the labels that there are."""
+        return would_keep(self.models, self.rounds[-1]["round"] if self.rounds else 0)
 
     @property
     def seconds_before(self) -> float:
@@ -120,6 +136,8 @@ def read_run(path: Path) -> Run:
         rounds=[{"seconds": {}, **line} for line in story.get("rounds", [])],
         labelled=labelled,
         final=story.get("final"),
+        models=_models(path / "labels", lines),
+        stopping=result.get("stopping", {}) if finished else {},
         epochs=epochs,
         pretrained=finished or 0 in ends,
         finished=finished,
@@ -187,6 +205,17 @@ def _stem(config: Record, domain: str) -> str:
     """A data set's name before a result tells it."""
     settings = config.get(domain)
     return Path(str(settings.get("data", ""))).stem if isinstance(settings, dict) else ""
+
+
+def _models(folder: Path, lines: list[Record]) -> list[Judged]:
+    """None where the labels, which tell how many images there are, cannot be read."""
+    number = next((line["round"] for line in lines if line["event"] == "labels"), None)
+    try:
+        with np.load(folder / round_name(number or 1, ".npz"), allow_pickle=False) as archive:
+            images = len(archive["labels"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return []
+    return judged(lines, images)
 
 
 def _cluster_sizes(folder: Path, number: int) -> NDArray[np.int64] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distreid.common.text import percent, protocol_name, protocol_of, text_table
 from distreid.methods.registry import report_of
+from distreid.methods.stopping import kept_model
 
 if TYPE_CHECKING:
     from distreid.labels import PseudoLabels
@@ -90,6 +91,12 @@ def labels_text(labels: PseudoLabels) -> str:
     return "\n".join(lines)
 
 
+def stopping_text(stopping: dict[str, Any]) -> str:
+    """What `adapt.stop` made of a run, in a line."""
+    reason = stopping["reason"] or "nothing speaks against the last round's labels"
+    return f"adapt.stop={stopping['rule']}: {reason}; kept: {kept_model(stopping['kept'])}"
+
+
 def translation_text(images: Path, masks: Path | None, figures: dict[str, float]) -> str:
     """What `distreid translate` wrote, and what it measured against true masks."""
     lines = [f"images: {images}"] + ([f"masks:  {masks}"] if masks is not None else [])
@@ -106,6 +113,9 @@ def result_table(result: dict[str, Any]) -> str:
         figures = [percent(metrics.get("mAP")), percent(metrics.get("rank1")), seconds]
         return [name, *(labelling if spec.labelled else []), *figures]
 
+    kept = result.get("stopping", {}).get("kept")
+    last = result["rounds"][-1]["round"] if result.get("rounds") else 0
+    final = spec.final if kept in (None, last) else f"{spec.final}: {kept_model(kept)}"
     rows = [row("source, in domain", result["in_domain"])] if result.get("in_domain") else []
     if spec.before:
         rows.append(row("direct transfer", result.get("direct_transfer")))
@@ -113,7 +123,7 @@ def result_table(result: dict[str, Any]) -> str:
         labelling = (f"{figures['eps']:.3f}", f"{figures['clusters']:,}", f"{figures['outliers']:,}") if spec.labelled else ()
         name = spec.title(figures["round"], figures.get("stage", ""))
         rows.append(row(name, figures, labelling, f"{sum(figures.get('seconds', {}).values()):.0f}"))
-    *lines, last = text_table(head, [*rows, row(spec.final, result.get("final"))]).split("\n")
+    *lines, last = text_table(head, [*rows, row(final, result.get("final"))]).split("\n")
     lines += [lines[1], last]
     if result.get("final") and result.get("direct_transfer"):
         gain = 100 * (result["final"]["mAP"] - result["direct_transfer"]["mAP"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from distreid.common.layout import model_round
 from distreid.labels.quality import overall
 from distreid.sweeps.rows import Row, cell
 from distreid.training import RunDirectory
@@ -48,8 +49,8 @@ def _round(run: RunDirectory, line: dict[str, Any], labels: dict[str, Any]) -> R
 
 
 def collect(output: Path) -> list[Row]:
-    """A row for each trial of a sweep's folder: trial, status (finished, failed, stopped early, unfinished), its settings, the last
-    finished round's figures, all rounds' seconds, and the reason where it failed."""
+    """A row for each trial of a sweep's folder: trial, status (finished, failed, stopped early, unfinished), its settings, the
+    figures of the last finished round or of the one that `adapt.stop` kept, all rounds' seconds, and the reason where it failed."""
     rows = []
     for file in sorted((output / "trials").glob("*.json")):
         settings = json.loads(file.read_text(encoding="utf-8"))
@@ -59,11 +60,17 @@ def collect(output: Path) -> list[Row]:
         row: Row = {"trial": file.stem, "status": status, **settings}
         rounds = rounds_of(run)
         if rounds:
-            row |= {**rounds[-1], "seconds": sum(line["seconds"] for line in rounds)}
+            row |= {**_kept(run, rounds), "seconds": sum(line["seconds"] for line in rounds)}
         if status == "failed":
             row["reason"] = reason.read_text(encoding="utf-8").strip()
         rows.append(row)
     return rows
+
+
+def _kept(run: RunDirectory, rounds: list[Row]) -> Row:
+    """The line of the round whose model the run stands for; of the first one where that is the source model."""
+    number = model_round(file.name for file in run.checkpoints.glob("*"))
+    return next((line for line in rounds if line["round"] == number), rounds[0] if number == 0 else rounds[-1])
 
 
 def failure_file(output: Path, trial: str) -> Path:

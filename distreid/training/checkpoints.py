@@ -24,6 +24,11 @@ class State:
     figures: dict[str, Any] = field(default_factory=dict)  # this round's line of the result, as far as it is known
     result: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def ended(self) -> str:
+        """Why a rule has ended the rounds before their number; "" where none has (`adapt.stop`)."""
+        return str(self.result.get("stopping", {}).get("reason", ""))
+
 
 class Checkpoints:
     """Saves a run's state and brings it back. Every method is called by all processes together."""
@@ -53,7 +58,7 @@ class Checkpoints:
         if saved["content"] != [context.source.content, context.target.content]:
             raise UserError(f"{run.shown}: the data have changed since this run began; choose another output")
         vars(self._state).update(saved["state"])
-        if context.processes.is_main and self._state.round <= rounds:
+        if context.processes.is_main and self._state.round <= rounds and not self._state.ended:
             run.remove(run.result)  # of a finished run that goes on: it would look finished
         load_weights(self._model, saved, run.last)
         self._optimizer = saved["optimizer"]
@@ -88,10 +93,17 @@ class Checkpoints:
         }
 
     def finish(self) -> dict[str, Any]:
-        """Write result.json: the last checkpoint's accuracy, never the best one's."""
+        """Write result.json: the accuracy of the last round, or of the one that a rule kept without looking at any accuracy."""
         context, rounds = self._context, self._state.result.get("rounds", [])
+        last = rounds[-1] if rounds else {}
+        stopping = self._state.result.get("stopping")
+        if stopping and rounds and stopping["kept"] != last["round"]:
+            if context.processes.is_main:
+                context.run_directory.keep_round(stopping["kept"], last["round"])
+            ends = {line["round"]: line for line in rounds}
+            last = ends.get(stopping["kept"], self._state.result.get("direct_transfer", {}))  # round 0: the source model
         kept = ("mAP", "rank1", "rank5", "rank10", "reverse", "cameras")
-        accuracy = {key: rounds[-1][key] for key in kept if key in rounds[-1]} if rounds else {}
+        accuracy = {key: last[key] for key in kept if key in last}
         result = {
             "method": context.config.method,
             "source": context.source.name,

@@ -14,7 +14,7 @@ import yaml
 from distreid.common.claim import LOCK, Claim
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write, drop_drafts, writing
-from distreid.common.layout import LAST, PROGRESS, round_files, round_name, run_files
+from distreid.common.layout import LAST, PROGRESS, kept_name, round_files, round_name, run_files
 from distreid.common.mirror import Mirror
 from distreid.common.storage import is_uri
 from distreid.config import todays_names
@@ -208,6 +208,11 @@ class RunDirectory:
         if not rounds:
             return f"{again}, or start anew in another output"
         return f"{again}, or start anew in another output with pretrain.checkpoint={self.place(rounds[-1])}, the last round's model"
+
+    def keep_round(self, kept: int, last: int) -> None:
+        """Let the run stand for the model of round ``kept``, of those up to ``last`` (`distreid.common.layout.model_round`)."""
+        with atomic_write(self.checkpoints / kept_name(kept, last)) as file:
+            file.write(f"{kept}\n".encode())
 
     def round_checkpoint(self, number: int) -> Path:
         """Weights at the end of round ``number``; 0 is the pre-trained model."""

@@ -14,7 +14,7 @@ import torch
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write, draft_of
 from distreid.common.layout import model_files, round_files
-from distreid.methods.networks import last_round, load_model
+from distreid.methods.networks import kept_checkpoint, load_model
 from distreid.training import RunDirectory, load_checkpoint, load_tensors, save_tensors
 
 CONFIG = "seed: 0\nadapt:\n  rounds: 3\n  epochs: 2\nruntime:\n  workers: 1\n"
@@ -96,7 +96,7 @@ def test_a_hundredth_round_comes_last(tmp_path: Path) -> None:
     run.create(CONFIG, resume=False)
     for number in (9, 100, 99):
         save_tensors(run.round_checkpoint(number), CHECKPOINT)
-    assert last_round(run.path) == run.round_checkpoint(100)
+    assert kept_checkpoint(run.path) == run.round_checkpoint(100)
     assert [file.name for file in round_files(run.checkpoints)] == ["round-09.pt", "round-99.pt", "round-100.pt"]
     names = [f"checkpoints/{file.name}" for file in run.checkpoints.iterdir()]
     assert model_files([*names, "checkpoints/last.pt", "metrics.jsonl"]) == ["metrics.jsonl", "checkpoints/round-100.pt"]

@@ -111,7 +111,8 @@ def plan(config: Config, machines: Machines, domains: tuple[DomainData, DomainDa
     priced, found = device_of(config, device, figures.train), rehearse(config, *domains)
     if not found.stretches:
         raise UserError("this configuration trains nothing: raise its epochs, or adapt.rounds")
-    rounds = sum(isinstance(event, Labels) for event in found.events)
+    # With adapt.stop=auto there is one labelling more, of no round.
+    rounds = min(sum(isinstance(event, Labels) for event in found.events), config.adapt.rounds)
     memory, fits = needed_memory(config, machines.workers, found, priced)
     if rounds:
         memory |= labelling_memory(config, domains[1], found, figures.labels)

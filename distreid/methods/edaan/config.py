@@ -154,6 +154,8 @@ def check(config: Config) -> None:
         raise UserError(
             f"input.erase={size.erase} and input.pad={size.pad}: the generators would learn erased and black areas; set both to 0"
         )
+    if config.adapt.stop != "never":
+        raise UserError(f"adapt.stop={config.adapt.stop} goes by rounds of labelling, and method=edaan has none: leave it at never")
     _check_batch(settings, config.runtime.workers)
     for name, usual in (("strategy", "ddp"), ("accumulate", 1), ("min_workers", 0)):
         value = getattr(config.runtime, name)
