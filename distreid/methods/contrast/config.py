@@ -64,7 +64,7 @@ for _stage in ("pretrain", "adapt"):
 
 def check(config: Config) -> None:
     """Combinations that cannot work."""
-    settings, free = config.group(ContrastConfig), not config.source.data
+    settings, free = config.group(ContrastConfig), not config.source.given
     check_batches(config, mixed=not free)
     if free and config.model.weights == "none" and not config.pretrain.checkpoint:
         raise UserError(

@@ -27,7 +27,8 @@ class Pretraining(SingleEngineStage):
         trained = parameters_of([model.backbone, model.attention, model.neck, model.source_head])
         engine = make_engine(context, model, model.backbone, self._settings.optimizer, self._settings.epochs, trained)
         super().__init__(engine, "pre-training", self._settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
-        self._stream = make_stream(context.source.labels, self._settings.sampler, self._settings.instances, [config.seed, 0, 0])
+        source, sampler, instances = context.source, self._settings.sampler, self._settings.instances
+        self._stream = make_stream(context.source.labels, sampler, instances, [config.seed, 0, 0], source.sets)
 
     def plan(self, epoch: int) -> BatchPlan:
         return plan_one(self._stream, epoch, self._settings.batch_size)
@@ -62,7 +63,7 @@ class Adaptation(SingleEngineStage):
         title = f"training, round {number} of {settings.rounds}"
         super().__init__(engine, title, settings.epochs, config.model.batchnorm_group, config.runtime.accumulate)
         stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)
-        self._source = stream(context.source.labels, seed=[config.seed, number, 0])
+        self._source = stream(context.source.labels, seed=[config.seed, number, 0], sets=context.source.sets)
         self._target = stream(labels.pseudo.labels[self._clustered], seed=[config.seed, number, 1])
 
     def plan(self, epoch: int) -> BatchPlan:
