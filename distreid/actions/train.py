@@ -23,7 +23,7 @@ from distreid.methods.registry import find
 from distreid.report import write_comparison, write_report
 from distreid.report.text import result_table
 from distreid.training import RunDirectory
-from distreid.training.domains import DomainData, choices, open_pair
+from distreid.training.domains import DomainData, choices, decoders, open_pair
 
 log = logging.getLogger(__name__)
 
@@ -131,11 +131,16 @@ def packed(domain: DomainConfig) -> DomainConfig:
     return dataclasses.replace(domain, data=str(file))
 
 
+def open_packed(domain: DomainConfig) -> ImageStore:
+    """All of a packed file, or of a folder or table after it was packed; decoded in as many threads as training does."""
+    return ImageStore.open(packed(domain).data, threads=decoders())
+
+
 def _merged(sets: list[SetConfig]) -> str:
     """The file of several sets, or of what is chosen of them."""
     parts, key = [], list[Any]()
     for one in sets:
-        store = ImageStore.open(packed(DomainConfig(data=one.data, format=one.format, pattern=one.pattern)).data)
+        store = open_packed(DomainConfig(data=one.data, format=one.format, pattern=one.pattern))
         chosen = {name: value for name, value in choices(one).items() if value is not None and value is not False}
         parts.append(selected(store, select(store, **chosen)) if chosen else whole(store))
         key.append((store.name, store.content_hash, *((chosen,) if chosen else ())))

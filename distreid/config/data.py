@@ -58,7 +58,7 @@ class DomainConfig(SetConfig):
 
     sets: list[SetConfig] | None = Field(
         default=None,
-        description="several data sets, each with keys of its own (those from `data` to `split`); people and cameras are kept apart",
+        description="several data sets, each with its own keys (from `data` to `split`); people and cameras are kept apart",
     )
     also: list[str] | None = Field(
         default=None, description="the short form of `sets` for more packed files, folders or tables that are read as `data` is"

@@ -75,6 +75,11 @@ class DomainData:
         return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or self.untested or 'none'}"
 
 
+def decoders() -> int:
+    """Threads that decode a store's images in this process."""
+    return min(MAX_DECODERS, torch.get_num_threads())
+
+
 def open_pair(config: Config) -> tuple[DomainData, DomainData]:
     """Source and target of a run, with the test sets that it is to be measured on."""
     settings = config.evaluate
@@ -95,7 +100,7 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     if labelled and not config.data:
         return no_source()
     assert not config.members(), "actions.train.packed makes one file of several"
-    store = ImageStore.open(config.data, threads=min(MAX_DECODERS, torch.get_num_threads()))
+    store = ImageStore.open(config.data, threads=decoders())
     split = config.split
     if split is None and training and store.protocol.test_pids:
         split = 0
@@ -188,7 +193,7 @@ def _with_extra(
 ) -> tuple[View, np.ndarray, np.ndarray, str]:
     """The training images and those of ``config.extra`` with the same people; their labels and cameras; the content of both."""
     pids = split.pids
-    store = ImageStore.open(config.extra, threads=min(MAX_DECODERS, torch.get_num_threads()))
+    store = ImageStore.open(config.extra, threads=decoders())
     rows = np.flatnonzero((store.splits == "train") & np.isin(store.pids, pids))
     if config.cameras is not None:
         rows = rows[np.isin(store.camids[rows], config.cameras)]
