@@ -60,7 +60,8 @@ class MethodSpec:
         defaults: dotted keys of the common groups (adapt.epochs) -> what they are with this method where a file leaves them out.
         source_free: it trains without a labelled source too, where source.data is empty; `check` says what that asks.
         check_data: what must hold of the opened source and target, before a run directory is made; raises UserError.
-        shares_pretraining: runs that differ in later stages alone can share a source model (pretrain.checkpoint).
+        source_model: a configuration, to the one whose pre-training makes its source model: less what pre-training does not train.
+            Runs for which that is the same can share one (pretrain.checkpoint). None: they cannot.
         network: what a configuration trains, in a word or two.
         labels_target: whether it makes pseudo-labels of the target round by round; else it passes over the source in stages.
         translates: whether a run of this configuration leaves a translator.
@@ -81,7 +82,7 @@ class MethodSpec:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     source_free: bool = False
     check_data: Callable[[Config, DomainData, DomainData], None] = _nothing
-    shares_pretraining: bool = False
+    source_model: Callable[[Config], Config] | None = None
     network: Callable[[Config], str] = _backbone
     labels_target: bool = True
     translates: Callable[[Config], bool] = _never

@@ -104,7 +104,7 @@ class Plan:
 def read_plan(file: Path, synthetic: Base, overrides: Sequence[str] = ()) -> Plan:
     """Read a sweep file. synthetic: the base named so. Raises UserError naming the file and the key."""
     tree = _read(file)
-    tops = {key: value for key, value in (_split(text) for text in overrides) if key in KEYS}
+    tops = {key: value for key, value in (split_override(text) for text in overrides) if key in KEYS}
     tree |= tops
     unknown = [key for key in tree if key not in KEYS]
     if unknown:
@@ -125,7 +125,7 @@ def read_plan(file: Path, synthetic: Base, overrides: Sequence[str] = ()) -> Pla
         raise UserError(f"{file}: loggers must be among {', '.join(LOGGERS)}, not {', '.join(loggers)}")
     if not tree.get("output"):
         raise UserError(f"{file}: output is not set: name the folder of the sweep")
-    changes = [text for text in overrides if _split(text)[0] not in KEYS]
+    changes = [text for text in overrides if split_override(text)[0] not in KEYS]
     changes = [f"{key}={json.dumps(value)}" for key, value in (tree.get("set") or {}).items()] + changes
     optuna = tree.get("search_algorithm") == "optuna"
     if optuna and any("grid" in settings for settings in search.values()):
@@ -177,8 +177,8 @@ def shared_pretraining(plan: Plan, trials: Sequence[Trial]) -> dict[str, str]:
     keys: dict[str, str] = {}
     for trial in trials:
         config = plan.config(trial)
-        if find(config.method).shares_pretraining and not config.pretrain.checkpoint:
-            tree = to_dict(config)
+        if find(config.method).source_model and not config.pretrain.checkpoint:
+            tree = to_dict(_source_model(config))
             own = {config.method: tree[config.method]} if config.method in tree else {}  # the method's own group, if it has one
             what = {key: tree[key] for key in PRETRAINING} | {"precision": config.runtime.precision} | own
             keys[trial.name] = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
@@ -186,8 +186,14 @@ def shared_pretraining(plan: Plan, trials: Sequence[Trial]) -> dict[str, str]:
     return {trial: name for trial, name in keys.items() if names.count(name) > 1 or (plan.output / "pretrained" / name).exists()}
 
 
+def _source_model(config: Config) -> Config:
+    source_model = find(config.method).source_model
+    return config if source_model is None else source_model(config)
+
+
 def pretraining(config: Config, folder: Path) -> Config:
     """The run that makes the source model of a trial."""
+    config = _source_model(config)
     return dataclasses.replace(config, output=str(folder), adapt=dataclasses.replace(config.adapt, rounds=0))
 
 
@@ -232,11 +238,23 @@ def _whole(file: Path, tree: dict[str, Any], key: str, usual: int) -> int:
     return value
 
 
-def _split(text: str) -> tuple[str, Any]:
+def split_override(text: str) -> tuple[str, Any]:
+    """key=value, the value as YAML reads it."""
     key, separator, value = text.partition("=")
     if not separator:
         raise UserError(f"'{text}' is not an override: write key=value, for example adapt.epochs=3")
     return key, yaml.safe_load(value)
+
+
+def read_base(path: Path) -> dict[str, Any]:
+    """A configuration file as it stands there."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"base {path} cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"base {path} is not a configuration")
+    return tree
 
 
 def _base(file: Path, name: Any, synthetic: Base) -> Base:
@@ -244,13 +262,7 @@ def _base(file: Path, name: Any, synthetic: Base) -> Base:
         return synthetic
     if not isinstance(name, str):
         raise UserError(f"{file}: base must be a configuration file, or synthetic")
-    path = file.parent / expand(name, "base")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: base {path} cannot be read ({' '.join(str(error).split())})") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{file}: base {path} is not a configuration")
+    tree = read_base(file.parent / expand(name, "base"))
     return lambda seed: dict(tree)
 
 

@@ -1,16 +1,16 @@
 """`distreid table`: a paper's table in its layout, its figures beside ours (mean ± deviation over seeds), from runs that exist or
-are run now. What the paper says and what makes a row ours stands in `distreid/sweeps/papers/*.yaml`."""
+are run now; or a comparison of our own. What the paper says and what makes a row ours stands in `distreid/sweeps/papers/*.yaml`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import yaml
@@ -20,24 +20,13 @@ from distreid.common.errors import UserError
 from distreid.common.text import protocol_of
 from distreid.config import to_dict
 from distreid.sweeps.formats import FORMATS
-from distreid.sweeps.plan import Base, Plan, Trial
+from distreid.sweeps.layout import Cell, Pair, Row, differences, lay_out, measured
+from distreid.sweeps.plan import Base, Plan, Trial, read_base, split_override
 from distreid.sweeps.results import failure_file
 from distreid.sweeps.run import run_plan, synthetic_folder
 from distreid.training import RunDirectory
 
 TITLES = {"mAP": "mAP", "rank1": "Rank-1", "rank10": "Rank-10"}
-Pair = list[float | None]  # the table's two figures in percent, mAP and Rank-1 unless it names others
-
-
-@dataclass(frozen=True)
-class Row:
-    """paper: a pair for each of the paper's transfers, or None. settings: what makes the row ours, None where it is not ours."""
-
-    name: str
-    paper: list[Pair | None]
-    settings: dict[str, Any] | None
-    measure: str
-    supervised: bool
 
 
 @dataclass(frozen=True)
@@ -59,6 +48,7 @@ def table(
     overrides: Sequence[str] = (),
     *,
     synthetic: bool = False,
+    base: Path | None = None,
     seeds: Sequence[int] = (0,),
     data: Path = Path("data"),
     out: Path = Path("runs/tables"),
@@ -70,18 +60,25 @@ def table(
     Args:
         overrides: key=value for all of our runs.
         synthetic: ours on the synthetic pair in place of the paper's transfers.
+        base: ours on the data and the settings of this configuration in place of the paper's transfers.
         data: folder of the packed data sets of the paper's transfers.
         out: where our runs lie, shared by all tables.
         run: run what is missing first.
     """
+    if synthetic and base:
+        raise UserError(f"--synthetic and --base {base} are two bases: leave out one")
     books = papers()
     if name not in books:
         raise UserError(f"no table '{name}': choose one of {', '.join(books)}")
     book = books[name]
     what = book["tables"][name]
+    if not what["transfers"] and base is None:
+        raise UserError(
+            f"table {name} has no data sets of its own: name a configuration, --base FILE, such as jobs/real/market-cameras.yaml"
+        )
     figures = what.get("figures", ["mAP", "rank1"])
     rows = _rows(what, synthetic)
-    columns = _columns(book, what, overrides, synthetic, data, out)
+    columns = [_own(base, overrides, out)] if base else _columns(book, what, overrides, synthetic, data, out)
     trials = [[_trials(row, what, column, seeds) for column in columns] for row in rows]
     for number, column in enumerate(columns if run else []):
         for plan in (column.plan, column.supervised):
@@ -95,8 +92,12 @@ def table(
         for row, line in zip(rows, trials, strict=True)
     ]
     titles = [TITLES[figure] for figure in figures]
-    head, lines = _layout(rows, ours, [column.title for column in columns], paper, synthetic, titles, len(seeds))
-    return FORMATS[form](head, lines, [what["title"], _note(rows, columns, trials, seeds, name, synthetic, titles)])
+    shown = [column.title for column in columns]
+    head, lines = lay_out(rows, ours, shown, paper, synthetic or base is not None, titles)
+    where = " --synthetic" if synthetic else f" --base {base}" if base else ""
+    command = f"distreid table {shlex.join([name, *overrides])}{where} --seeds {' '.join(map(str, seeds))} --run"
+    claimed = differences(rows, ours, shown, what.get("claims", []), titles)
+    return FORMATS[form](head, lines, [what["title"], "\n".join([_note(rows, columns, trials, seeds, command, titles), *claimed])])
 
 
 @cache
@@ -121,7 +122,7 @@ def _rows(what: dict[str, Any], synthetic: bool) -> list[Row]:
 def _columns(
     book: dict[str, Any], what: dict[str, Any], overrides: Sequence[str], synthetic: bool, data: Path, out: Path
 ) -> list[Column]:
-    changes = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in overrides)}
+    changes = dict(split_override(text) for text in overrides)
     if synthetic:
         settings = book["synthetic"]
 
@@ -141,6 +142,12 @@ def _columns(
         column = _column(shown["title"], folder, partial(_same, book.get("base", {}) | tree), changes, 0)
         columns.append(dataclasses.replace(column, reverse="runs" in shown))
     return columns
+
+
+def _own(base: Path, overrides: Sequence[str], out: Path) -> Column:
+    """One's own configuration as the only column."""
+    tree, changes = read_base(base), dict(split_override(text) for text in overrides)
+    return _column(base.stem, out / base.stem, partial(_same, tree), changes, 0)
 
 
 def _same(tree: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -182,67 +189,13 @@ def _value(tree: dict[str, Any], key: str) -> Any:
     return tree
 
 
-def _figures(row: Row, column: Column, trials: Sequence[Trial], figures: Sequence[str]) -> list[Pair]:
-    """The table's figures of each seed that has been measured."""
-    found = []
-    for trial in trials:
-        file = RunDirectory(column.of(row).output / "runs" / trial.name).result
-        if file.exists():
-            pair = _measured(json.loads(file.read_text(encoding="utf-8")), row.measure, figures, column.reverse)
-            if pair is not None:
-                found.append(pair)
-    return found
-
-
-def _measured(result: dict[str, Any], measure: str, figures: Sequence[str], reverse: bool) -> Pair | None:
-    final, direct = result.get("final"), result.get("direct_transfer")
-    if measure == "gain":
-        return [100 * (final[key] - direct[key]) for key in figures] if final and direct else None
-    if measure.startswith("round "):
-        number = int(measure.removeprefix("round "))
-        metrics = next((line for line in result.get("rounds", []) if line["round"] == number and "mAP" in line), None)
-    else:
-        metrics = {"final": final, "direct_transfer": direct}[measure]
-    if metrics and reverse:
-        metrics = metrics["reverse"]
-    return [100 * metrics[key] for key in figures] if metrics else None
-
-
-def _layout(
-    rows: Sequence[Row],
-    ours: Sequence[Sequence[list[Pair]]],
-    titles: Sequence[str],
-    paper: Sequence[str],
-    synthetic: bool,
-    figures: Sequence[str],
-    seeds: int,
-) -> tuple[list[str], list[list[str]]]:
-    """Head and lines: the paper's and our figures of each transfer side by side."""
-    printed = any(pair for row in rows for pair in row.paper)
-    groups = [(title, "paper", number) for number, title in enumerate(paper) if printed]
-    mine = [(title, "ours", number) for number, title in enumerate(titles)]
-    order = groups + mine if synthetic else sorted(groups + mine, key=lambda group: group[2])
-    head = ["", *(f"{title}, {whose} {name}" for title, whose, _ in order for name in figures)]
-    lines = []
-    for row, cells in zip(rows, ours, strict=True):
-        line = [row.name]
-        for _, whose, number in order:
-            if whose == "paper":
-                pair = row.paper[number] or [None, None]
-                line += ["–" if value is None else f"{value:.1f}" for value in pair]
-            else:
-                line += _spread(cells[number], seeds)
-        lines.append(line)
-    return head, lines
-
-
-def _spread(pairs: Sequence[Pair], seeds: int) -> list[str]:
-    """mean ± sample deviation of either figure, and of how many seeds where not of all; one seed has no deviation."""
-    if not pairs:
-        return ["–", "–"]
-    columns = [[float(value or 0.0) for value in column] for column in zip(*pairs, strict=True)]
-    part = f" ({len(pairs)} of {seeds})" if len(pairs) < seeds else ""
-    return [f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "") + part for values in columns]
+def _figures(row: Row, column: Column, trials: Sequence[Trial], figures: Sequence[str]) -> Cell:
+    """The table's figures of each trial."""
+    files = [RunDirectory(column.of(row).output / "runs" / trial.name).result for trial in trials]
+    return [
+        measured(json.loads(file.read_text(encoding="utf-8")), row.measure, figures, column.reverse) if file.exists() else None
+        for file in files
+    ]
 
 
 def _note(
@@ -250,8 +203,7 @@ def _note(
     columns: Sequence[Column],
     trials: Sequence[Sequence[Sequence[Trial]]],
     seeds: Sequence[int],
-    name: str,
-    synthetic: bool,
+    command: str,
     figures: Sequence[str],
 ) -> str:
     needed = {
@@ -269,7 +221,6 @@ def _note(
         reason = failed[0].read_text(encoding="utf-8").strip()
         text += f"\n{len(failed)} of {len(needed)} runs failed, {failed[0].stem} with: {reason}"
     if len(missing) > len(failed):
-        command = f"distreid table {name}{' --synthetic' if synthetic else ''} --seeds {' '.join(map(str, seeds))} --run"
         text += f"\n{len(missing) - len(failed)} of {len(needed)} runs are missing: {command} makes them."
     return text
 

@@ -11,6 +11,7 @@ from distreid.common.errors import UserError
 from distreid.data.loader import View, plain_batches
 from distreid.models import ReIDNetwork
 from distreid.training.engine import Precision
+from distreid.training.memory import InParts
 
 
 def extract(
@@ -28,7 +29,7 @@ def extract(
     """What is matched (DAAM: f_sh) of images part.start .. part.stop-1 (all), float32 [n, c], not normalised.
 
     Args:
-        batch: images per forward pass.
+        batch: images per forward pass; half as many, a quarter … where memory does not hold them.
         precision: float32 unless given.
         flip: average the features of each image and its mirror image.
         progress: called with the number of images done.
@@ -38,19 +39,21 @@ def extract(
     """
     device = next(model.parameters()).device
     part, precision = part or slice(0, len(images)), precision or Precision("fp32", device)
-    training = model.training
+
+    def matched(x_BCHW: torch.Tensor) -> torch.Tensor:
+        f_Bc = model.features(precision.layout(x_BCHW))
+        return (f_Bc + model.features(precision.layout(x_BCHW.flip(3)))) / 2 if flip else f_Bc
+
+    training, forward = model.training, InParts(matched)
     model.eval()
     done, parts = 0, []
     with torch.inference_mode(), precision.autocast():
         for x_BCHW in plain_batches(images, part, batch, height, width, mean=model.mean, std=model.std, device=device):
-            x_BCHW = precision.layout(x_BCHW)
-            f_Bc = model.features(x_BCHW)
-            if flip:
-                f_Bc = (f_Bc + model.features(precision.layout(x_BCHW.flip(3)))) / 2
-            parts.append(f_Bc.float().cpu())
-            done += len(f_Bc)
+            parts.append(forward(x_BCHW).float().cpu())
+            done += len(x_BCHW)
             if progress is not None:
                 progress(done)
+    forward.tell()
     model.train(training)
     features = torch.cat(parts).numpy() if parts else np.zeros((0, model.feature_channels), np.float32)
     if not np.isfinite(features).all():

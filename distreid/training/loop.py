@@ -21,6 +21,7 @@ from distreid.training.checkpoints import Checkpoints, State
 from distreid.training.context import Context
 from distreid.training.domains import TestSet
 from distreid.training.features import extract
+from distreid.training.memory import ran_out
 from distreid.training.meters import EpochMeter
 from distreid.training.protocols import ScoreFuture
 from distreid.training.seeds import epoch_seed, seed_torch
@@ -93,7 +94,17 @@ class Trainer(Generic[Model, StateT]):
     def train_step(self, stage: Stage, batch: Batch, epoch: int, steps: int, weight: float) -> tuple[list[LossTerms], float]:
         """One step of all of the stage's optimisers: the loss terms of each part of the slice, and the learning rate."""
         rates = [engine.learning_rate(epoch + batch.step / steps) for engine in stage.engines]
-        return stage.step(batch, epoch, weight), rates[0]
+        try:
+            return stage.step(batch, epoch, weight), rates[0]
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            size, parts = self.config.input, self.config.runtime.accumulate
+            raise UserError(
+                f"out of memory in a step of {stage.title}, {len(batch.indices)} images of {size.height}x{size.width} on "
+                f"{self.context.processes.device}: set runtime.accumulate={2 * parts} (now {parts}; the same result), or take "
+                "smaller batches or images; distreid plan says what fits"
+            ) from error
 
     def seed_step(self, seed: list[int], rows: slice, plan: BatchPlan) -> None:
         """Let what the network draws depend on the step and on the images' places, and on nothing before or beside them."""

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from distreid.common.errors import UserError
-from distreid.sweeps.plan import Plan, points, read_plan, shared_pretraining
+from distreid.sweeps.plan import Plan, points, pretraining, read_plan, shared_pretraining
 from tests.training_runs import small_settings
 
 
@@ -77,6 +77,16 @@ def test_who_shares_a_source_model(tmp_path: Path) -> None:
     assert shared_pretraining(alone, alone.trials) == {}, "nobody to share with"
     given = plan_of(tmp_path, search, "pretrain.checkpoint=x.pt")
     assert shared_pretraining(given, given.trials) == {}
+
+
+def test_source_models_of_daams_variants(tmp_path: Path) -> None:
+    """Pre-training trains neither the domain branch nor a second attention: two source models for six networks."""
+    search = {"model.attention": {"grid": ["individual", "none", "shared"]}, "model.domain_branch": {"grid": [True, False]}}
+    plan = plan_of(tmp_path, search)
+    shared = shared_pretraining(plan, plan.trials)
+    assert len(shared) == 6 and len(set(shared.values())) == 2
+    models = [pretraining(plan.config(trial), tmp_path).model for trial in plan.trials]
+    assert {(model.attention, model.domain_branch) for model in models} == {("none", False), ("shared", False)}
 
 
 @pytest.mark.parametrize("base", ["synthetic", "drawn"])  # drawn: 0.1.0

@@ -38,6 +38,6 @@ SPEC = MethodSpec(
     defaults=DEFAULTS,
     source_free=True,
     check_data=check_data,
-    shares_pretraining=True,
+    source_model=lambda config: config,
     report=REPORT,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from distreid.labels import PseudoLabels
 from distreid.methods.daam.network import build_model
 from distreid.methods.daam.stages import Adaptation, Pretraining
@@ -9,6 +11,9 @@ from distreid.methods.rounds import Rounds
 from distreid.models import DAAMNet
 from distreid.training.context import Context
 from distreid.training.protocols import RoundLabels
+
+# What line 1 does not train: a source model may be of a network with or without them.
+UNTRAINED = ("domain_head.", "specific_attention.")
 
 
 class DAAM(Rounds[DAAMNet]):
@@ -20,6 +25,10 @@ class DAAM(Rounds[DAAMNet]):
     def train_source(self) -> None:
         """L_cro_s only (Eq. 3)."""
         self.fit(Pretraining(self.context, self.model))
+
+    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        own = {name: value for name, value in self.model.state_dict().items() if name.startswith(UNTRAINED)}
+        return own | {name: value for name, value in weights.items() if name in own or not name.startswith(UNTRAINED)}
 
     def begin(self, pseudo: PseudoLabels) -> None:
         """A new head for the round's clusters."""

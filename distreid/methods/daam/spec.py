@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from distreid.config import Config, to_dict
@@ -23,6 +24,12 @@ def describe(model: ReIDNetwork, config: Config) -> tuple[str, dict[str, Any]]:
     return "f_sh of Huang et al. (AAAI 2020)", to_dict(config)["model"]
 
 
+def source_model(config: Config) -> Config:
+    """Line 1 of Algorithm 1 trains neither the domain branch nor an attention of its own: see ``DAAM.adopt``."""
+    model = replace(config.model, domain_branch=False)
+    return replace(config, model=model if model.attention == "none" else replace(model, attention="shared"))
+
+
 SPEC = MethodSpec(
     name="daam",
     title="DAAM (Huang et al., AAAI 2020)",
@@ -32,7 +39,7 @@ SPEC = MethodSpec(
     matching=matching,
     describe=describe,
     check_data=check_data,
-    shares_pretraining=True,
+    source_model=source_model,
     bench=lazy("distreid.methods.daam.bench:training_step"),
     report=REPORT,
 )

@@ -155,6 +155,20 @@ def test_pretrained_weights_are_taken_from_another_run(undisturbed: tuple[Config
     assert accuracies(result) == accuracies(undisturbed[1])
 
 
+@pytest.mark.parametrize("variant", [["model.domain_branch=false"], ["model.attention=individual"]])
+def test_a_source_model_may_be_of_a_network_without_what_it_does_not_train(
+    undisturbed: tuple[Config, dict[str, Any], int], small_config: Make, variant: list[str], tmp_path: Path
+) -> None:
+    """And with it: what one lacks begins as it would without a checkpoint, what it has too much is left out."""
+    short = ["adapt.rounds=1", "adapt.epochs=1"]
+    there = run(small_config(f"pretrain.checkpoint={undisturbed[0].output}", *short, *variant))
+    assert there["direct_transfer"]["mAP"] == undisturbed[1]["direct_transfer"]["mAP"]
+    other = small_config("adapt.rounds=0", *variant, f"output={tmp_path / 'other'}")
+    direct = run(other)["direct_transfer"]["mAP"]
+    back = run(small_config(f"pretrain.checkpoint={other.output}", *short, f"output={tmp_path / 'back'}"))
+    assert back["direct_transfer"]["mAP"] == direct and np.isfinite(back["final"]["mAP"])
+
+
 def test_a_target_without_a_test_set_is_adapted_all_the_same(small_config: Make, tmp_path: Path) -> None:
     """A folder of unlabelled crops: no identities, no cameras, no accuracy."""
     from distreid.data import ImageStore, pack, select
