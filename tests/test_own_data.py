@@ -22,7 +22,7 @@ from distreid.data.readers import read_dataset
 from distreid.report.text import result_table
 from distreid.training.domains import open_domain
 from tests.commands import fails
-from tests.data.layouts import OWN_CAMERAS, OWN_NAMES, own_identities, own_names, own_table
+from tests.data.layouts import OWN_CAMERAS, OWN_NAMES, own_identities, own_names, own_table, prid
 from tests.training_runs import run, small_settings
 
 Pair = tuple[Path, Path]
@@ -212,6 +212,17 @@ def test_a_list_of_sources_read_and_selected_each_in_its_own_way(
     same = with_absolute_paths(load_config(file, [f"source.0.data={packed_pair[0]}"]))
     changed = with_absolute_paths(load_config(file, [f"source.0.data={packed_pair[0]}", "source.1.holdout=2"]))
     assert same.source.data == str(again) != changed.source.data
+
+
+def test_one_random_split_of_a_set_among_several(packed_pair: Pair, tmp_path: Path) -> None:
+    single = prid(tmp_path / "prid")
+    two = {"data": str(single), "format": "prid2011", "cameras": [1]}
+    with pytest.raises(UserError, match=r"prid: has random splits of its own; to be joined with other sets it needs 'split'"):
+        configured(tmp_path, packed_pair, source={"sets": [{"data": str(packed_pair[0])}, two]})
+    config = configured(tmp_path, packed_pair, source={"sets": [two | {"split": 3}, two | {"split": 4}]})
+    source = open_domain(config.source, labelled=True)
+    alone = [open_domain(packed(DomainConfig(**two, split=split)), labelled=True) for split in (3, 4)]
+    assert source.identities == sum(one.identities for one in alone) and source.test is None
 
 
 def test_a_set_without_identities_among_several_is_named(packed_pair: Pair, tmp_path: Path) -> None:

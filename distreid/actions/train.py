@@ -142,7 +142,10 @@ def _merged(sets: list[SetConfig]) -> str:
     for one in sets:
         store = open_packed(DomainConfig(data=one.data, format=one.format, pattern=one.pattern))
         chosen = {name: value for name, value in choices(one).items() if value is not None and value is not False}
-        parts.append(selected(store, select(store, **chosen)) if chosen else whole(store))
+        takes_all = not chosen or (
+            store.protocol.test_pids and one.split is None
+        )  # of random splits there must be one: whole says so
+        parts.append(whole(store) if takes_all else selected(store, select(store, **chosen)))
         key.append((store.name, store.content_hash, *((chosen,) if chosen else ())))
     file = cache_folder() / f"merged-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.arrow"
     if not file.exists():

@@ -15,7 +15,7 @@ from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
 from distreid.common.text import plural
 from distreid.data.records import SPLITS, UNKNOWN
-from distreid.data.selection import Domain, Split
+from distreid.data.selection import Domain
 from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch
 
 BATCH = 256
@@ -53,15 +53,12 @@ def whole(store: ImageStore) -> Part:
 
 def selected(store: ImageStore, domain: Domain) -> Part:
     """What was selected of a store; of one with random splits, the training images alone."""
-    sides = {"train": domain.train} if domain.protocol.test_pids else _sides(domain)
-    rows, pids, camids = (np.concatenate([getattr(side, name) for side in sides.values()]) for name in ("rows", "pids", "camids"))
-    splits = np.repeat(list(sides), [len(side) for side in sides.values()])
+    splits = ("train",) if domain.protocol.test_pids else ("train", "query", "gallery")
+    sides = [getattr(domain, split) for split in splits]
+    rows, pids, camids = (np.concatenate([getattr(side, name) for side in sides]) for name in ("rows", "pids", "camids"))
     order = np.argsort(rows, kind="stable")
-    return Part(store, rows[order], pids[order], camids[order], splits[order])
-
-
-def _sides(domain: Domain) -> dict[str, Split]:
-    return {"train": domain.train, "query": domain.query, "gallery": domain.gallery}
+    names = np.repeat(splits, [len(side) for side in sides])
+    return Part(store, rows[order], pids[order], camids[order], names[order])
 
 
 def merge(parts: Sequence[Part], out: Path, *, given: str = "") -> StoreSummary:
