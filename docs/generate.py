@@ -96,6 +96,8 @@ def _allowed(key: dict[str, Any]) -> str:
         return ", ".join(
             f"`{choice if isinstance(choice, str) else json.dumps(choice)}`" for choice in key.get("enum", [key.get("const")])
         )
+    if key["type"] == "array" and "$ref" in key["items"]:
+        return "list of paths or groups of keys"
     if key["type"] == "array" and key["items"]["type"] == "string":
         return "list of texts"
     kind = {

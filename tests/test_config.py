@@ -1,10 +1,11 @@
 import dataclasses
+from typing import Any
 
 import pytest
 import yaml
 
 from distreid.common.errors import UserError
-from distreid.config import config_from_dict, load_config, to_dict, to_yaml
+from distreid.config import SetConfig, config_from_dict, load_config, to_dict, to_yaml
 
 BASE = {"output": "runs/x", "source": {"data": "a.arrow"}, "target": {"data": "b.arrow"}}
 
@@ -243,3 +244,48 @@ def test_an_old_key_is_taken_and_named_once(caplog: pytest.LogCaptureFixture, mo
     assert not to_dict(config_from_dict(tree | {"edaan": old}, ["edaan.kept_view=false"]))["edaan"]["foreground_view"]  # 0.1.0
     with pytest.raises(UserError, match=r"edaan\.kept_view is edaan\.foreground_view under its old name"):  # 0.1.0
         config_from_dict(tree | {"edaan": old | {"foreground_view": True}})
+
+
+SETS = ["a.arrow", {"data": "~/b", "format": "names", "cameras": [1, 2]}]
+
+
+def test_a_list_of_data_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    tree = {"output": "x", "source": SETS, "target": {"data": "t"}}
+    config = config_from_dict(tree)
+    assert config.source.sets == [SetConfig("a.arrow"), SetConfig("/home/me/b", "names", cameras=[1, 2])] and config.source.given
+    assert config_from_dict(to_dict(config)) == config and tree["source"] is SETS and SETS[0] == "a.arrow"
+    long = config_from_dict(tree | {"source": {"sets": SETS, "balance": True}})
+    assert long == config_from_dict(tree, ["source.balance=true"]) != config
+    changed = ["source=[c, d]", "source.0.format=names", "source.sets.1.data=e", "source.1.cameras=[3]", "target=[f]"]
+    one, two = SetConfig("c", "names"), SetConfig("e", cameras=[3])
+    assert config_from_dict(tree, changed).source.sets == [one, two]
+    assert config_from_dict(tree, changed).target.members() == [SetConfig("f")]
+    also = config_from_dict(tree | {"source": {"data": "a", "also": ["b"], "format": "names"}})
+    assert also.source.members() == [SetConfig("a", "names"), SetConfig("b", "names")]
+
+
+@pytest.mark.parametrize(
+    ("source", "overrides", "expected"),
+    [
+        (["a", {"dta": "b"}], [], r"unknown key 'source.sets.1.dta' \(did you mean 'source.sets.1.data'\?\)"),
+        (["a", {"data": "b", "holdout": "x"}], [], r"source.sets.1.holdout='x' must be a whole number"),
+        (["a", {"data": "b", "cameras": ["x"]}], [], r"source.sets.1.cameras='x' must be a whole number"),
+        (["a", 3], [], r"source.sets.1 is a group of keys \(data, format, .*\), found 3"),
+        (["a", {"format": "names"}], [], r"^source.1.data is not set: each set of source names"),
+        ({"sets": [], "data": ""}, ["method=contrast"], r"source.sets is an empty list"),
+        ([], [], r"source.data is not set"),
+        (SETS, ["source.2.data=c"], r"source.2.data: a list of 2 data sets; name one by its number, from 0 to 1"),
+        (SETS, ["source.sets.x.data=c"], r"source.sets.x.data: a list of 2 data sets"),
+        (SETS, ["source.data=c"], r"source.sets goes without source.data: each of its sets has its own \(source.0.data=…\)"),
+        (SETS, ["source.format=names"], r"source.sets goes without source.format"),
+        (SETS, ["source.cameras=[1]"], r"source.sets goes without source.cameras: .*; each set may choose .*source.0.cameras=…"),
+        (SETS, ["source.extra=c"], r"source.sets goes without source.extra: [^;]*$"),
+        ({"data": "a"}, ["source.0.data=c"], r"source.0.data: source is no list of data sets; make it one: source=\[PATH, PATH\]"),
+        ({"data": "a"}, ["target.balance=true"], r"target.balance is not possible"),
+    ],
+)
+def test_a_mistake_in_a_list_of_data_sets(source: Any, overrides: list[str], expected: str) -> None:
+    with pytest.raises(UserError, match=expected) as error:
+        config_from_dict({"output": "x", "source": source, "target": {"data": "t"}}, overrides, where="c.yaml")
+    assert "\n" not in str(error.value)

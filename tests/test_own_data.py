@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from distreid.actions.train import packed, with_absolute_paths
 from distreid.cli import main
-from distreid.config import Config, DomainConfig, config_from_dict
+from distreid.common.errors import UserError
+from distreid.config import Config, DomainConfig, config_from_dict, load_config
 from distreid.data import ImageStore
 from distreid.data.readers import read_dataset
 from distreid.report.text import result_table
 from distreid.training.domains import open_domain
 from tests.commands import fails
-from tests.data.layouts import OWN_CAMERAS, OWN_NAMES, own_identities, own_names, own_table
+from tests.data.layouts import OWN_CAMERAS, OWN_NAMES, own_identities, own_names, own_table, prid
 from tests.training_runs import run, small_settings
 
 Pair = tuple[Path, Path]
@@ -178,3 +180,54 @@ def test_several_sources_at_once(packed_pair: Pair, tmp_path: Path, capsys: pyte
     file.write_text(f"output: {tmp_path}/run\nsource: {{data: a, also: [b]}}\ntarget: {{data: c}}\n")
     line = fails(capsys, "train", str(file), "source.cameras=[1]")
     assert "source.also goes without source.cameras: cameras and identities of several sets are numbered anew" in line
+
+
+def test_a_list_of_sources_read_and_selected_each_in_its_own_way(
+    packed_pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A packed file's first camera, and a folder of identities with a test set held out: a whole run by the command."""
+    people = rearranged(packed_pair, tmp_path) / "people"
+    own = {"data": str(people), "format": "identities", "pattern": r"^k(?P<camid>\d+) ", "holdout": 3}
+    settings = small_settings(packed_pair, tmp_path / "run") | {"source": ["gone.arrow", own]}
+    settings["source"][0] = {"data": str(packed_pair[1]), "cameras": [1]}
+    settings["pretrain"]["epochs"], settings["adapt"] = 1, settings["adapt"] | {"rounds": 1, "epochs": 1}
+    file = tmp_path / "two.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    main(["train", str(file), f"source.0.data={packed_pair[0]}", "source.balance=true", "evaluate.source=true"])
+    kept = load_config(tmp_path / "run" / "config.yaml")
+    store, source = ImageStore.open(kept.source.data), open_domain(kept.source, labelled=True)
+    one = open_domain(DomainConfig(str(packed_pair[0]), cameras=[1]), labelled=True)
+    other = open_domain(packed(DomainConfig(**own)), labelled=True)
+    assert kept.source.sets is None and kept.source.balance and source.given == f"{packed_pair[0]} + {people}"
+    assert (source.identities, len(source.train)) == (one.identities + other.identities, len(one.train) + len(other.train))
+    assert source.test is not None and other.test is not None and one.test is not None
+    assert source.test.queries == other.test.queries + one.test.queries
+    assert len(set(source.camids)) == 1 + len(set(other.camids))
+    assert source.sets is not None and np.bincount(source.sets).tolist() == [len(one.train), len(other.train)]
+    again = store.path
+    capsys.readouterr()
+    assert "--resume" in fails(capsys, "train", str(file), f"source.0.data={packed_pair[0]}", "source.balance=true")
+    main(["evaluate", str(tmp_path / "run"), "--json"])
+    assert json.loads(capsys.readouterr().out)["queries"] > 0
+    same = with_absolute_paths(load_config(file, [f"source.0.data={packed_pair[0]}"]))
+    changed = with_absolute_paths(load_config(file, [f"source.0.data={packed_pair[0]}", "source.1.holdout=2"]))
+    assert same.source.data == str(again) != changed.source.data
+
+
+def test_one_random_split_of_a_set_among_several(packed_pair: Pair, tmp_path: Path) -> None:
+    single = prid(tmp_path / "prid")
+    two = {"data": str(single), "format": "prid2011", "cameras": [1]}
+    with pytest.raises(UserError, match=r"prid: has random splits of its own; to be joined with other sets it needs 'split'"):
+        configured(tmp_path, packed_pair, source={"sets": [{"data": str(packed_pair[0])}, two]})
+    config = configured(tmp_path, packed_pair, source={"sets": [two | {"split": 3}, two | {"split": 4}]})
+    source = open_domain(config.source, labelled=True)
+    alone = [open_domain(packed(DomainConfig(**two, split=split)), labelled=True) for split in (3, 4)]
+    assert source.identities == sum(one.identities for one in alone) and source.test is None
+
+
+def test_a_set_without_identities_among_several_is_named(packed_pair: Pair, tmp_path: Path) -> None:
+    night = packed_pair[1].with_suffix("")
+    sets = [{"data": str(packed_pair[0])}, {"data": str(night), "format": "folder"}]
+    config = configured(tmp_path, packed_pair, source={"sets": sets})
+    with pytest.raises(UserError, match=r"a source needs identities, and its set 2-night has none"):
+        open_domain(config.source, labelled=True)

@@ -11,12 +11,14 @@ import pytest
 import yaml
 
 from distreid.actions.plan.devices import COMPUTED, GPUS, LAUNCH, MOVED, USUAL_GPU, Device, here
-from distreid.actions.plan.inputs import sized
+from distreid.actions.plan.inputs import IDENTITIES, domains_of, sized
 from distreid.actions.plan.memory import worker_memory
 from distreid.cli import main
-from distreid.config import config_from_dict
+from distreid.common.errors import UserError
+from distreid.config import DomainConfig, config_from_dict
 from distreid.methods.rehearsal import Memory, Stretch, rehearse
 from distreid.training.counting import Operation, Work
+from distreid.training.domains import open_domain
 from tests.data.layouts import cuhk03_mat
 
 TRAIN = {
@@ -182,6 +184,19 @@ def test_the_tables_shares_give_published_throughput() -> None:
 def test_this_machine_is_measured() -> None:
     found = here()
     assert found.half > 0 and found.full > 1e8 and found.bandwidth > 1e7
+
+
+def test_several_sources_are_counted(packed_pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source, target = map(str, packed_pair)
+    tree = SETTINGS | {"source": [source, {"data": target, "identities": [0, 3]}], "target": {"data": target, "also": [source]}}
+    found = domains_of(config_from_dict(tree, ["source.balance=true"]), None, None, None, None)
+    alone = [open_domain(DomainConfig(place), labelled=True) for place in (source, target)]
+    assert found[0].identities == alone[0].identities + 3 and found[0].sets is not None
+    assert len(found[1].train) == len(alone[0].train) + len(alone[1].train)
+    with pytest.raises(UserError, match=r"gone.arrow: no such packed file to count"):
+        domains_of(config_from_dict(tree, ["target=[gone.arrow]"]), None, None, None, None)
+    assert domains_of(config_from_dict(tree, ["source.0.data=gone.arrow"]), None, None, None, None)[0].identities == IDENTITIES
 
 
 @pytest.mark.parametrize(

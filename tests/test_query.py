@@ -144,6 +144,33 @@ def test_a_large_gallery_is_embedded_once(places: tuple[Path, Path], tmp_path: P
     assert len(list((cache / "features").iterdir())) == 6, "other features, other files"
 
 
+def test_what_was_not_asked_for_longest_goes_first(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """There is room for two of three galleries' features."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = tmp_path / "distreid" / "features"
+    image = str(places[1] / "copy.jpg")
+    galleries = [tmp_path / name for name in "abc"]
+    for at, folder in enumerate(galleries):
+        shutil.copytree(places[1] / "cam0", folder)
+        Image.new("RGB", (20, 40), (at, 0, 0)).save(folder / "own.png")
+
+    def files(place: int) -> set[Path]:
+        before = set(kept.iterdir()) if kept.exists() else set()
+        query(places[0], image, gallery=str(galleries[place]), threshold=0.5)
+        return set(kept.iterdir()) - before
+
+    (first,) = files(0)
+    monkeypatch.setattr("distreid.actions.query.KEPT_BYTES", 2 * first.stat().st_size)
+    (second,) = files(1)
+    assert not files(0), "asked for again"
+    (third,) = files(2)
+    assert set(kept.iterdir()) == {first, third} and not second.exists()
+    monkeypatch.setattr("distreid.actions.query.KEPT_BYTES", 10)
+    assert not files(1) and set(kept.iterdir()) == {first, third}, "what is larger than the limit is not kept at all"
+
+
 def test_mistakes(places: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network, crops = map(str, places)
     image = str(places[1] / "copy.jpg")

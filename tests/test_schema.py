@@ -93,6 +93,9 @@ def test_all_defaults_keep_to_it() -> None:
         ("labels.p", 0),
         ("method", "damm"),
         ("source.identities", [1]),
+        ("source", [3]),
+        ("source", ["a.arrow", {"dta": "b.arrow"}]),
+        ("source.sets", [{"data": "a.arrow", "cameras": ["one"]}]),
         ("runtime.channels_last", "yes"),
         ("runtime.channels_last", 1),
         ("edaan.network.width", 0),
@@ -110,6 +113,7 @@ def test_a_mistake_is_marked(key: str, value: Any) -> None:
         ("adapt.optimizer", None),
         ("source.cameras", None),
         ("source.identities", [0, 376]),
+        ("target", ["a.arrow", {"data": "b", "format": "names", "cameras": [1]}]),
         ("labels.p", 1.0e-3),
         ("runtime.gpu", "no"),
         ("runtime.gpu", False),  # `no` to YAML 1.1

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from distreid.actions.train import packed
 from distreid.common.errors import UserError
 from distreid.common.machine import choose, look
 from distreid.common.transfer import send
@@ -62,7 +63,7 @@ def _measure(config: Config) -> dict[str, Any]:
     compute = choose(look(), device.type, threads=torch.get_num_threads())
     precision = Precision(compute.precision, device, channels_last=compute.channels_last)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, weights="none"))
-    source, size, batch = open_domain(config.source, labelled=True, tested=False), config.input, config.pretrain.batch_size
+    source, size, batch = open_domain(packed(config.source), labelled=True, tested=False), config.input, config.pretrain.batch_size
     model = spec.build_model(config, source.identities)
     precision.place(model)
     step = spec.bench(config, model, precision)

@@ -11,9 +11,9 @@ import numpy as np
 
 from distreid import __version__
 from distreid.actions.evaluate import network_features
-from distreid.actions.train import packed
+from distreid.actions.train import open_packed
 from distreid.common.errors import UserError
-from distreid.common.files import atomic_write
+from distreid.common.files import atomic_write, drop_oldest
 from distreid.common.storage import cache_folder
 from distreid.common.text import percent, plural
 from distreid.config import DomainConfig
@@ -27,9 +27,10 @@ from distreid.labels.threshold import Threshold, calibrate
 from distreid.methods.networks import load_model
 from distreid.methods.thumbnails import store_of, thumbnails
 from distreid.report.query import Ranked, Search, Shown
-from distreid.training.domains import DomainData, open_domain
+from distreid.training.domains import DomainData, decoders, open_domain
 
 KEPT = 500  # images from which on features and clusters are kept in the user's cache
+KEPT_BYTES = 2 * 10**9  # of all that is kept: what was not asked for longest goes first
 PICTURED = 100  # queries on a page
 
 
@@ -68,8 +69,8 @@ def query(
         raise UserError(f"--top {top}: must be 1 or more")
     if threshold is not None and not -1 <= threshold <= 1:
         raise UserError(f"--threshold {threshold:g}: a cosine similarity lies between -1 and 1")
-    asked = _whole(open_images(image))
-    answer = None if other is None else _whole(open_images(other))
+    asked = _whole(open_images(image, threads=decoders()))
+    answer = None if other is None else _whole(open_images(other, threads=decoders()))
     if answer is not None and (len(asked) > 1 or len(answer) > 1):
         raise UserError(f"{image if len(asked) > 1 else other}: a folder; to compare two images name two image files")
     network = _Network(checkpoint, flip)
@@ -112,7 +113,7 @@ class _Network:
     def searched(self, gallery: str | None, format: str, pattern: str) -> tuple[str, View]:
         """Where to search, as the user knows it, and its images; None is the run's target."""
         if gallery is not None:
-            return gallery, _whole(ImageStore.open(packed(DomainConfig(data=gallery, format=format, pattern=pattern)).data))
+            return gallery, _whole(open_packed(DomainConfig(data=gallery, format=format, pattern=pattern)))
         target = self._target()
         return target.given, target.train
 
@@ -153,10 +154,14 @@ class _Network:
         key = repr((what, __version__, self._digest, self._flip, store_of(images).content_hash, images.rows.tobytes()))
         file = cache_folder() / "features" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
         with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged
-            return np.load(file, allow_pickle=False)
+            kept = np.load(file, allow_pickle=False)
+            file.touch()
+            return kept
         made = make()
-        with contextlib.suppress(UserError), atomic_write(file) as stream:
-            np.save(stream, made, allow_pickle=False)
+        if made.nbytes < KEPT_BYTES:
+            with contextlib.suppress(UserError), atomic_write(file) as stream:
+                np.save(stream, made, allow_pickle=False)
+            drop_oldest(file.parent, KEPT_BYTES)
         return made
 
 

@@ -14,8 +14,8 @@ from distreid.common.errors import UserError
 from distreid.common.progress import Progress
 from distreid.common.storage import cache_folder, is_uri
 from distreid.common.terminal import TerminalReporter, bar
-from distreid.config import Config, DomainConfig, to_dict, to_yaml
-from distreid.data import ImageStore, merge, pack, read_dataset
+from distreid.config import Config, DomainConfig, SetConfig, to_dict, to_yaml
+from distreid.data import ImageStore, merge, pack, read_dataset, select, selected, whole
 from distreid.data.readers.files import TABLE_SUFFIXES, walk_files
 from distreid.labels.settings import check_cameras
 from distreid.methods.pictures import take_pictures
@@ -23,7 +23,7 @@ from distreid.methods.registry import find
 from distreid.report import write_comparison, write_report
 from distreid.report.text import result_table
 from distreid.training import RunDirectory
-from distreid.training.domains import DomainData, open_pair
+from distreid.training.domains import DomainData, choices, decoders, open_pair
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +111,10 @@ def _absolute(place: str) -> str:
 def packed(domain: DomainConfig) -> DomainConfig:
     """The same domain with its folder or table, if it names one, packed into the user's cache (once for the same files), and so are
     several sets as one."""
-    if not domain.data:
+    if not domain.given:
         return domain  # a run without a source
-    if domain.also:
-        return dataclasses.replace(domain, data=_merged([domain.data, *domain.also], domain), also=None)
+    if domain.members():
+        return dataclasses.replace(domain, data=_merged(domain.members()), also=None, sets=None)
     place = Path(domain.data)
     if domain.extra:
         domain = dataclasses.replace(domain, extra=_absolute(domain.extra))
@@ -131,13 +131,25 @@ def packed(domain: DomainConfig) -> DomainConfig:
     return dataclasses.replace(domain, data=str(file))
 
 
-def _merged(places: list[str], domain: DomainConfig) -> str:
-    """The file of several sets, each read as the domain says."""
-    stores = [ImageStore.open(packed(dataclasses.replace(domain, data=place, also=None)).data) for place in places]
-    key = repr([(store.name, store.content_hash) for store in stores])
-    file = cache_folder() / f"merged-{hashlib.sha256(key.encode()).hexdigest()[:16]}.arrow"
+def open_packed(domain: DomainConfig) -> ImageStore:
+    """All of a packed file, or of a folder or table after it was packed; decoded in as many threads as training does."""
+    return ImageStore.open(packed(domain).data, threads=decoders())
+
+
+def _merged(sets: list[SetConfig]) -> str:
+    """The file of several sets, or of what is chosen of them."""
+    parts, key = [], list[Any]()
+    for one in sets:
+        store = open_packed(DomainConfig(data=one.data, format=one.format, pattern=one.pattern))
+        chosen = {name: value for name, value in choices(one).items() if value is not None and value is not False}
+        takes_all = not chosen or (
+            store.protocol.test_pids and one.split is None
+        )  # of random splits there must be one: whole says so
+        parts.append(whole(store) if takes_all else selected(store, select(store, **chosen)))
+        key.append((store.name, store.content_hash, *((chosen,) if chosen else ())))
+    file = cache_folder() / f"merged-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.arrow"
     if not file.exists():
-        merge(stores, file, given=" + ".join(places))
+        merge(parts, file, given=" + ".join(one.data for one in sets))
     return str(file)
 
 

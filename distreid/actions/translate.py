@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from distreid.actions.train import packed
+from distreid.actions.train import open_packed
 from distreid.common.errors import UserError
 from distreid.common.terminal import bar
 from distreid.config import DomainConfig
-from distreid.data import ImageStore
 from distreid.methods.foreground import measure
 from distreid.methods.local import training_device
 from distreid.methods.networks import load_model
@@ -22,12 +21,15 @@ def translate(
     format: str,
     out: Path,
     *,
+    pattern: str = "",
     reverse: bool = False,
     splits: Sequence[str] = ("train",),
     ground_truth: Path | None = None,
     target_ground_truth: Path | None = None,
 ) -> tuple[Path, Path | None, dict[str, float]]:
     """A data set in another domain's style by a run's (or checkpoint's) translator; ``data`` None: the run's source (or target).
+
+    ``format`` and ``pattern``: how to read data that are not packed.
 
     Returns the packed images, the packed masks of a model with attention and, where ``ground_truth`` names the folder of true
     foreground masks, what was changed of foreground and background (see :func:`distreid.methods.foreground.measure`).
@@ -38,7 +40,7 @@ def translate(
         able = " or ".join(name for name, spec in SPECS.items() if spec.translate is not None)
         raise UserError(f"{file}: holds a model of method {config.method}; only {able} translates")
     own, other = (config.target, config.source) if reverse else (config.source, config.target)
-    store = ImageStore.open(packed(own if data is None else DomainConfig(data=data, format=format)).data)
+    store = open_packed(own if data is None else DomainConfig(data=data, format=format, pattern=pattern))
     device = training_device(config.runtime.gpu)
     with bar("translating") as progress:
         images, masks = translate_store(
@@ -46,5 +48,5 @@ def translate(
         )
     if ground_truth is None:
         return images, masks, {}
-    target = ImageStore.open(packed(other).data) if target_ground_truth is not None else None
+    target = open_packed(other) if target_ground_truth is not None else None
     return images, masks, measure(store, ground_truth, images, masks, target=target, target_ground_truth=target_ground_truth)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from distreid.commands.options import Checkpoint, Many
+from distreid.commands.options import Checkpoint, Many, Pattern
 
 
 def translate(
@@ -17,6 +17,7 @@ def translate(
     *,
     data: str | None = None,
     format: str = "market1501",
+    pattern: Pattern = "",
     reverse: bool = False,
     splits: Annotated[tuple[str, ...], Many] = ("train",),
     ground_truth: Annotated[Path | None, Parameter(name=("--ground-truth", "--truth"))] = None,
@@ -26,8 +27,8 @@ def translate(
 
     Args:
         out: Folder for images.arrow and masks.arrow.
-        data: Packed file, or the data set's folder; the run's own source when empty.
-        format: How to read --data when it is a folder: see `distreid pack --help`.
+        data: Packed file, or a folder or table; the run's own source when empty.
+        format: How to read --data when it is not packed: see `distreid pack --help`.
         reverse: From the target's style to the source's.
         splits: Which of train, query and gallery.
         ground_truth: Folder of true foreground masks (`distreid synth --masks`), to measure what changed.
@@ -43,6 +44,7 @@ def translate(
         data,
         format,
         out,
+        pattern=pattern,
         reverse=reverse,
         splits=splits,
         ground_truth=ground_truth,

@@ -63,6 +63,23 @@ def drop_drafts(folder: Path) -> None:
             draft.unlink()
 
 
+def drop_oldest(folder: Path, limit: int) -> None:
+    """Remove the files of ``folder`` that were changed (or touched) longest ago, until the rest has at most ``limit`` bytes.
+
+    Others may be reading and removing them, and a file that cannot be removed stays.
+    """
+    kept = 0
+    stats = []
+    for file in folder.iterdir():
+        with suppress(OSError):
+            stats.append((file.stat().st_mtime_ns, file.stat().st_size, file))
+    for _, size, file in sorted(stats, reverse=True):
+        kept += size
+        if kept > limit:
+            with suppress(OSError):
+                file.unlink()
+
+
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """One process of this machine at a time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, LiteralString, get_args, get_origin, get_type_hints
 
@@ -90,9 +91,9 @@ def explain(error: ValidationError, kind: Any, prefix: str = "") -> str:
     """
     first = error.errors(include_url=False)[0]
     problem, value, context = first["type"], first["input"], first.get("ctx", {})
-    path = [part for part in first["loc"] if isinstance(part, str)]  # numbers count the values of a list
+    path = _named(first["loc"], whole=problem == "dataclass_type")
     if problem in ("unexpected_keyword_argument", "extra_forbidden", "invalid_key"):
-        *parents, key = map(str, first["loc"])
+        *parents, key = path
         return f"unknown key '{prefix}{'.'.join((*parents, key))}'{_nearest(key, parents, kind, prefix)}"
     name, inner = prefix + ".".join(path), _at(kind, path)
     if problem == "value_error":  # a message of ours: of a group, in which keys stand as key=value, or of one key
@@ -124,10 +125,20 @@ _PROBLEMS = {
 }
 
 
+def _named(location: Sequence[str | int], *, whole: bool) -> list[str]:
+    """Where pydantic found it, as the user names it: of the numbers, which count a list's values, only those of groups
+    (sets.1.format), unless the ``whole`` of it is wanted."""
+    pairs = zip(location, (*location[1:], 0), strict=True)
+    return [str(part) for part, following in pairs if whole or isinstance(part, str) or isinstance(following, str)]
+
+
 def _at(kind: Any, path: list[str]) -> Any:
     """The type of a key, by its path from a group."""
     for part in path:
-        kind = keys_of(kind).get(part)
+        if part.isdigit():  # a group of a list of groups
+            kind = next((get_args(inner)[0] for inner in (kind, *get_args(kind)) if get_origin(inner) is list), None)
+        else:
+            kind = keys_of(kind).get(part)
     return kind
 
 

@@ -6,7 +6,7 @@ leaves open. docs/configuration.md shows them all, and `distreid schema` writes 
 """
 
 from distreid.config.checks import check
-from distreid.config.data import DomainConfig, InputConfig
+from distreid.config.data import DomainConfig, InputConfig, SetConfig
 from distreid.config.model import ModelConfig
 from distreid.config.read import canonical, config_from_dict, load_config, to_dict, to_yaml, todays_names
 from distreid.config.root import METHODS, PARTS, Config, MethodSettings
@@ -28,6 +28,7 @@ __all__ = [
     "OptimizerConfig",
     "PretrainConfig",
     "RuntimeConfig",
+    "SetConfig",
     "canonical",
     "check",
     "config_from_dict",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distreid.common.errors import UserError
+from distreid.config.data import DomainConfig
 from distreid.config.model import ModelConfig
 from distreid.config.root import METHODS, PARTS, Config
 from distreid.config.training import LossConfig
@@ -19,16 +20,37 @@ def check(config: Config) -> None:
 
 def _check_places(config: Config) -> None:
     free = METHODS[config.method].source_free
-    for name, place in (("output", config.output), ("source.data", config.source.data), ("target.data", config.target.data)):
-        if not place and not (free and name == "source.data"):
+    places = {"output": bool(config.output), "source.data": config.source.given, "target.data": config.target.given}
+    for name, given in places.items():
+        if not given and not (free and name == "source.data"):
             raise UserError(f"{name} is not set: give it in the configuration file or as {name}=PATH")
-    for name, domain in (("source", config.source), ("target", config.target)):
-        chosen = next((key for key in ("cameras", "identities", "extra") if getattr(domain, key) not in (None, "")), None)
-        if domain.also and chosen:
-            raise UserError(f"{name}.also goes without {name}.{chosen}: cameras and identities of several sets are numbered anew")
+    _check_sets("source", config.source)
+    _check_sets("target", config.target)
+    if config.target.balance:
+        raise UserError("target.balance is not possible: batches are balanced between labelled sets; use source.balance")
     if config.target.extra:
         raise UserError(
             "target.extra is not possible: extra images carry identities, and the target's stay unseen; use source.extra"
+        )
+
+
+def _check_sets(name: str, domain: DomainConfig) -> None:
+    several = "also" if domain.also else "sets"
+    if domain.sets is not None:
+        if not domain.sets:
+            raise UserError(f"{name}.sets is an empty list: name a data set")
+        for number, one in enumerate(domain.sets):
+            if not one.data:
+                raise UserError(f"{name}.{number}.data is not set: each set of {name} names its file, folder or table")
+        beside = next((key for key in ("data", "also", "pattern", "split") if getattr(domain, key) not in (None, "")), None)
+        beside = beside or ("format" if domain.format != DomainConfig.format else None)
+        if beside:
+            raise UserError(f"{name}.sets goes without {name}.{beside}: each of its sets has its own ({name}.0.{beside}=…)")
+    chosen = next((key for key in ("cameras", "identities", "extra") if getattr(domain, key) not in (None, "")), None)
+    if domain.members() and chosen:
+        own = f"; each set may choose its own ({name}.0.{chosen}=…)" if domain.sets and chosen != "extra" else ""
+        raise UserError(
+            f"{name}.{several} goes without {name}.{chosen}: cameras and identities of several sets are numbered anew{own}"
         )
 
 

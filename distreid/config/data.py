@@ -24,8 +24,8 @@ Place = Annotated[str, BeforeValidator(lambda place: "" if place is None else pl
 
 
 @dataclass(config=SETTINGS)
-class DomainConfig:
-    """A camera network: a packed ``.arrow`` file, or a folder or table that is packed on first use."""
+class SetConfig:
+    """A data set and what is taken of it: a packed ``.arrow`` file, or a folder or table that is packed on first use."""
 
     data: Place = Field(
         default="",
@@ -36,18 +36,10 @@ class DomainConfig:
         default="",
         description="formats names, identities, folder: a regular expression with the groups `(?P<pid>…)` and `(?P<camid>…)`",
     )
-    also: list[str] | None = Field(
-        default=None,
-        description="more packed files, folders or tables, read in the same way; their people and cameras are kept apart",
-    )
     cameras: list[Whole] | None = Field(
         default=None, description="keep only these cameras (the data set's own numbers); all when empty"
     )
     identities: Range | None = Field(default=None, description="[start, stop) over the sorted training identities; all when empty")
-    extra: str = Field(
-        default="",
-        description="source only: a packed file with more images of the same people, such as `distreid translate` writes",
-    )
     no_cameras: Switch = Field(
         default=False, description="take every camera for unknown: a test leaves out nothing but the query itself"
     )
@@ -58,6 +50,39 @@ class DomainConfig:
     split: Whole | None = Field(
         default=None, description="CUHK03 (classic) and PRID2011: which random split; when empty, training takes the first"
     )
+
+
+@dataclass(config=SETTINGS)
+class DomainConfig(SetConfig):
+    """A camera network: one data set or, as a list of them (``source: [a.arrow, {data: b, format: names}]``), several as one."""
+
+    sets: list[SetConfig] | None = Field(
+        default=None,
+        description="several data sets, each with its own keys (from `data` to `split`); people and cameras are kept apart",
+    )
+    also: list[str] | None = Field(
+        default=None, description="the short form of `sets` for more packed files, folders or tables that are read as `data` is"
+    )
+    balance: Switch = Field(
+        default=False,
+        description="source only: each batch holds as many images of each set, and an epoch lasts until the largest has been shown;"
+        " off: as many as the sets have (decided: no paper trains on several)",
+    )
+    extra: str = Field(
+        default="",
+        description="source only: a packed file with more images of the same people, such as `distreid translate` writes",
+    )
+
+    def members(self) -> list[SetConfig]:
+        """The data sets, if there are several to be made one."""
+        if self.also:
+            return [SetConfig(data=place, format=self.format, pattern=self.pattern) for place in (self.data, *self.also)]
+        return self.sets or []
+
+    @property
+    def given(self) -> bool:
+        """Whether it names any data."""
+        return bool(self.data or self.sets)
 
 
 @dataclass(config=SETTINGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from pydantic import ValidationError
 from distreid.common.errors import UserError
 from distreid.common.files import expand
 from distreid.common.settings import explain, keys_of
+from distreid.common.text import plural
 from distreid.config.checks import check
 from distreid.config.root import METHODS, Config, file_model, own_groups
+from distreid.config.sets import long_key, written_out
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -38,8 +41,10 @@ def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str =
     tree = _copy(tree)
     method = _method(tree, overrides or [])
     todays_names(tree, method, where)
+    written_out(tree)
     for override in overrides or []:
         _apply_override(tree, override, method)
+        written_out(tree)
     _fill_in(tree)
     try:
         config = _build(tree)
@@ -98,6 +103,8 @@ def _expand_places(config: Config) -> None:
     for domain, name in ((config.source, "source"), (config.target, "target")):
         domain.data, domain.extra = expand(domain.data, f"{name}.data"), expand(domain.extra, f"{name}.extra")
         domain.also = domain.also and [expand(place, f"{name}.also") for place in domain.also]
+        for number, one in enumerate(domain.sets or []):
+            one.data = expand(one.data, f"{name}.{number}.data")
     config.output = expand(config.output, "output")
     config.model.weights = expand(config.model.weights, "model.weights")
     config.pretrain.checkpoint = expand(config.pretrain.checkpoint, "pretrain.checkpoint")
@@ -168,6 +175,8 @@ def _place(tree: dict[Any, Any], key: str) -> tuple[dict[Any, Any] | None, str]:
 
 
 def _copy(tree: Any) -> Any:
+    if isinstance(tree, list):
+        return [_copy(value) for value in tree]
     return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
 
 
@@ -179,15 +188,28 @@ def _apply_override(tree: dict[str, Any], override: str, method: Any) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"{key}={text}: the value is not valid YAML") from None
-    *parents, leaf = key.split(".")
-    group = ".".join(parents)
-    *parents, leaf = _name_today(group, leaf).split(".")
-    if group in METHODS and parents != [group] and group != method:
+    *parents, leaf = long_key(key.split("."))
+    named = ".".join(parents)
+    *parents, leaf = _name_today(named, leaf).split(".")
+    if named in METHODS and parents != [named] and named != method:
         return  # moved to a common group: it says nothing there of another method
-    for parent in parents:
-        if tree.get(parent) is None:
-            tree[parent] = {}
-        tree = tree[parent]
-        if not isinstance(tree, dict):
-            raise UserError(f"{key}: '{parent}' is a group of keys, found {tree!r}")
-    tree[leaf] = value
+    group: Any = tree
+    for parent, following in pairwise([*parents, leaf]):
+        if isinstance(group, list):
+            group = group[_place(key, parent, len(group))]
+        else:
+            if group.get(parent) is None:
+                if parent == "sets" and following.isdigit():
+                    raise UserError(f"{key}: {parents[0]} is no list of data sets; make it one: {parents[0]}=[PATH, PATH]")
+                group[parent] = {}
+            group = group[parent]
+        if not isinstance(group, dict) and not (isinstance(group, list) and parent == "sets"):
+            raise UserError(f"{key}: '{parent}' is a group of keys, found {group!r}")
+    group[_place(key, leaf, len(group)) if isinstance(group, list) else leaf] = value
+
+
+def _place(key: str, part: str, length: int) -> int:
+    """Of a list's value that an override changes."""
+    if not part.isdigit() or int(part) >= length:
+        raise UserError(f"{key}: a list of {plural(length, 'data set')}; name one by its number, from 0 to {length - 1}")
+    return int(part)

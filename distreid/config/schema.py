@@ -27,6 +27,9 @@ def json_schema(*methods: str) -> dict[str, Any]:
     for group in groups.values():
         del group["title"]
         group["type"] = ["object", "null"]
+    # The short forms of `distreid.config.sets`.
+    groups["SetConfig"]["type"] = ["object", "string"]
+    groups["DomainConfig"] |= {"type": ["object", "array", "null"], "items": {"$ref": "#/$defs/SetConfig"}}
     for method in own_groups():
         if method in schema["properties"]:
             keys = groups[schema["properties"][method]["$ref"].rsplit("/", 1)[-1]]["properties"]

@@ -1,7 +1,7 @@
 """Data: readers, drawn pedestrians, the Arrow image store, selections of it, and what the training step samples from it."""
 
 from distreid.data.info import contact_sheet, describe, format_description
-from distreid.data.merging import merge
+from distreid.data.merging import merge, selected, sets_of, whole
 from distreid.data.packing import PackSummary, pack
 from distreid.data.readers import READERS, read_dataset
 from distreid.data.rewriting import rewrite
@@ -23,4 +23,7 @@ __all__ = [
     "relabel",
     "rewrite",
     "select",
+    "selected",
+    "sets_of",
+    "whole",
 ]

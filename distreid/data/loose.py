@@ -15,8 +15,10 @@ from distreid.data.records import UNKNOWN
 from distreid.data.store import ImageStore, StoreSummary, record_batch, upright
 
 
-def open_images(place: str) -> ImageStore:
+def open_images(place: str, *, threads: int = 1) -> ImageStore:
     """An image, or all images below a folder, as a store of split "query"; rows are named by their paths as given.
+
+    ``threads`` decode them when they are read.
 
     Raises `UserError`, naming the file, where nothing is there, the folder holds no image, or a file is none.
     """
@@ -45,7 +47,7 @@ def open_images(place: str) -> ImageStore:
     table = pa.Table.from_batches([record_batch(columns)])
     content = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for _, data, _ in images)).hexdigest()
     summary = StoreSummary(path.name, "folder", content, __version__, (), given=place)
-    return ImageStore(path, table, summary, threads=1, interpolation="bilinear")
+    return ImageStore(path, table, summary, threads, interpolation="bilinear")
 
 
 def _checked(file: Path) -> tuple[bytes, tuple[int, int]]:

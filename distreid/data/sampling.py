@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from distreid.common.errors import UserError
 
 SOURCE, TARGET = 0, 1
+
+
+class Stream(Protocol):
+    """An endless sequence of image indices; ``length`` of them are one pass."""
+
+    length: int
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Entries start .. start+count-1, int64 [count]."""
+        ...
 
 
 class PlainStream:
@@ -66,8 +77,41 @@ class PKStream(PlainStream):
         return np.concatenate([chunk for _, _, chunk in chunks])
 
 
-def make_stream(labels: np.ndarray, sampler: str, instances: int, seed: Sequence[int]) -> PlainStream:
-    """The stream of a configured sampler (``plain`` or ``pk``) over images with these identities or clusters (int64 [n])."""
+class BalancedStream:
+    """The streams of several sets in turn, ``chunk`` images of each: in any part of it they are equal, up to one chunk.
+
+    A pass shows the longest stream's once; shorter ones begin again meanwhile.
+
+    Args:
+        streams: one a set, each of a length that ``chunk`` divides. rows: the images of each, int64 [n_m].
+    """
+
+    def __init__(self, streams: Sequence[Stream], rows: Sequence[np.ndarray], chunk: int) -> None:
+        self._streams, self._rows, self._chunk = streams, rows, chunk
+        self.length = len(streams) * max(stream.length for stream in streams)
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """Entries start .. start+count-1 of the endless stream, int64 [count]."""
+        turn_N, within_N = np.divmod(np.arange(start, start + count), self._chunk)
+        own_N = turn_N // len(self._streams) * self._chunk + within_N  # place in the stream of its set
+        taken_N = np.empty(count, np.int64)
+        for number, (stream, rows) in enumerate(zip(self._streams, self._rows, strict=True)):
+            here = turn_N % len(self._streams) == number
+            if here.any():
+                first, last = own_N[here][0], own_N[here][-1]
+                taken_N[here] = rows[stream.take(int(first), int(last - first + 1))]
+        return taken_N
+
+
+def make_stream(labels: np.ndarray, sampler: str, instances: int, seed: Sequence[int], sets: np.ndarray | None = None) -> Stream:
+    """The stream of a configured sampler (``plain`` or ``pk``) over images with these identities or clusters (int64 [n]).
+
+    ``sets``: of a balanced stream, the number of the set that each image came from, from 0, int64 [n].
+    """
+    if sets is not None:
+        rows = [np.flatnonzero(sets == number) for number in range(sets.max() + 1)]
+        streams = [make_stream(labels[own], sampler, instances, [*seed, number]) for number, own in enumerate(rows)]
+        return BalancedStream(streams, rows, instances if sampler == "pk" else 1)
     return PKStream(labels, instances, seed) if sampler == "pk" else PlainStream(len(labels), seed)
 
 
@@ -87,14 +131,14 @@ class BatchPlan:
         return len(self.domain_SB)
 
 
-def plan_one(stream: PlainStream, epoch: int, batch: int) -> BatchPlan:
+def plan_one(stream: Stream, epoch: int, batch: int) -> BatchPlan:
     """One epoch over one domain: floor(n / B) batches, at least one (then images repeat)."""
     steps = max(1, stream.length // batch)
     index_SB = stream.take(epoch * steps * batch, steps * batch).reshape(steps, batch)
     return BatchPlan(np.full_like(index_SB, SOURCE), index_SB)
 
 
-def plan_mixed(source: PlainStream, target: PlainStream, epoch: int, batch: int, group: int) -> BatchPlan:
+def plan_mixed(source: Stream, target: Stream, epoch: int, batch: int, group: int) -> BatchPlan:
     """One epoch over the target, with as many source images beside it, cycling through the source.
 
     Every BatchNorm group of ``group`` images is half source, half target, so a worker's slice is mixed as the whole is.
@@ -105,7 +149,7 @@ def plan_mixed(source: PlainStream, target: PlainStream, epoch: int, batch: int,
     return _mix(source, target, epoch, max(1, target.length // half), half, group)
 
 
-def plan_unpaired(source: PlainStream, target: PlainStream, epoch: int, half: int, group: int) -> BatchPlan:
+def plan_unpaired(source: Stream, target: Stream, epoch: int, half: int, group: int) -> BatchPlan:
     """One epoch over the source, ``half`` images a batch, with as many target images beside it, cycling through the target.
 
     Like :func:`plan_mixed`, in groups of ``group`` images: ``group`` / 2 source, then as many target.
@@ -113,7 +157,7 @@ def plan_unpaired(source: PlainStream, target: PlainStream, epoch: int, half: in
     return _mix(source, target, epoch, max(1, source.length // half), half, group)
 
 
-def _mix(source: PlainStream, target: PlainStream, epoch: int, steps: int, half: int, group: int) -> BatchPlan:
+def _mix(source: Stream, target: Stream, epoch: int, steps: int, half: int, group: int) -> BatchPlan:
     batch = 2 * half
     halves = [
         stream.take(epoch * steps * half, steps * half).reshape(steps, batch // group, group // 2) for stream in (source, target)

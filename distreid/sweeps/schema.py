@@ -39,6 +39,7 @@ def sweep_schema() -> dict[str, Any]:
         "title": "Sweep",
         "properties": {key: _TOP[key] if key in _TOP else own[key] | closed for key in KEYS},
         "required": ["search"],
+        "$defs": {"SetConfig": json_schema()["$defs"]["SetConfig"]},  # source.sets is a list of them
     }
 
 

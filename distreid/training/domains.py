@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from distreid.common.errors import UserError
-from distreid.config import Config, DomainConfig
-from distreid.data import Domain, ImageStore, relabel, select
+from distreid.config import Config, DomainConfig, SetConfig
+from distreid.data import Domain, ImageStore, relabel, select, sets_of
 from distreid.data.loader import Stacked, View
 from distreid.data.records import SINGLE_QUERY, UNKNOWN, Protocol
 from distreid.data.selection import Split
@@ -62,13 +63,21 @@ class DomainData:
     given: str  # the file or folder that the user named
     content: str  # the packed file's hash and the selection; all workers must see the same
     untested: str = ""  # why there is no test set although the data have one
+    sets: np.ndarray | None = None  # which of several sets each training image came from, where batches are balanced; int64 [n]
 
     def __str__(self) -> str:
         """What it holds, in a line."""
         if not len(self.train) and self.test is None:
             return f"none ({self.name})"
         identities = f" of {self.identities:,} identities" if self.labels is not None else ", unlabelled"
+        if self.sets is not None:
+            identities += f", batches balanced between {self.sets.max() + 1} sets"
         return f"{self.name}: {len(self.train):,} images{identities}; test: {self.test or self.untested or 'none'}"
+
+
+def decoders() -> int:
+    """Threads that decode a store's images in this process."""
+    return min(MAX_DECODERS, torch.get_num_threads())
 
 
 def open_pair(config: Config) -> tuple[DomainData, DomainData]:
@@ -90,27 +99,18 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     """
     if labelled and not config.data:
         return no_source()
-    assert not config.also, "actions.train.packed makes one file of several"
-    store = ImageStore.open(config.data, threads=min(MAX_DECODERS, torch.get_num_threads()))
-    identities = (config.identities[0], config.identities[1]) if config.identities is not None else None
+    assert not config.members(), "actions.train.packed makes one file of several"
+    store = ImageStore.open(config.data, threads=decoders())
     split = config.split
     if split is None and training and store.protocol.test_pids:
         split = 0
-    domain = select(
-        store,
-        cameras=config.cameras,
-        identities=identities,
-        holdout=config.holdout,
-        holdout_seed=config.holdout_seed,
-        split=split,
-        no_cameras=config.no_cameras,
-    )
+    domain = select(store, **choices(config) | {"split": split})
     if training and not len(domain.train.rows):
         raise UserError(f"{store.shown}: no training image is left after the selection of cameras and identities")
-    labels, count = None, 0
+    labels, count, sets = None, 0, None
     if labelled:
         if (domain.train.pids < 0).any():
-            raise UserError(f"{store.shown}: a source needs identities, and this set has none (format {store.format})")
+            raise UserError(f"{store.shown}: a source needs identities, and {_nameless(store, domain.train)}")
         labels, count = relabel(domain.train.pids)
         if count < 2:
             raise UserError(f"{store.shown}: a source with {count} identity cannot be trained on; at least 2 are needed")
@@ -121,13 +121,39 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     train, camids, content = View(store, domain.train.rows), domain.train.camids, store.content_hash
     if labelled and labels is not None and config.extra:
         train, labels, camids, content = _with_extra(config, train, domain.train, labels, content)
+    if labelled and labels is not None and config.balance:
+        sets = _sets_of_labels(store, domain.train)[labels]
     test = _test_set(store, domain)
     untested = "turned off" if test and not tested else ""
     if test and tested and not _has_positive(test):
         untested = "none, its queries have no gallery image of their person under another camera; accuracy is not measured"
         untested += " (no_cameras=true does it whatever the camera)"
     content = f"{content} {selection}"
-    return DomainData(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested)
+    return DomainData(store.name, train, labels, camids, count, None if untested else test, store.shown, content, untested, sets)
+
+
+def choices(config: SetConfig) -> dict[str, Any]:
+    """What is taken of a data set, as :func:`distreid.data.select` asks for it."""
+    identities = (config.identities[0], config.identities[1]) if config.identities is not None else None
+    names = ("cameras", "holdout", "holdout_seed", "split", "no_cameras")
+    return {"identities": identities} | {name: getattr(config, name) for name in names}
+
+
+def _nameless(store: ImageStore, train: Split) -> str:
+    """Which set has images without identities: of several, the first such."""
+    if not sets_of(store).any():
+        return f"this set has none (format {store.format})"
+    folder, _, _ = str(store.paths[train.rows[train.pids < 0][0]]).partition("/")
+    return f"its set {folder} has none"
+
+
+def _sets_of_labels(store: ImageStore, train: Split) -> np.ndarray:
+    """Which of the merged sets each label's images came from, numbered from 0 without a gap, int64 [labels]."""
+    _, first = np.unique(train.pids, return_index=True)
+    known, sets = np.unique(sets_of(store)[train.rows[first]], return_inverse=True)
+    if len(known) < 2:
+        raise UserError(f"{store.shown}: one set of images; source.balance needs several (source: [PATH, PATH])")
+    return sets.astype(np.int64)
 
 
 class _NoImages:
@@ -167,7 +193,7 @@ def _with_extra(
 ) -> tuple[View, np.ndarray, np.ndarray, str]:
     """The training images and those of ``config.extra`` with the same people; their labels and cameras; the content of both."""
     pids = split.pids
-    store = ImageStore.open(config.extra, threads=min(MAX_DECODERS, torch.get_num_threads()))
+    store = ImageStore.open(config.extra, threads=decoders())
     rows = np.flatnonzero((store.splits == "train") & np.isin(store.pids, pids))
     if config.cameras is not None:
         rows = rows[np.isin(store.camids[rows], config.cameras)]

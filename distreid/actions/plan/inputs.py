@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distreid.actions.train import packed
 from distreid.common.errors import UserError
 from distreid.config import Config, DomainConfig
 from distreid.data.records import Protocol
@@ -56,19 +57,26 @@ def domains_of(
         target = sized("target", images, queries=queries or 0, gallery=gallery or 0)
     else:
         for domain in (config.target, *(() if labels_target else (config.source,))):
-            if not Path(domain.data).is_file():
-                raise UserError(f"{domain.data}: no such packed file to count; give --images (and --queries, --gallery)")
-        target = open_domain(config.target, labelled=False, tested=config.evaluate.target)
+            missing = _missing(domain)
+            if missing is not None:
+                raise UserError(f"{missing}: no such packed file to count; give --images (and --queries, --gallery)")
+        target = open_domain(packed(config.target), labelled=False, tested=config.evaluate.target)
         if queries or gallery:
             target = replace(target, test=sized("", 1, 1, queries or 0, gallery or 0).test)
     return _source(config.source, sources, tested=config.evaluate.source), target
 
 
 def _source(config: DomainConfig, images: int | None, *, tested: bool) -> DomainData:
-    if images is None and Path(config.data).is_file():
-        return open_domain(config, labelled=True, tested=tested)
+    if images is None and _missing(config) is None:
+        return open_domain(packed(config), labelled=True, tested=tested)
     images = images or IMAGES
     return sized("source", images, max(2, min(IDENTITIES, images // 2)))
+
+
+def _missing(domain: DomainConfig) -> str | None:
+    """The first of a domain's data sets that is no file here."""
+    places = [one.data for one in domain.members()] or [domain.data]
+    return next((place for place in places if not Path(place).is_file()), None)
 
 
 def read_figures(files: list[Path]) -> Figures:

@@ -56,7 +56,7 @@ for _stage in ("pretrain", "adapt"):
 
 def check(config: Config) -> None:
     """Combinations that cannot work."""
-    free = not config.source.data
+    free = not config.source.given
     check_batches(config, mixed=not free)
     if free and config.model.weights == "none" and not config.pretrain.checkpoint:
         raise UserError(

@@ -93,7 +93,8 @@ class SourceStage(MemoryStage):
         labels_M = context.source.labels
         super().__init__(context, model, engine, 0, "pre-training", settings.epochs, memory_KD, labels_M, labels_M[:0])
         self._batch = settings.batch_size
-        self._stream = make_stream(labels_M, settings.sampler, settings.instances, [context.config.seed, 0, 0])
+        seed, sets = [context.config.seed, 0, 0], context.source.sets
+        self._stream = make_stream(labels_M, settings.sampler, settings.instances, seed, sets)
 
     def batches(self, epoch: int) -> BatchPlan:
         return plan_one(self._stream, epoch, self._batch)
@@ -124,7 +125,7 @@ class Adaptation(MemoryStage):
         self._used = np.flatnonzero(together_N >= 0)
         self._target = stream(together_N[self._used], seed=[config.seed, number, 1])
         if not self._alone:
-            self._source = stream(classes.source_M, seed=[config.seed, number, 0])
+            self._source = stream(classes.source_M, seed=[config.seed, number, 0], sets=context.source.sets)
 
     def batches(self, epoch: int) -> BatchPlan:
         if self._alone:

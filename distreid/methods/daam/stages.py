@@ -28,7 +28,8 @@ class Pretraining(EncoderStage):
         optimizer, epochs = self._settings.optimizer, self._settings.epochs
         engine = make_engine(context, model, model.backbone, optimizer, epochs, model.trained_on_source(), domains="source")
         super().__init__(context, model, engine, "pre-training", epochs)
-        self._stream = make_stream(context.source.labels, self._settings.sampler, self._settings.instances, [config.seed, 0, 0])
+        source, sampler, instances = context.source, self._settings.sampler, self._settings.instances
+        self._stream = make_stream(context.source.labels, sampler, instances, [config.seed, 0, 0], source.sets)
 
     def plan(self, epoch: int) -> BatchPlan:
         return plan_one(self._stream, epoch, self._settings.batch_size)
@@ -64,7 +65,7 @@ class Adaptation(EncoderStage):
         title = f"training, round {number} of {settings.rounds}"
         super().__init__(context, model, engine, title, settings.epochs)
         stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)
-        self._source = stream(context.source.labels, seed=[config.seed, number, 0])
+        self._source = stream(context.source.labels, seed=[config.seed, number, 0], sets=context.source.sets)
         self._target = stream(labels.pseudo.labels[self._clustered], seed=[config.seed, number, 1])
 
     def plan(self, epoch: int) -> BatchPlan:

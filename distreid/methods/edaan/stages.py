@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distreid.common.transfer import keep, send
 from distreid.data.loader import Batch
-from distreid.data.sampling import BatchPlan, PKStream, PlainStream, plan_one, plan_unpaired, shard
+from distreid.data.sampling import BatchPlan, PlainStream, make_stream, plan_one, plan_unpaired, shard
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.grids import save_pictures
 from distreid.methods.edaan.image_pool import ImagePool
@@ -51,7 +51,7 @@ class TranslationStage(Stage):
         kept = saved["replay"] if saved is not None and saved["masked"] == phase.masked else None
         self._replay = ImagePool(settings.replay, settings.batch_size, processes, kept)
         self._labels = keep(labels_of(context), processes.device)
-        self._source = PKStream(labels_of(context), settings.instances, [*self._seed, 0])
+        self._source = make_stream(labels_of(context), "pk", settings.instances, [*self._seed, 0], context.source.sets)
         self._target = PlainStream(len(context.target.train), [*self._seed, 1])
 
     def plan(self, epoch: int) -> BatchPlan:
@@ -115,7 +115,7 @@ class ReIDStage(SingleEngineStage):
         if saved is not None:
             restore(self.engine, saved)
         self._labels = keep(labels_of(context), context.processes.device)
-        self._stream = PKStream(labels_of(context), settings.instances, [*self._seed, 0])
+        self._stream = make_stream(labels_of(context), "pk", settings.instances, [*self._seed, 0], context.source.sets)
 
     def plan(self, epoch: int) -> BatchPlan:
         return plan_one(self._stream, epoch, batch=self._settings.batch_size)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from distreid.actions.translate import translate
+from distreid.cli import main
 from distreid.common.errors import UserError
 from distreid.config import Config, config_from_dict
 from distreid.data import ImageStore, rewrite
@@ -20,6 +21,7 @@ from distreid.methods.foreground import measure
 from distreid.methods.networks import load_model
 from distreid.models import EDAAN
 from distreid.training.domains import open_domain
+from tests.data.layouts import OWN_NAMES, own_images, own_names
 from tests.training_runs import edaan_settings, run
 
 
@@ -78,6 +80,17 @@ def _unchanged(store: ImageStore, like: Path, out: Path) -> Path:
     pixels = store.read(rows, 16, 8).permute(0, 2, 3, 1).numpy()
     rewrite(store, rows, [png(image) for image in pixels], out, height=16, width=8, note="the same")
     return out
+
+
+def test_ones_own_images_are_read_by_a_pattern(
+    trained: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    own_names(tmp_path / "own")
+    how = ["--data", str(tmp_path / "own"), "--format", "names", "--pattern", OWN_NAMES]
+    main(["translate", trained.output, str(tmp_path / "out"), *how])
+    assert "images.arrow" in capsys.readouterr().out
+    assert set(ImageStore.open(tmp_path / "out" / "images.arrow").pids) == {pid for pid, _, _ in own_images()}
 
 
 def test_the_reverse_translates_the_target(trained: Config, tmp_path: Path) -> None:
