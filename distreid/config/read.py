@@ -196,7 +196,7 @@ def _apply_override(tree: dict[str, Any], override: str, method: Any) -> None:
     group: Any = tree
     for parent, following in pairwise([*parents, leaf]):
         if isinstance(group, list):
-            group = group[_place(key, parent, len(group))]
+            group = group[_place_in_list(key, parent, len(group))]
         else:
             if group.get(parent) is None:
                 if parent == "sets" and following.isdigit():
@@ -205,10 +205,10 @@ def _apply_override(tree: dict[str, Any], override: str, method: Any) -> None:
             group = group[parent]
         if not isinstance(group, dict) and not (isinstance(group, list) and parent == "sets"):
             raise UserError(f"{key}: '{parent}' is a group of keys, found {group!r}")
-    group[_place(key, leaf, len(group)) if isinstance(group, list) else leaf] = value
+    group[_place_in_list(key, leaf, len(group)) if isinstance(group, list) else leaf] = value
 
 
-def _place(key: str, part: str, length: int) -> int:
+def _place_in_list(key: str, part: str, length: int) -> int:
     """Of a list's value that an override changes."""
     if not part.isdigit() or int(part) >= length:
         raise UserError(f"{key}: a list of {plural(length, 'data set')}; name one by its number, from 0 to {length - 1}")
