@@ -1,13 +1,18 @@
-"""What stages of all methods with an :class:`~distreid.models.EncoderNetwork` do beside their paper's: the mean teacher follows, a
-triplet term."""
+"""What stages of all methods with an :class:`~distreid.models.EncoderNetwork` do alike: pre-training on the source; beside their
+paper's, the mean teacher that follows and a triplet term."""
 
 from __future__ import annotations
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
 
+from distreid.common.transfer import keep
 from distreid.data.loader import Batch
-from distreid.losses import triplet_loss
+from distreid.data.sampling import BatchPlan, make_stream, plan_one
+from distreid.losses import label_smoothing_loss, triplet_loss
+from distreid.methods.engines import make_engine
 from distreid.models import EncoderNetwork
 from distreid.training.context import Context
 from distreid.training.engine import Engine
@@ -47,3 +52,36 @@ class EncoderStage(SingleEngineStage):
                 losses = [triplet_loss(f_gD, labels_g, margin=self._loss.triplet_margin) for f_gD, labels_g in pairs]
                 terms.append(len(rows) / len(pooled_BD) * torch.stack(losses).mean())
         return {"triplet": self._loss.triplet * torch.stack(terms).sum()}
+
+
+class SourceStage(EncoderStage):
+    """Pre-training: the source's identities told apart by a classifier, L_cro_s (Eq. 3 of Huang et al., AAAI 2020)."""
+
+    def __init__(self, context: Context, model: EncoderNetwork) -> None:
+        source, settings = context.source, context.config.pretrain
+        assert source.labels is not None
+        self._settings, self._labels = settings, keep(source.labels, context.processes.device)
+        trained, backbone = model.trained_on_source(), model.student().backbone
+        engine = make_engine(context, model, backbone, settings.optimizer, settings.epochs, trained, domains="source")
+        super().__init__(context, model, engine, "pre-training", settings.epochs)
+        seed = [context.config.seed, 0, 0]
+        self._stream = make_stream(source.labels, settings.sampler, settings.instances, seed, source.sets)
+
+    @abstractmethod
+    def classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits [B, N_ids] of the batch's images, and what stands before the neck [B, c]."""
+
+    def plan(self, epoch: int) -> BatchPlan:
+        return plan_one(self._stream, epoch, self._settings.batch_size)
+
+    def loss(self, batch: Batch, epoch: int) -> LossTerms:
+        logits_BN, pooled_Bc = self.classify(batch)
+        source_B = self._labels[batch.indices]
+        terms = {"source": label_smoothing_loss(logits_BN, source_B, self._settings.smoothing)}
+        return terms | self.triplet(pooled_Bc, batch, source_B, source_B[:0])
+
+    def diverged(self, what: str, epoch: int) -> str:
+        return (
+            f"pre-training, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
+            "pretrain.optimizer.lr_backbone and lr_new"
+        )

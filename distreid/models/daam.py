@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distreid.models.attention import DomainAdaptiveAttention
 from distreid.models.backbone import Backbone
-from distreid.models.encoder import EncoderNetwork, FeatureEncoder, Pooling, gem, pool, through
+from distreid.models.encoder import EncoderNetwork, FeatureEncoder, Pooling, classifier, gem, pool, through
 from distreid.models.network import parameters_of
 from distreid.models.norm import batch_norm
 
@@ -66,9 +66,9 @@ class DAAMNet(EncoderNetwork):
         self.specific_attention = module() if attention == "individual" and domain_branch else None
         self.gem = gem(pooling)
         self.neck = batch_norm(c) if neck else None
-        self.source_head = _head(c, identities)
-        self.target_head = _head(c, clusters) if clusters else None
-        self.domain_head = _head(c, 2) if domain_branch else None
+        self.source_head = classifier(c, identities)
+        self.target_head = classifier(c, clusters) if clusters else None
+        self.domain_head = classifier(c, 2) if domain_branch else None
         self.teacher = None
         if teacher:
             self.begin_teacher()
@@ -80,7 +80,7 @@ class DAAMNet(EncoderNetwork):
     def new_target_head(self, clusters: int, seed: int) -> None:
         """Replace the K-way target head; its weights are a function of ``seed`` alone, the same on every worker."""
         device = self.source_head.weight.device
-        self.target_head = _head(self.backbone.channels, clusters, torch.Generator().manual_seed(seed)).to(device)
+        self.target_head = classifier(self.backbone.channels, clusters, torch.Generator().manual_seed(seed)).to(device)
 
     def grow(self, weights: Mapping[str, Tensor]) -> None:
         """Make the target head that the weights hold."""
@@ -126,10 +126,3 @@ class DAAMNet(EncoderNetwork):
             domain_logits_B2=self.domain_head(pool(specific_Bchw)) if self.domain_head is not None else None,
             pooled_Bc=pooled_Bc,
         )
-
-
-def _head(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:
-    head = nn.Linear(inputs, outputs)
-    nn.init.normal_(head.weight, std=0.001, generator=generator)
-    nn.init.zeros_(head.bias)
-    return head

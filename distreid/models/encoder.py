@@ -17,6 +17,7 @@ from distreid.models.network import ReIDNetwork
 
 Pooling = Literal["mean", "gem"]
 NEW = ("gem.", "neck.")  # parts that another run's encoder may lack
+ENCODER = "encoder."  # before the names of an encoder that stands in a network as a module of its own
 
 
 class GeM(nn.Module):
@@ -48,6 +49,14 @@ def through(neck: nn.Module | None, f_Bc: Tensor) -> Tensor:
     return f_Bc if neck is None else neck(f_Bc[:, :, None, None])[:, :, 0, 0]
 
 
+def classifier(inputs: int, outputs: int, generator: torch.Generator | None = None) -> nn.Linear:
+    """Features to logits; small random weights, no offsets."""
+    head = nn.Linear(inputs, outputs)
+    nn.init.normal_(head.weight, std=0.001, generator=generator)
+    nn.init.zeros_(head.bias)
+    return head
+
+
 class FeatureEncoder(nn.Module):
     """Backbone, attention A or none, pooling, neck or none: images [B, 3, H, W] to float32 [B, c], not normalised."""
 
@@ -69,7 +78,7 @@ class EncoderNetwork(ReIDNetwork):
 
     Attributes:
         teacher: after Tarvainen and Valpola (NIPS 2017); None without.
-        student_prefix: of the student's weights, by their names in this network.
+        student_prefix: of the student's weights, by their names in this network: "" or :data:`ENCODER`.
     """
 
     teacher: FeatureEncoder | None
@@ -78,6 +87,10 @@ class EncoderNetwork(ReIDNetwork):
     @abstractmethod
     def student(self) -> FeatureEncoder:
         """The encoder that trains."""
+
+    @abstractmethod
+    def trained_on_source(self) -> list[nn.Parameter]:
+        """All that the source's classifier depends on."""
 
     def features(self, x_BCHW: Tensor) -> Tensor:
         return (self.student() if self.teacher is None else self.teacher)(x_BCHW)
@@ -107,8 +120,12 @@ class EncoderNetwork(ReIDNetwork):
         return own and not is_source_statistics(self, name)
 
     def with_own_parts(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Parts that they lack begin anew (GeM, neck) or as copies (teacher, a domain's BatchNorm); a teacher too many is left out,
-        and of two domains' BatchNorms the target's is taken where there is one."""
+        """Weights of any method: the student's get the names that they have here. Parts that they lack begin anew (GeM, neck) or as
+        copies (teacher, a domain's BatchNorm); a teacher too many is left out, and of two domains' BatchNorms the target's is taken
+        where there is one."""
+        bare = ((name.removeprefix(ENCODER), value) for name, value in weights.items())
+        parts = tuple(f"{name}." for name, _ in self.student().named_children())
+        weights = {self.student_prefix + name if name.startswith(parts) else name: value for name, value in bare}
         weights = under_domain_names(self, weights)
         taught = {name: value for name, value in weights.items() if name.startswith("teacher.")}
         own = {name: value for name, value in weights.items() if name not in taught}

@@ -63,7 +63,7 @@ def sets_in(config: Config) -> np.ndarray:
     return np.array([int(path[0]) - 1 for path in store.paths[store.splits == "train"]])
 
 
-DAAM_STAGES, CONTRAST_STAGES = (daam.Pretraining, daam.Adaptation), (contrast.SourceStage, contrast.Adaptation)
+DAAM_STAGES, CONTRAST_STAGES = (daam.Pretraining, daam.Adaptation), (contrast.Pretraining, contrast.Adaptation)
 PK = ("pretrain.sampler=pk", "adapt.sampler=pk", "pretrain.instances=2", "adapt.instances=2")
 SHORT = ("pretrain.epochs=1", "adapt.epochs=1", "adapt.rounds=1")
 
@@ -76,7 +76,7 @@ SHORT = ("pretrain.epochs=1", "adapt.epochs=1", "adapt.rounds=1")
         (small_settings, CONTRAST_STAGES, ("method=contrast", *SHORT, *PK)),
         (edaan_settings, (edaan.TranslationStage,), ("edaan.epochs=1", "edaan.decay_epochs=0", "edaan.attention_epochs=1")),
         (edaan_settings, (edaan.TranslationStage, edaan.ReIDStage), ("edaan.variant=daan", "edaan.epochs=1", "edaan.decay_epochs=0",
-         "edaan.attention_epochs=1")),
+         "edaan.attention_epochs=1", "edaan.reid_decay_epochs=0")),
     ],
     ids=["daam", "daam-pk", "contrast", "edaan", "daan"],
 )  # fmt: skip

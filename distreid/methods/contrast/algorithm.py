@@ -15,7 +15,7 @@ from distreid.methods.contrast.classes import Classes
 from distreid.methods.contrast.config import ContrastConfig
 from distreid.methods.contrast.memory import class_centers
 from distreid.methods.contrast.network import ContrastNet, build_model
-from distreid.methods.contrast.stages import Adaptation, MemoryStage, SourceStage
+from distreid.methods.contrast.stages import Adaptation, Pretraining
 from distreid.methods.rounds import Rounds
 from distreid.training.checkpoints import Checkpoints
 from distreid.training.context import Context
@@ -50,10 +50,9 @@ class Contrast(Rounds[ContrastNet]):
         self.checkpoints = self.trainer.checkpoints = self.keeper
 
     def train_source(self) -> None:
-        """The source's identities against each other; nothing where there is no source."""
+        """The source's identities by a classifier; nothing where there is no source."""
         if len(self.context.source.train) and self.config.pretrain.epochs:
-            saved = self.memory()
-            self.train(SourceStage(self.context, self.model, self.source_centers() if saved is None else saved))
+            self.train(Pretraining(self.context, self.model))
         self.keeper.carried = None
 
     def adapt(self, labels: RoundLabels) -> None:
@@ -77,10 +76,15 @@ class Contrast(Rounds[ContrastNet]):
             return None
         return saved["memory"].to(self.context.processes.device)
 
-    def train(self, stage: MemoryStage) -> None:
+    def train(self, stage: Pretraining | Adaptation) -> None:
         if self.keeper.carried is not None:
             stage.engine.load_optimizer_state(self.keeper.carried["optimizer"])
         self.trainer.fit(stage)
+
+    def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of any method's source model the encoder: the classifiers are left behind anyway."""
+        own = {name: value for name, value in self.model.state_dict().items() if name.startswith("source_head.")}
+        return {name: value for name, value in weights.items() if name.startswith(("encoder.", "teacher."))} | own
 
     def source_centers(self) -> Tensor:
         """The centres of the source's identities by today's features, float32 [identities, D] on the training device."""

@@ -40,15 +40,16 @@ DEFAULTS: dict[str, Any] = {
     "input.height": 256,
     "input.width": 128,
     "model.pooling": "gem",
-    "pretrain.epochs": 20,  # decided: SpCL has no stage of its own for the source; here direct transfer is measured behind it
+    "pretrain.epochs": 20,  # decided: neither has a stage of its own for the source, but labels need a model to begin with
+    "pretrain.smoothing": 0.1,  # Luo et al. 2019
     "adapt.rounds": 50,
     "adapt.epochs": 1,
     "pretrain.batch_size": 64,
     "adapt.batch_size": 128,  # 64 of each domain
     "adapt.optimizer.step_epochs": 20,  # of all rounds' epochs
 }
+DEFAULTS |= {"adapt.sampler": "pk", "adapt.instances": 4}
 for _stage in ("pretrain", "adapt"):
-    DEFAULTS |= {f"{_stage}.sampler": "pk", f"{_stage}.instances": 4}
     DEFAULTS |= {
         f"{_stage}.optimizer.{key}": value for key, value in {"name": "adamw", "lr_backbone": 3.5e-4, "lr_new": 3.5e-4}.items()
     }

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from distreid.config import Config
 from distreid.methods.norms import set_norms
 from distreid.models import Backbone, EncoderNetwork, FeatureEncoder, build_backbone
-from distreid.models.encoder import Pooling, gem, through
+from distreid.models.encoder import Pooling, classifier, gem, through
+from distreid.models.network import parameters_of
 from distreid.models.norm import batch_norm
 
 
@@ -17,10 +18,11 @@ class ContrastNet(EncoderNetwork):
 
     student_prefix = "encoder."
 
-    def __init__(self, backbone: Backbone, *, pooling: Pooling, teacher: bool) -> None:
+    def __init__(self, backbone: Backbone, identities: int, *, pooling: Pooling, teacher: bool) -> None:
         super().__init__()
         self.mean, self.std, self.note = backbone.mean, backbone.std, backbone.note
         self.encoder = FeatureEncoder(backbone, None, gem(pooling), batch_norm(backbone.channels))
+        self.source_head = classifier(backbone.channels, identities) if identities else None
         self.teacher = None
         if teacher:
             self.begin_teacher()
@@ -32,10 +34,20 @@ class ContrastNet(EncoderNetwork):
     def student(self) -> FeatureEncoder:
         return self.encoder
 
-    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """L2-normalised features of the encoder that trains, and what stands before its neck; float32 [B, c] each."""
+    def forward(self, x_BCHW: Tensor, classify: bool = False) -> tuple[Tensor, Tensor]:
+        """L2-normalised features of the encoder that trains, or the classifier's logits; and what stands before the neck.
+
+        float32 [B, c] or [B, N_ids], and [B, c].
+        """
         pooled_Bc = self.encoder.pooled(x_BCHW)
-        return F.normalize(through(self.encoder.neck, pooled_Bc), dim=1), pooled_Bc
+        f_Bc = through(self.encoder.neck, pooled_Bc)
+        if not classify:
+            return F.normalize(f_Bc, dim=1), pooled_Bc
+        assert self.source_head is not None
+        return self.source_head(f_Bc), pooled_Bc
+
+    def trained_on_source(self) -> list[nn.Parameter]:
+        return self.trained() + parameters_of([self.source_head])
 
     def trained(self) -> list[nn.Parameter]:
         """All of the encoder's, but the neck's offset, which stays 0."""
@@ -45,10 +57,10 @@ class ContrastNet(EncoderNetwork):
 
 
 def build_model(config: Config, identities: int, *, weights: bool = True) -> ContrastNet:
-    """``identities`` need no head: they are rows of the memory. ``weights`` False where a checkpoint's follow."""
+    """``identities`` of the source; 0 without one. ``weights`` False where a checkpoint's follow."""
     settings = config.model
     size = config.input.height, config.input.width
     backbone = build_backbone(settings.backbone, settings.weights if weights else "none", settings.last_stride, size)
-    model = ContrastNet(backbone, pooling=settings.pooling, teacher=settings.teacher > 0)
+    model = ContrastNet(backbone, identities, pooling=settings.pooling, teacher=settings.teacher > 0)
     set_norms(model, settings)
     return model

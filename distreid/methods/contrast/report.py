@@ -5,11 +5,15 @@ from distreid.methods.spec import TRIPLET, LossTerm, ReportSpec, rounds_of
 REPORT = ReportSpec(
     name="Contrast",
     losses=(
-        LossTerm("source", "Source images against all classes of the memory (Ge et al. 2020, Eq. 1)."),
+        LossTerm(
+            "source",
+            "Pre-training: the source's identities by a classifier. Rounds: source images against all classes of the memory (Ge et"
+            " al. 2020, Eq. 1).",
+        ),
         LossTerm("target", "Target images against all classes of the memory, theirs is their cluster."),
         TRIPLET,
     ),
-    losses_caption="Pre-training's memory holds the source's identities alone; in the rounds each term is its share of the mean.",
+    losses_caption="In the rounds each term is its share of the mean over the images of a batch.",
     before="pre-training",
     stages=rounds_of,
     labelled=True,

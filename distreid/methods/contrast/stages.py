@@ -17,12 +17,13 @@ from distreid.methods.contrast.classes import Classes
 from distreid.methods.contrast.config import ContrastConfig
 from distreid.methods.contrast.memory import contrastive_loss, gather_slices, update_memory
 from distreid.methods.contrast.network import ContrastNet
-from distreid.methods.encoder_stage import EncoderStage
+from distreid.methods.encoder_stage import EncoderStage, SourceStage
 from distreid.methods.engines import make_engine
 from distreid.training.context import Context
 from distreid.training.engine import Engine
 from distreid.training.stage import LossTerms
 
+CLASSIFY = True  # by position: engines hand no keywords on
 OUTLIERS = 3  # the third number of the seed of what is drawn here
 
 
@@ -30,7 +31,7 @@ class MemoryStage(EncoderStage):
     """Trains against a memory that follows.
 
     Args:
-        number: the round's; 0 is pre-training.
+        number: the round's.
         memory_KD: where it begins, on the training device; changed in place.
         source_M, target_N: the memory's row of each image, int64; one is empty where the batches hold no image of that domain.
     """
@@ -81,29 +82,14 @@ class MemoryStage(EncoderStage):
         return {"optimizer": super().state(), "memory": self._memory_KD, "round": self._number}
 
 
-class SourceStage(MemoryStage):
-    """Pre-training: the classes are the source's identities."""
+class Pretraining(SourceStage):
+    """The source's identities by a classifier, which is left behind."""
 
-    def __init__(self, context: Context, model: ContrastNet, memory_KD: Tensor) -> None:
-        assert context.source.labels is not None
-        settings = context.config.pretrain
-        engine = make_engine(
-            context, model, model.encoder.backbone, settings.optimizer, settings.epochs, model.trained(), domains="source"
-        )
-        labels_M = context.source.labels
-        super().__init__(context, model, engine, 0, "pre-training", settings.epochs, memory_KD, labels_M, labels_M[:0])
-        self._batch = settings.batch_size
-        seed, sets = [context.config.seed, 0, 0], context.source.sets
-        self._stream = make_stream(labels_M, settings.sampler, settings.instances, seed, sets)
+    def classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.engine.forward(batch.images_BCHW, CLASSIFY)
 
-    def batches(self, epoch: int) -> BatchPlan:
-        return plan_one(self._stream, epoch, self._batch)
-
-    def diverged(self, what: str, epoch: int) -> str:
-        return (
-            f"pre-training, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
-            "pretrain.optimizer.lr_backbone and lr_new"
-        )
+    def state(self) -> dict[str, Any]:
+        return {"optimizer": super().state()}
 
 
 class Adaptation(MemoryStage):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from torch import Tensor
 
 from distreid.common.transfer import keep
 from distreid.data.loader import Batch
-from distreid.data.sampling import TARGET, BatchPlan, make_stream, plan_mixed, plan_one
-from distreid.methods.daam.losses import Identities, soft_labels, source_identity_loss, total_loss
-from distreid.methods.encoder_stage import EncoderStage
+from distreid.data.sampling import TARGET, BatchPlan, make_stream, plan_mixed
+from distreid.methods.daam.losses import Identities, soft_labels, total_loss
+from distreid.methods.encoder_stage import EncoderStage, SourceStage
 from distreid.methods.engines import make_engine
 from distreid.models import DAAMNet
 from distreid.training.context import Context
@@ -18,34 +19,12 @@ from distreid.training.protocols import RoundLabels
 from distreid.training.stage import LossTerms
 
 
-class Pretraining(EncoderStage):
+class Pretraining(SourceStage):
     """Line 1: the source identity loss only (Eq. 3)."""
 
-    def __init__(self, context: Context, model: DAAMNet) -> None:
-        assert context.source.labels is not None
-        config = context.config
-        self._settings, self._labels = config.pretrain, keep(context.source.labels, context.processes.device)
-        optimizer, epochs = self._settings.optimizer, self._settings.epochs
-        engine = make_engine(context, model, model.backbone, optimizer, epochs, model.trained_on_source(), domains="source")
-        super().__init__(context, model, engine, "pre-training", epochs)
-        source, sampler, instances = context.source, self._settings.sampler, self._settings.instances
-        self._stream = make_stream(context.source.labels, sampler, instances, [config.seed, 0, 0], source.sets)
-
-    def plan(self, epoch: int) -> BatchPlan:
-        return plan_one(self._stream, epoch, self._settings.batch_size)
-
-    def loss(self, batch: Batch, epoch: int) -> LossTerms:
-        sides = batch.sides
-        output = self.engine.forward(batch.images_BCHW, (sides.source_S, sides.target_T))
-        source_S = self._labels[batch.indices]
-        terms = {"source": source_identity_loss(output.source_logits_SN, source_S, self._settings.smoothing)}
-        return terms | self.triplet(output.pooled_Bc, batch, source_S, source_S[:0])
-
-    def diverged(self, what: str, epoch: int) -> str:
-        return (
-            f"pre-training, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
-            "pretrain.optimizer.lr_backbone and lr_new"
-        )
+    def classify(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        output = self.engine.forward(batch.images_BCHW, (batch.sides.source_S, batch.sides.target_T))
+        return output.source_logits_SN, output.pooled_Bc
 
 
 class Adaptation(EncoderStage):

@@ -68,7 +68,7 @@ def test_its_network_leaves_as_the_teacher_and_its_report_is_written(whole: tupl
     names = list(exported.load_file(tmp_path / "m.safetensors"))
     assert "teacher.gem.p" in names and all(name.startswith("teacher.") for name in names)
     page = write_report(Path(whole[0].output), out=tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "Source images against all classes" in page and "adapted (final)" in page
+    assert "source images against all classes" in page and "adapted (final)" in page
 
 
 def test_what_plan_rehearses_is_what_a_round_computes(make: Make) -> None:
@@ -157,6 +157,20 @@ def test_a_teacher_that_a_source_model_lacks_begins_as_its_encoder(make: Make) -
     run(first)
     second = make("second", "adapt.rounds=0", f"pretrain.checkpoint={first.output}", "model.teacher=0.9")
     assert run(second)["direct_transfer"] == run(first, resume=True)["direct_transfer"]
+
+
+def test_daam_and_contrast_take_each_others_source_models(make: Make) -> None:
+    """An encoder is an encoder: classifiers, which the other has too many or too few of, are no part of direct transfer."""
+    plain = ["model.attention=none", "model.domain_branch=false", "model.neck=true", "model.pooling=gem", "pretrain.epochs=1"]
+    short = ["adapt.rounds=1", "adapt.epochs=1", "adapt.batch_size=16", "model.pooling=gem"]
+    first = make("daam", "method=daam", "adapt.rounds=0", *plain)
+    direct = run(first)["direct_transfer"]
+    second = make("contrast", *short, f"pretrain.checkpoint={first.output}")
+    assert run(second)["direct_transfer"] == direct
+    third = make("back", "method=daam", *plain, *short, f"pretrain.checkpoint={second.output}")
+    assert run(third)["direct_transfer"] == direct
+    free = make("free", "source.data=", "adapt.rounds=0", "model.pooling=gem", f"pretrain.checkpoint={first.output}")
+    assert run(free)["direct_transfer"] == direct
 
 
 @pytest.mark.parametrize(
