@@ -30,7 +30,7 @@ from tests.training_runs import Silent, accuracies, edaan_settings, metrics, run
 Make = Callable[..., Config]
 BALANCED = [f"{stage}.{key}" for stage in ("pretrain", "adapt") for key in ("sampler=pk", "instances=2")]
 ALL = ["model.pooling=gem", "model.neck=true", "model.teacher=0.9", "model.domain_batchnorm=true", "loss.triplet=0.5", *BALANCED]
-SHORT = ["pretrain.epochs=1", "adapt.epochs=1", "evaluate.every_round=false"]
+SHORT = ["pretrain.epochs=1", "adapt.epochs=1", "adapt.batch_size=8", "evaluate.every_round=false"]
 
 
 @pytest.fixture
