@@ -110,7 +110,7 @@ def open_domain(config: DomainConfig, *, labelled: bool, training: bool = True, 
     labels, count, sets = None, 0, None
     if labelled:
         if (domain.train.pids < 0).any():
-            raise UserError(f"{store.shown}: a source needs identities, and {_nameless(store, domain.train)}")
+            raise _without_identities(store, domain.train)
         labels, count = relabel(domain.train.pids)
         if count < 2:
             raise UserError(f"{store.shown}: a source with {count} identity cannot be trained on; at least 2 are needed")
@@ -139,12 +139,12 @@ def choices(config: SetConfig) -> dict[str, Any]:
     return {"identities": identities} | {name: getattr(config, name) for name in names}
 
 
-def _nameless(store: ImageStore, train: Split) -> str:
-    """Which set has images without identities: of several, the first such."""
+def _without_identities(store: ImageStore, train: Split) -> UserError:
+    """The complaint about a source that has images without; of several sets the first such is named."""
     if not sets_of(store).any():
-        return f"this set has none (format {store.format})"
+        return UserError(f"{store.shown}: a source needs identities, and this set has none (format {store.format})")
     folder, _, _ = str(store.paths[train.rows[train.pids < 0][0]]).partition("/")
-    return f"its set {folder} has none"
+    return UserError(f"{store.shown}: a source needs identities, and its set {folder} has none")
 
 
 def _sets_of_labels(store: ImageStore, train: Split) -> np.ndarray:
