@@ -17,7 +17,8 @@ DECLINE = 0.1
 """Share of the best quality so far that a model's may lack and still be stable. The quality of equally good models differs by this
 much from round to round (docs/results.md, "When to stop"); models that go wrong fall below it within a round or two."""
 SETTLED = 0.98
-"""Adjusted Rand index of two labellings above which they are the same: a further round would be taught what the last one was."""
+"""Adjusted Rand index of two labellings, and share of the images in clusters that both have there, from which on they are the same:
+a further round would be taught what the last one was. The index alone is high also while clusters still take in outliers."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,17 @@ class Judged:
     Attributes:
         round: after which it stood; 0 is the source model.
         quality: `distreid.labels.quality.overall`: the mean silhouette of all images, an outlier counting 0.
-        agreement: adjusted Rand index of its labels with those that it was trained with; None where it was trained with none.
+        clustered: share of the images that are in clusters.
+        agreement: adjusted Rand index of its labels with those that it was trained with, over the images that are in clusters of
+            both; None where it was trained with none.
+        in_both: the share of these images; None likewise.
     """
 
     round: int
     quality: float
+    clustered: float = 1.0
     agreement: float | None = None
+    in_both: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,18 @@ def judge(models: Sequence[Judged]) -> Verdict:
         stable = [model.round for model in models if model.quality >= least]
         where = f"after round {best.round}" if best.round else "of the source model"
         return Verdict(stable[-1], f"its labels fit worse: quality {percent(latest.quality)}, {percent(best.quality)} {where}")
-    if latest.agreement is not None and latest.agreement >= SETTLED:
+    if settled(models):
         return Verdict(latest.round, f"its labels are those that it was taught: agreement {percent(latest.agreement)}")
     return Verdict(latest.round)
+
+
+def settled(models: Sequence[Judged]) -> bool:
+    """Whether the latest model's labels are those that it was trained with."""
+    latest = models[-1]
+    if len(models) < 2 or latest.agreement is None or latest.in_both is None:
+        return False
+    most = max(latest.clustered, models[-2].clustered)
+    return latest.agreement >= SETTLED and latest.in_both >= SETTLED * most
 
 
 def replay(models: Sequence[Judged]) -> Verdict:
@@ -93,7 +108,10 @@ def judged(lines: Iterable[Mapping[str, Any]], images: int) -> list[Judged]:
     for line in lines:
         if line["event"] in ("labels", "judged") and "silhouette" in line.get("quality", {}):
             quality = overall(line["quality"]["silhouette"], line["outliers"], images)
-            found[line["round"] - 1] = Judged(line["round"] - 1, quality, line.get("agreement", {}).get("adjusted_rand"))
+            pair = line.get("agreement", {})
+            found[line["round"] - 1] = Judged(
+                line["round"] - 1, quality, 1 - line["outliers"] / images, pair.get("adjusted_rand"), pair.get("clustered_in_both")
+            )
     return [found[number] for number in sorted(found)]
 
 

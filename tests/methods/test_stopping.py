@@ -16,7 +16,7 @@ from distreid.actions.status import status, status_record
 from distreid.common.errors import UserError
 from distreid.common.layout import kept_name, model_files, model_round
 from distreid.config import Config, config_from_dict, to_dict, to_yaml
-from distreid.methods import labelling
+from distreid.methods import labelling, stopping
 from distreid.methods.daam.algorithm import DAAM
 from distreid.methods.networks import kept_checkpoint, load_model
 from distreid.methods.rehearsal import Labels, rehearse
@@ -34,7 +34,11 @@ Make = Callable[..., Config]
 
 
 def models(*qualities: float, agreements: dict[int, float] | None = None) -> list[Judged]:
-    return [Judged(at, quality, (agreements or {}).get(at, 0.7 if at else None)) for at, quality in enumerate(qualities)]
+    """All images but a fifth in clusters, the same ones."""
+    found = agreements or {}
+    return [
+        Judged(at, quality, 0.8, found.get(at, 0.7 if at else None), 0.8 if at else None) for at, quality in enumerate(qualities)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,6 +67,9 @@ def test_labels_that_were_taught_end_the_rounds_and_their_model_is_kept() -> Non
     assert not judge(models(0.3, 0.4, 0.4, agreements={2: 0.979})).reason
     verdict = judge(models(0.3, 0.4, 0.4, agreements={2: 0.98}))
     assert verdict.kept == 2 and "taught" in verdict.reason
+    first, second, third = models(0.3, 0.4, 0.4, agreements={2: 1.0})
+    for changed in ([first, second, replace(third, clustered=0.9)], [first, replace(second, clustered=0.9), third]):
+        assert not judge(changed).reason, "clusters still take in images, or lose them"
     assert judge(models(0.3, 0.4, 0.2, agreements={2: 0.99})).kept == 1, "the same labels of a worse model are no good sign"
 
 
@@ -87,7 +94,11 @@ def test_models_are_read_from_the_events_of_any_run() -> None:
         {"event": "labels", "round": 4, "outliers": 1},  # a version that kept no quality
     ]
     found = judged(lines, 100)
-    assert [(one.round, one.agreement) for one in found] == [(0, None), (1, 0.5), (2, None)]
+    assert [(one.round, one.clustered, one.agreement, one.in_both) for one in found] == [
+        (0, 0.75, None, None),
+        (1, 0.75, 0.5, 1.0),
+        (2, 0.75, None, None),
+    ]
     np.testing.assert_allclose([one.quality for one in found], [0.3, 0.6, 0.15])
 
 
@@ -122,6 +133,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
             return labels, seconds
 
         monkeypatch.setattr(labelling.Labelling, "make", made)
+        monkeypatch.setattr(stopping, "SETTLED", 2.0)  # a few clusters of a few persons agree all too soon
 
     return set_to
 
@@ -136,12 +148,12 @@ def test_a_run_that_goes_wrong_ends_and_its_last_stable_model_is_kept(
     reporter = Silent()
     result = run(config, reporter)
     directory = RunDirectory(config.output)
-    stopping = result["stopping"]
+    told = result["stopping"]
     assert [line["round"] for line in result["rounds"]] == [1, 2], (
         "labels of round 3 judged round 2's model, and were not trained with"
     )
-    assert stopping["kept"] == 1 and "fit worse" in stopping["reason"]
-    assert [one["round"] for one in stopping["models"]] == [0, 1, 2] and json.loads(directory.result.read_text()) == result
+    assert told["kept"] == 1 and "fit worse" in told["reason"]
+    assert [one["round"] for one in told["models"]] == [0, 1, 2] and json.loads(directory.result.read_text()) == result
     assert result["final"] == {key: result["rounds"][0][key] for key in result["final"]} and result["final"]["mAP"] > 0
     assert any("ended after round 2 of 3" in note and "kept: the model of round 1" in note for note in reporter.notes)
     assert [line["round"] for line in metrics(config) if line["event"] == "judged"] == [3]
@@ -154,28 +166,29 @@ def test_a_run_that_goes_wrong_ends_and_its_last_stable_model_is_kept(
     assert "adapted (final): the model of round 1" in status(config.output)
     record = status_record(config.output)
     assert record["state"] == "finished" and record["kept"] == record["would_keep"] == 1 and record["stop"] == "auto"
-    assert record["models"] == stopping["models"] and record["final"] == result["final"]
+    assert record["models"] == told["models"] and record["final"] == result["final"]
     # To resume it is no reason to go on, with more rounds or without.
     config.adapt.rounds = 5
     again = Silent()
     assert run(config, again, resume=True) == result and not any("training" in title for title in again.titles)
 
 
-def test_a_run_that_goes_well_has_the_bits_of_one_without_a_rule(small_config: Make) -> None:
+def test_a_run_that_goes_well_has_the_bits_of_one_without_a_rule(small_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last model is judged by one labelling more, and the result is otherwise the same."""
     plain = small_config(
         "adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=1", output=Path(small_config().output).with_name("never")
     )
+    monkeypatch.setattr(stopping, "SETTLED", 2.0)
     never, watched = run(plain), small_config(*AUTO, "adapt.rounds=1")
     result = run(watched)
-    stopping = result.pop("stopping")
+    told = result.pop("stopping")
     assert accuracies(result) == accuracies(never)
-    assert not stopping["reason"] and stopping["kept"] == 1 and len(stopping["models"]) == 2
+    assert not told["reason"] and told["kept"] == 1 and len(told["models"]) == 2
     assert "stopping" not in never and not any(line["event"] == "judged" for line in metrics(plain))
     ours, theirs = (load_tensors(RunDirectory(config.output).last)["model"] for config in (watched, plain))
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
     # What the run without a rule says of its models is what this one saw, as far as it was labelled.
-    assert status_record(plain.output)["models"] == stopping["models"][:1] and status_record(plain.output)["would_keep"] == 1
+    assert status_record(plain.output)["models"] == told["models"][:1] and status_record(plain.output)["would_keep"] == 1
 
 
 def test_a_finished_run_with_more_rounds_is_the_longer_run(small_config: Make) -> None:
@@ -221,6 +234,7 @@ def judged_on(rank: int, world: int, options: dict[str, Any]) -> dict[str, Any]:
         return labels, seconds
 
     labelling.Labelling.make = made  # type: ignore[method-assign]  # of this process alone
+    stopping.SETTLED = 2.0
     config = config_from_dict(options)
     source, target = (replace(domain, test=None) for domain in open_pair(config))
     shared = Shared(LocalLabeler(config.labels, torch.device("cpu")), world)
