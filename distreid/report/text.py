@@ -114,8 +114,8 @@ def result_table(result: dict[str, Any]) -> str:
         return [name, *(labelling if spec.labelled else []), *figures]
 
     kept = result.get("stopping", {}).get("kept")
-    last = result["rounds"][-1]["round"] if result.get("rounds") else 0
-    final = spec.final if kept in (None, last) else f"{spec.final}: {kept_model(kept)}"
+    latest = result["rounds"][-1]["round"] if result.get("rounds") else 0
+    final = spec.final if kept in (None, latest) else f"{spec.final}: {kept_model(kept)}"
     rows = [row("source, in domain", result["in_domain"])] if result.get("in_domain") else []
     if spec.before:
         rows.append(row("direct transfer", result.get("direct_transfer")))

@@ -143,7 +143,7 @@ def test_a_run_that_goes_wrong_ends_and_its_last_stable_model_is_kept(
     packed_pair: tuple[Path, Path], tmp_path: Path, fits: Fits, method: str
 ) -> None:
     """What is kept has the accuracy that the result says, and everybody who opens the run opens it."""
-    fits(0.8, 0.9, 0.1)
+    fits(0.1, 0.9, 0.01)
     config = config_from_dict(small_settings(packed_pair, tmp_path / "run") | {"method": method}, AUTO)
     reporter = Silent()
     result = run(config, reporter)
@@ -203,7 +203,7 @@ def test_a_finished_run_with_more_rounds_is_the_longer_run(small_config: Make) -
 def test_a_run_killed_while_it_is_judged_comes_to_the_same_end(
     small_config: Make, fits: Fits, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    fits(0.8, 0.9, 0.1)
+    fits(0.1, 0.9, 0.01)
     reference = small_config(*AUTO, output=Path(small_config().output).with_name("reference"))
     expected, config = run(reference), small_config(*AUTO)
 
@@ -230,7 +230,7 @@ def judged_on(rank: int, world: int, options: dict[str, Any]) -> dict[str, Any]:
 
     def made(self: labelling.Labelling) -> Any:
         labels, seconds = make(self)
-        labels.figures["quality"]["silhouette"] = (0.8, 0.9, 0.1)[self._state.round - 1]
+        labels.figures["quality"]["silhouette"] = (0.1, 0.9, 0.01)[self._state.round - 1]
         return labels, seconds
 
     labelling.Labelling.make = made  # type: ignore[method-assign]  # of this process alone
