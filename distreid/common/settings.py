@@ -128,7 +128,7 @@ _PROBLEMS = {
 def _named(location: Sequence[str | int], *, whole: bool) -> list[str]:
     """Where pydantic found it, as the user names it: of the numbers, which count a list's values, only those of groups
     (sets.1.format), unless the ``whole`` of it is wanted."""
-    pairs = zip(location, (*location[1:], 0), strict=True)
+    pairs = zip(location, (*location, 0)[1:], strict=True)
     return [str(part) for part, following in pairs if whole or isinstance(part, str) or isinstance(following, str)]
 
 

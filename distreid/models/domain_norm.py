@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from distreid.models.network import copy_of
 from distreid.models.norm import GroupedBatchNorm2d
 
 Domains = Literal["source", "target", "mixed"]
@@ -28,7 +28,7 @@ class DomainBatchNorm(nn.Module):
 
     def __init__(self, layer: GroupedBatchNorm2d) -> None:
         super().__init__()
-        self.source, self.target, self.group = layer, copy.deepcopy(layer), layer.group
+        self.source, self.target, self.group = layer, copy_of(layer), layer.group
         self.training_on: Domains = "mixed"
         self.matching_on: Literal["source", "target"] = "target"
 

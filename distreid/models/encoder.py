@@ -3,7 +3,6 @@ mean teacher."""
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Literal
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from distreid.models.backbone import Backbone
 from distreid.models.domain_norm import is_source_statistics, under_domain_names
-from distreid.models.network import ReIDNetwork
+from distreid.models.network import ReIDNetwork, copy_of
 
 Pooling = Literal["mean", "gem"]
 NEW = ("gem.", "neck.")  # parts that another run's encoder may lack
@@ -97,7 +96,7 @@ class EncoderNetwork(ReIDNetwork):
 
     def begin_teacher(self) -> None:
         """Make a teacher that is the student as it stands."""
-        self.teacher = copy.deepcopy(self.student())
+        self.teacher = copy_of(self.student())
 
     @torch.no_grad()
     def follow(self, momentum: float) -> None:

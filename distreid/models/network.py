@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from distreid.common.errors import UserError
 from distreid.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Colour
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class ReIDNetwork(nn.Module, ABC):
@@ -42,6 +45,14 @@ class ReIDNetwork(nn.Module, ABC):
         """Another run's weights, from which this network's run begins, with what it has beside that run's parts, and without what
         it lacks."""
         return dict(weights)
+
+
+def copy_of(module: Module) -> Module:
+    """A module of the same values with tensors of its own, trained where the module's are; on tensors without data too, which
+    copy.deepcopy does not copy."""
+    tensors: dict[int, Any] = {id(p): nn.Parameter(p.detach().clone(), p.requires_grad) for p in module.parameters()}
+    tensors |= {id(buffer): buffer.detach().clone() for buffer in module.buffers()}
+    return copy.deepcopy(module, tensors)
 
 
 def parameters_of(modules: Iterable[nn.Module | None]) -> list[nn.Parameter]:

@@ -139,7 +139,7 @@ def test_without_a_source_the_targets_layers_train(make: Make) -> None:
     second = make("second", "contrast", "model.domain_batchnorm=true", "loss.triplet=1.0", *free, *BALANCED)
     run(second)
     before, after = weights(first), weights(second)
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
     assert moved and not [name for name in moved if ".source." in name]
 
 
@@ -154,7 +154,7 @@ def test_what_plan_rehearses_is_what_a_round_computes(make: Make, method: str) -
     steps = round(epoch["images_per_second"] * epoch["seconds"]) // config.adapt.batch_size
     (stretch,) = found.stretches
     passes = sum(event.work.flops * event.images / event.batch for event in found.events if isinstance(event, Pass))
-    assert steps >= 2 and counter.get_total_flops() == pytest.approx(passes + steps * stretch.work.flops, rel=0.01)
+    assert steps >= 2 and counter.get_total_flops() == pytest.approx(passes + steps * stretch.work.flops, rel=0.02)
 
 
 @pytest.mark.parametrize(

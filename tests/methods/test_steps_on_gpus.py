@@ -130,7 +130,7 @@ OPTIONS = [
     ("daam", "loss.triplet=1.0", "model.pooling=gem", "model.neck=true", "model.teacher=0.9", "model.domain_batchnorm=true",
      "pretrain.sampler=pk", "adapt.sampler=pk", "pretrain.instances=2", "adapt.instances=2"),
     ("contrast", "loss.triplet=1.0", "loss.triplet_margin=soft", "model.pooling=mean", "model.teacher=0.9",
-     "model.domain_batchnorm=true", "pretrain.instances=2", "adapt.instances=2", "adapt.rounds=1"),
+     "model.domain_batchnorm=true", "pretrain.sampler=pk", "pretrain.instances=2", "adapt.instances=2", "adapt.rounds=1"),
     ("edaan", "edaan.foreground_view=true", "edaan.mask_threshold=0.0", "edaan.area_prior_weight=1.0", "edaan.binary_weight=1.0",
      "edaan.replay=0", "edaan.epochs=1"),
     ("edaan", "edaan.variant=daan", "edaan.metric=triplet", "edaan.mining=all", "edaan.gan=squares", "edaan.replay=0",
@@ -152,7 +152,7 @@ def test_no_step_of_a_method_waits(trained: Train, method: str, precision: str) 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options[:3]))
 def test_no_step_of_its_options_waits(trained: Train, options: tuple[str, ...]) -> None:
-    check_copies(trained(*options))
+    check_copies(trained(*options), tables=2 if options[0] == "contrast" else 1)  # contrast: the rows of its memory that move
 
 
 def check_copies(steps: Steps, tables: int = 1) -> None:

@@ -70,4 +70,6 @@ def test_workers_train_the_same_round(
         assert alike == batches, "every step has the same target images, in the same order"
         assert [more[1][key] for key in ("clusters", "outliers")] == [one[1][key] for key in ("clusters", "outliers")]
         assert more[1]["eps"] == pytest.approx(one[1]["eps"], rel=1e-4)
-        assert more[2]["loss"] == pytest.approx(one[2]["loss"], rel=2e-3)
+        # The hardest of a batch are chosen, so rounding moves their term more than the others.
+        for name, value in one[2]["loss"].items():
+            assert more[2]["loss"][name] == pytest.approx(value, rel=1e-2 if name == "triplet" else 2e-3)
