@@ -22,6 +22,9 @@ from distreid.training.context import Context
 from distreid.training.meters import timed
 from distreid.training.protocols import RoundLabels
 
+# Of a source model: classifiers, and what only the domain classifier looks through.
+LEFT_BEHIND = ("source_head.", "target_head.", "domain_head.", "specific_attention.")
+
 
 class CarryingCheckpoints(Checkpoints):
     """Keeps the optimiser between the rounds too: one of them trains through all.
@@ -82,9 +85,10 @@ class Contrast(Rounds[ContrastNet]):
         self.trainer.fit(stage)
 
     def adopt(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Of any method's source model the encoder: the classifiers are left behind anyway."""
+        """Of any method's source model the encoder, without classifiers. What else it has, such as an attention, is no part of this
+        network: loading says so."""
         own = {name: value for name, value in self.model.state_dict().items() if name.startswith("source_head.")}
-        return {name: value for name, value in weights.items() if name.startswith(("encoder.", "teacher."))} | own
+        return {name: value for name, value in weights.items() if not name.startswith(LEFT_BEHIND)} | own
 
     def source_centers(self) -> Tensor:
         """The centres of the source's identities by today's features, float32 [identities, D] on the training device."""

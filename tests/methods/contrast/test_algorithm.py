@@ -171,6 +171,10 @@ def test_daam_and_contrast_take_each_others_source_models(make: Make) -> None:
     assert run(third)["direct_transfer"] == direct
     free = make("free", "source.data=", "adapt.rounds=0", "model.pooling=gem", f"pretrain.checkpoint={first.output}")
     assert run(free)["direct_transfer"] == direct
+    attended = make("attended", "method=daam", "adapt.rounds=0", "pretrain.epochs=0", "model.pooling=gem", "model.neck=true")
+    run(attended)
+    with pytest.raises(UserError, match="attention"):  # without its attention it would be another model
+        run(make("lost", "model.pooling=gem", f"pretrain.checkpoint={attended.output}"))
 
 
 @pytest.mark.parametrize(
