@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from distreid.common.errors import UserError
 from distreid.common.machine import choose, look, usable
-from distreid.models.small_maps import Float32SmallMaps
+from distreid.models.cpu_convolutions import Float32Convolutions
 from distreid.training.process_group import ProcessGroup
 from distreid.training.strategy import DDPStrategy, Groups, Strategy
 from distreid.training.zero import ZeroStrategy
@@ -73,7 +73,7 @@ class Precision:
             return
         with (
             torch.autocast(self._device.type, self.dtype),
-            Float32SmallMaps() if self._device.type == "cpu" else contextlib.nullcontext(),
+            Float32Convolutions() if self._device.type == "cpu" else contextlib.nullcontext(),
         ):
             yield
 

@@ -1,4 +1,4 @@
-"""bfloat16 convolutions of small maps on a CPU: right, and the same whatever lay in memory before."""
+"""bfloat16 convolutions on a CPU: right, the same whatever lay in memory before, and none that takes many times as long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distreid.models.small_maps import Float32SmallMaps, small
+from distreid.models.cpu_convolutions import Float32Convolutions, slow, small
 
 MAPS = [(1, 1), (2, 1), (3, 2), (4, 1), (4, 2), (1, 4), (6, 3)]
 KINDS = [
@@ -48,7 +48,7 @@ def results(module: nn.Conv2d, x_Bchw: Tensor, g_Bchw: Tensor, *, autocast: bool
     """The output, and the gradients of input and weight."""
     x_Bchw = x_Bchw.clone().requires_grad_()
     soil()
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast), Float32SmallMaps():
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast), Float32Convolutions():
         y_Bchw = module(x_Bchw)
     assert y_Bchw.dtype == (torch.bfloat16 if autocast else torch.float32)
     soil()
@@ -82,8 +82,25 @@ def test_transposed_convolutions_too() -> None:
     x_Bchw = torch.randn(4, 256, 4, 1)
     expected = module(x_Bchw)
     soil()
-    with torch.autocast("cpu", torch.bfloat16), Float32SmallMaps():
+    with torch.autocast("cpu", torch.bfloat16), Float32Convolutions():
         found = module(x_Bchw)
     assert found.dtype == torch.bfloat16 and (found - expected).abs().max() <= 0.02 * expected.abs().max()
     assert small(x_Bchw, module.weight, None, 2, 1, transposed=True)
     assert not small(x_Bchw.expand(4, 256, 4, 2), module.weight, None, 2, 1, transposed=True)
+
+
+@pytest.mark.parametrize(
+    ("groups", "kernel", "stride", "expected"),
+    [(16, 3, 2, True), (16, 5, 1, True), (16, 3, (1, 2), True), (16, 3, 1, False), (4, 5, 2, False), (1, 5, 2, False)],
+)
+def test_slow_gradients_are_computed_in_float32(groups: int, kernel: int, stride: int | tuple[int, int], expected: bool) -> None:
+    """What reaches the convolution is seen by its graph: a float32 one has a conversion behind it."""
+    module = nn.Conv2d(16, 16, kernel, stride, kernel // 2, groups=groups, bias=False)
+    x_Bchw = torch.randn(2, 16, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16), Float32Convolutions():
+        y_Bchw = module(x_Bchw)
+        with torch.no_grad():
+            unasked = slow(x_Bchw, module.weight, None, stride, kernel // 2, 1, groups)
+    assert y_Bchw.dtype == torch.bfloat16 and y_Bchw.grad_fn is not None
+    assert (y_Bchw.grad_fn.name() == "ToCopyBackward0") is expected and not unasked
+    assert (y_Bchw - module(x_Bchw)).abs().max() <= 0.02 * y_Bchw.abs().max()
