@@ -25,7 +25,7 @@ def small_settings(pair: tuple[Path, Path], output: Path) -> dict[str, Any]:
         "source": {"data": str(pair[0])},
         "target": {"data": str(pair[1])},
         "input": {"height": 32, "width": 16, "pad": 2},
-        "model": {"backbone": "resnet18", "weights": "none", "last_stride": 1, "batchnorm_group": 8},
+        "model": {"backbone": "timm/test_resnet", "weights": "none", "last_stride": 1, "batchnorm_group": 8},
         "pretrain": {"epochs": 2, "batch_size": 16, "optimizer": rates},
         "labels": {"k1": 8, "k2": 3, "p": 0.03, "min_samples": 3},
         "adapt": {"rounds": 2, "epochs": 2, "batch_size": 16, "optimizer": rates},

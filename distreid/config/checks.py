@@ -6,7 +6,7 @@ from distreid.common.errors import UserError
 from distreid.config.data import DomainConfig
 from distreid.config.model import ModelConfig
 from distreid.config.root import METHODS, PARTS, Config
-from distreid.config.training import LossConfig
+from distreid.config.training import AdaptConfig, LossConfig
 
 
 def check(config: Config) -> None:
@@ -69,7 +69,7 @@ def _check_labels(config: Config) -> None:
 
 
 def _check_parts(config: Config) -> None:
-    usual = {"model": ModelConfig(), "loss": LossConfig()}
+    usual = {"model": ModelConfig(), "loss": LossConfig(), "adapt": AdaptConfig()}
     for part in PARTS:
         group, key = part.split(".")
         value = getattr(getattr(config, group), key)

@@ -39,7 +39,7 @@ class MethodSettings:
     parts: tuple[str, ...] = ()
 
 
-PARTS = ("model.pooling", "model.teacher", "model.domain_batchnorm", "loss.triplet")
+PARTS = ("model.pooling", "model.teacher", "model.domain_batchnorm", "adapt.batchnorm", "loss.triplet")
 """Dotted keys of what is no paper's, off by default: a method that lacks a part refuses its key."""
 
 METHODS: dict[str, MethodSettings] = {}

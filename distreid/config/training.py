@@ -91,6 +91,12 @@ class AdaptConfig:
     batch_size: Whole = Field(default=32, gt=0, description="of all workers together; paper; half source and half target (decided)")
     sampler: Sampler = Field(default="plain", description="decided: the paper names none; pk balances identities and clusters")
     instances: Whole = Field(default=4, gt=0, description="of an identity or a cluster, for pk (decided)")
+    batchnorm: Literal["batch", "frozen"] = Field(
+        default="batch",
+        description="what the rounds normalise by. batch: each batch's statistics (paper); frozen: the source model's, whatever a"
+        " batch holds: the few people of a balanced batch cannot be told by what they do to its statistics (as He et al. 2017 in"
+        " detection; decided)",
+    )
     stop: Literal["never", "auto"] = Field(
         default="never",
         description="never: all rounds, and the last one's model. auto: each round's labels judge the model that they come from;"

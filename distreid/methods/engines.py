@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
 from distreid.config import OptimizerConfig
-from distreid.models import Domains, ReIDNetwork, train_on
+from distreid.models import Domains, ReIDNetwork, freeze_statistics, train_on
 from distreid.training.context import Context
 from distreid.training.engine import Engine, learning_rate_factor
 
@@ -21,14 +23,17 @@ def make_engine(
     *,
     domains: Domains = "mixed",
     before: int = 0,
+    frozen: Iterable[nn.Parameter] = (),
 ) -> Engine:
     """An optimiser over some parameters, the backbone's at their own rate.
 
     Args:
         domains: whose images the batches hold.
         epochs: of the schedule of the rates, ``before`` of which have passed when the engine's first epoch begins.
+        frozen: BatchNorms with a scale among these keep their statistics (:func:`distreid.methods.norms.frozen`).
     """
     own = {id(p) for p in backbone.parameters()}
+    freeze_statistics(model, frozen)
     idle = {id(p) for p in train_on(model, domains)}
     parameters = [p for p in parameters if id(p) not in idle]
     groups = [

@@ -7,7 +7,7 @@ from distreid.models.domain_norm import Domains, begin_target, domain_batchnorm,
 from distreid.models.edaan import EDAAN, Sizes, Translation, attended, compose
 from distreid.models.encoder import EncoderNetwork, FeatureEncoder, GeM
 from distreid.models.network import ReIDNetwork, load_weights, parameters_of
-from distreid.models.norm import GroupedBatchNorm2d, group_batchnorm
+from distreid.models.norm import GroupedBatchNorm2d, freeze_statistics, group_batchnorm
 from distreid.models.randomness import PlacedDropout, Rows, place_randomness
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "build_backbone",
     "compose",
     "domain_batchnorm",
+    "freeze_statistics",
     "group_batchnorm",
     "load_weights",
     "match_on",

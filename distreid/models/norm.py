@@ -2,6 +2,7 @@
 
 import functools
 import sys
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +18,18 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
     the groups' statistics. Two workers with one group each therefore compute what one worker with two groups computes, once
     their running buffers are averaged (:meth:`distreid.training.ProcessGroup.average_buffers`), for the update is linear in them.
     The state dict is BatchNorm2d's own.
+
+    Attributes:
+        frozen: set by :func:`freeze_statistics`.
     """
 
     group: int = 0
+    frozen: bool = False
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.training and self.frozen:
+            known = self.running_mean, self.running_var, self.weight, self.bias
+            return self.finish(F.batch_norm(x_BCHW, *known, training=False, eps=self.eps))
         if not self.training or len(x_BCHW) == self.group:
             return super().forward(x_BCHW)
         if self.group == 0 or len(x_BCHW) % self.group:
@@ -43,6 +51,15 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
     def finish(self, x_BCHW: Tensor) -> Tensor:
         """What the layer does beside normalising: nothing."""
         return x_BCHW
+
+
+def freeze_statistics(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
+    """Of the BatchNorms that :func:`group_batchnorm` has grouped, let those whose scale is among ``parameters`` train with the
+    statistics that they have, the others with each batch's. Scales and offsets are trained either way."""
+    frozen = {id(p) for p in parameters}
+    for module in model.modules():
+        if isinstance(module, GroupedBatchNorm2d):
+            module.frozen = id(module.weight) in frozen
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:

@@ -124,6 +124,19 @@ def test_a_source_model_without_the_parts_serves(make: Make, method: str) -> Non
         assert np.isfinite(run(more)["final"]["mAP"])
 
 
+@pytest.mark.parametrize(
+    ("method", "parts"), [("daam", []), ("contrast", ["model.domain_batchnorm=true"])], ids=["daam", "contrast"]
+)
+def test_frozen_rounds_keep_the_source_models_statistics(make: Make, method: str, parts: list[str]) -> None:
+    config = make("run", method, "adapt.batchnorm=frozen", "adapt.rounds=1", *parts, *SHORT)
+    run(config)
+    before, after = load_tensors(RunDirectory(config.output).round_checkpoint(0))["model"], weights(config)
+    statistics = [name for name in after if name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
+    assert any(before[name].any() for name in statistics if name.endswith("running_mean")), "pre-training had moved them"
+    assert [name for name in after if name.endswith("bn1.weight") and not torch.equal(before[name], after[name])]
+
+
 def test_edaans_head_pools_by_gem(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
     config = config_from_dict(edaan_settings(packed_pair, tmp_path / "run"), ["edaan.variant=direct", "model.pooling=gem"])
     assert np.isfinite(run(config)["final"]["mAP"])
@@ -162,6 +175,7 @@ def test_what_plan_rehearses_is_what_a_round_computes(make: Make, method: str) -
     [
         ("edaan", ["model.teacher=0.9"], r"model.teacher=0.9 does not work with method=edaan.*one of daam, contrast"),
         ("edaan", ["model.domain_batchnorm=true"], "model.domain_batchnorm=True does not work with method=edaan"),
+        ("edaan", ["adapt.batchnorm=frozen"], "adapt.batchnorm=frozen does not work with method=edaan"),
         ("edaan", ["loss.triplet=1.0"], r"loss.triplet=1.0 does not work with method=edaan"),
         ("daam", ["model.teacher=1.0"], "model.teacher=1.0 must be below 1"),
         ("daam", ["model.pooling=max"], "must be one of mean, gem"),

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
-from distreid.models import group_batchnorm
+from distreid.models import freeze_statistics, group_batchnorm
 
 
 def _pair(group: int) -> tuple[nn.Module, nn.BatchNorm2d]:
@@ -60,3 +61,20 @@ def test_a_batch_that_the_group_does_not_divide_is_refused() -> None:
     model, _ = _pair(4)
     with pytest.raises(ValueError, match="multiple"):
         model(torch.randn(6, 5, 3, 2))
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, BatchNormAct2d])
+def test_frozen_statistics_are_kept_and_used_and_the_rest_is_trained(kind: type[nn.BatchNorm2d]) -> None:
+    model = group_batchnorm(nn.Sequential(kind(5)), 4)
+    model(torch.randn(8, 5, 3, 2) + 1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = 3 * torch.randn(6, 5, 3, 2)  # no multiple of a group either
+    expected = model.eval()(x)
+    freeze_statistics(model.train(), model.parameters())
+    y = model(x)
+    torch.testing.assert_close(y, expected)
+    y.square().sum().backward()
+    assert model[0].weight.grad is not None and model[0].weight.grad.abs().sum() > 0
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    freeze_statistics(model, [])
+    assert not torch.allclose(model(torch.cat([x, x[:2]]))[:6], expected)

@@ -17,12 +17,14 @@ class Classes:
         target_N: row of each target image, -1 where it sits the round out; int64.
         outliers: the target images, in order, that are classes of their own, whose rows are the last.
         clustered: the number of rows before theirs.
+        identities: the number of the source's rows, which are the first.
     """
 
     source_M: np.ndarray
     target_N: np.ndarray
     outliers: np.ndarray
     clustered: int
+    identities: int
 
     @classmethod
     def of(cls, source_M: np.ndarray, identities: int, labels_N: np.ndarray, clusters: int, *, outliers: bool) -> Classes:
@@ -31,7 +33,7 @@ class Classes:
         target_N = np.where(labels_N < 0, -1, identities + labels_N)
         if outliers:
             target_N[outside] = identities + clusters + np.arange(len(outside))
-        return cls(source_M, target_N, outside if outliers else outside[:0], identities + clusters)
+        return cls(source_M, target_N, outside if outliers else outside[:0], identities + clusters, identities)
 
     def together(self, instances: int, seed: Sequence[int]) -> np.ndarray:
         """:attr:`target_N` for a balanced sampler: outliers, who have nobody to stand with, in random bunches of ``instances``."""

@@ -28,6 +28,11 @@ class ContrastConfig:
     momentum: Number = Field(
         default=0.2, ge=0, le=1, description="mu: what stays of a class when an image of it passes; SpCL 0.2, Cluster Contrast 0.1"
     )
+    against: Literal["domain", "all"] = Field(
+        default="domain",
+        description="what an image is told from. domain: the classes of its own domain (decided: no credit for telling the domains"
+        " apart, docs/results.md); all: the source's and the target's (SpCL)",
+    )
     outliers: Literal["drop", "classes"] = Field(
         default="drop",
         description="target images outside the clusters. drop: they sit the round out (Cluster Contrast); classes: each is a class"

@@ -13,6 +13,7 @@ from distreid.data.sampling import TARGET, BatchPlan, make_stream, plan_mixed
 from distreid.methods.daam.losses import Identities, soft_labels, total_loss
 from distreid.methods.encoder_stage import EncoderStage, SourceStage
 from distreid.methods.engines import make_engine
+from distreid.methods.norms import frozen
 from distreid.models import DAAMNet
 from distreid.training.context import Context
 from distreid.training.protocols import RoundLabels
@@ -40,7 +41,9 @@ class Adaptation(EncoderStage):
         self._features_ND = keep(labels.features_ND, device) if soft else None
         self._centers_KD, self._normalized = keep(labels.pseudo.centers, device), labels.pseudo.normalized
         self._clustered = np.flatnonzero(labels.pseudo.labels >= 0)  # outliers take no part in the round
-        engine = make_engine(context, model, model.backbone, settings.optimizer, settings.epochs, model.trained())
+        engine = make_engine(
+            context, model, model.backbone, settings.optimizer, settings.epochs, model.trained(), frozen=frozen(model, settings)
+        )
         title = f"training, round {number} of {settings.rounds}"
         super().__init__(context, model, engine, title, settings.epochs)
         stream = partial(make_stream, sampler=settings.sampler, instances=settings.instances)

@@ -120,15 +120,39 @@ def test_a_run_that_died_after_labelling_or_between_rounds_continues_to_the_same
     assert all(torch.equal(weights(config)[name], value) for name, value in weights(whole[0]).items())
 
 
-def test_every_batch_is_balanced_and_every_identity_is_seen(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def stage_of(make: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Adaptation]:
+    """Makes the stage that a run's only round would train."""
     seen: list[Adaptation] = []
 
     def keep(self: Contrast, stage: Any) -> None:
         seen.append(stage)
 
-    monkeypatch.setattr(Contrast, "train", keep)
-    run(make("run", "adapt.rounds=1", "adapt.sampler=pk", "adapt.instances=4", "pretrain.epochs=0", "evaluate.target=false"))
-    (stage,) = seen
+    def made(*overrides: str) -> Adaptation:
+        monkeypatch.setattr(Contrast, "train", keep)
+        run(make("run", "adapt.rounds=1", "pretrain.epochs=0", "evaluate.target=false", *overrides))
+        return seen.pop()
+
+    return made
+
+
+@pytest.mark.parametrize("against", ["domain", "all"])
+def test_an_image_is_told_from_the_classes_of_its_domain_or_from_all(stage_of: Callable[..., Adaptation], against: str) -> None:
+    stage = stage_of(f"contrast.against={against}", "model.pooling=mean")
+    memory_KD, identities = stage._memory_KD, stage._rows["source"].stop or 12
+    assert len(memory_KD) > identities == 12
+    f_BD = torch.nn.functional.normalize(torch.randn(4, memory_KD.shape[1]), dim=1)
+    class_B, own = torch.tensor([3, 12, 14, 0]), {"source": range(12), "target": range(12, len(memory_KD))}
+    for side, images in (("source", [0, 3]), ("target", [1, 2])):
+        powers_BK = (f_BD @ memory_KD.T / 0.05).double().exp()
+        rivals = list(own[side] if against == "domain" else range(len(memory_KD)))
+        slow = [-(powers_BK[b, class_B[b]] / powers_BK[b, rivals].sum()).log() for b in images]
+        found = stage.told_apart(f_BD, class_B, torch.tensor(images), stage._rows[side])
+        assert found.item() == pytest.approx(sum(slow).item() / 4, rel=1e-4)
+
+
+def test_every_batch_is_balanced_and_every_identity_is_seen(stage_of: Callable[..., Adaptation]) -> None:
+    stage = stage_of("adapt.sampler=pk", "adapt.instances=4")
     plan = stage.plan(0)
     rows = stage._classes_SB
     for domain_B, row_B in zip(plan.domain_SB, rows, strict=True):
@@ -184,6 +208,7 @@ def test_daam_and_contrast_take_each_others_source_models(make: Make) -> None:
         ("model.teacher=1.0", "model.teacher=1.0 must be below 1"),
         ("contrast.temprature=1", "did you mean 'contrast.temperature'"),
         ("contrast.outliers=keep", "must be one of drop, classes"),
+        ("contrast.against=source", "must be one of domain, all"),
         ("adapt.instances=3", r"adapt.instances=3 does not divide"),
     ],
 )
