@@ -94,8 +94,8 @@ class AdaptConfig:
     batchnorm: Literal["batch", "frozen"] = Field(
         default="batch",
         description="what the rounds normalise by. batch: each batch's statistics (paper); frozen: the source model's, whatever a"
-        " batch holds: the few people of a balanced batch cannot be told by what they do to its statistics (as He et al. 2017 in"
-        " detection; decided)",
+        " batch holds: the few people of a balanced batch cannot be told by what they do to its statistics (decided; usual in"
+        " fine-tuning detectors since He et al. 2016)",
     )
     stop: Literal["never", "auto"] = Field(
         default="never",

@@ -53,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "adapt.batch_size": 128,  # 64 of each domain
     "adapt.optimizer.step_epochs": 20,  # of all rounds' epochs
 }
-DEFAULTS |= {"adapt.sampler": "pk", "adapt.instances": 4}
+DEFAULTS |= {"adapt.sampler": "pk", "adapt.instances": 4, "adapt.batchnorm": "frozen"}  # batchnorm: decided, docs/results.md
 for _stage in ("pretrain", "adapt"):
     DEFAULTS |= {
         f"{_stage}.optimizer.{key}": value for key, value in {"name": "adamw", "lr_backbone": 3.5e-4, "lr_new": 3.5e-4}.items()

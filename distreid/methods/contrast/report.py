@@ -7,10 +7,13 @@ REPORT = ReportSpec(
     losses=(
         LossTerm(
             "source",
-            "Pre-training: the source's identities by a classifier. Rounds: source images against all classes of the memory (Ge et"
-            " al. 2020, Eq. 1).",
+            "Pre-training: the source's identities by a classifier. Rounds: source images against the classes of the memory that"
+            " are the source's, or with contrast.against=all against all (Ge et al. 2020, Eq. 1).",
         ),
-        LossTerm("target", "Target images against all classes of the memory, theirs is their cluster."),
+        LossTerm(
+            "target",
+            "Target images against the memory's clusters, or with contrast.against=all against all classes.",
+        ),
         TRIPLET,
     ),
     losses_caption="In the rounds each term is its share of the mean over the images of a batch.",
