@@ -91,11 +91,12 @@ class AdaptConfig:
     batch_size: Whole = Field(default=32, gt=0, description="of all workers together; paper; half source and half target (decided)")
     sampler: Sampler = Field(default="plain", description="decided: the paper names none; pk balances identities and clusters")
     instances: Whole = Field(default=4, gt=0, description="of an identity or a cluster, for pk (decided)")
-    batchnorm: Literal["batch", "frozen"] = Field(
+    batchnorm: Literal["batch", "frozen", "target"] = Field(
         default="batch",
         description="what the rounds normalise by. batch: each batch's statistics (paper); frozen: the source model's, whatever a"
         " batch holds: the few people of a balanced batch cannot be told by what they do to its statistics (decided; usual in"
-        " fine-tuning detectors since He et al. 2016)",
+        " fine-tuning detectors since He et al. 2016); target: as frozen, but the target's, which a pass over its images takes"
+        " before the first labels (Li et al. 2017)",
     )
     stop: Literal["never", "auto"] = Field(
         default="never",

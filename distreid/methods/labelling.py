@@ -102,6 +102,8 @@ class Labelling:
     def look_ahead(self) -> None:
         """Extract the features of the next labelling, if there is one, while those of the test sets are ranked."""
         settings = self._context.config.adapt
+        if settings.batchnorm == "target" and self._state.round == 0:
+            return  # those features are of a network with other statistics
         if self._state.round < settings.rounds or (settings.rounds and settings.stop == "auto"):
             self._ahead = self.target_features()
 

@@ -17,4 +17,4 @@ def set_norms(model: nn.Module, settings: ModelConfig) -> None:
 
 def frozen(model: EncoderNetwork, settings: AdaptConfig) -> list[nn.Parameter]:
     """The weights whose BatchNorms keep their statistics in the rounds: what the source stage trains, for the rest has none yet."""
-    return model.trained_on_source() if settings.batchnorm == "frozen" else []
+    return model.trained_on_source() if settings.batchnorm != "batch" else []

@@ -13,7 +13,7 @@ from distreid.common.layout import pretrained_files
 from distreid.common.mirror import on_this_machine
 from distreid.labels import PseudoLabels
 from distreid.methods.labelling import Labelling, RoundState
-from distreid.models import begin_target, load_weights
+from distreid.models import EncoderNetwork, begin_target, load_weights
 from distreid.training.context import Context
 from distreid.training.files import load_checkpoint
 from distreid.training.loop import Model, Trainer, accuracy_text
@@ -44,6 +44,7 @@ class Rounds(ABC, Generic[Model]):
             self.pretrain()  # line 1
             self.measure_direct_transfer()
         while self.state.round <= rounds and not self.state.ended:  # line 2
+            self.begin_target()
             labels = self.labelling.label(self.begin)  # lines 3-5
             if labels is None:
                 break
@@ -68,6 +69,14 @@ class Rounds(ABC, Generic[Model]):
         else:
             self.train_source()
             begin_target(self.model)
+
+    def begin_target(self) -> None:
+        """`adapt.batchnorm: target`: before the first labels the source model takes the target's statistics."""
+        if self.config.adapt.batchnorm != "target" or self.state.round != 1 or self.state.labelled:
+            return
+        assert isinstance(self.model, EncoderNetwork)
+        encoders = [encoder for encoder in (self.model.student(), self.model.teacher) if encoder is not None]
+        self.trainer.take_statistics(encoders, self.context.target.train, "statistics of the target")
 
     def load_pretrained(self, place: str) -> None:
         path = on_this_machine(place, pretrained_files)

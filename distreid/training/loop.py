@@ -6,17 +6,18 @@ what it keeps, :mod:`~distreid.training.meters` what it measures, :mod:`~distrei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from distreid.common.errors import Stopped, UserError
 from distreid.config import Config
 from distreid.data.loader import Augmentation, Batch, View, training_batches
 from distreid.data.sampling import BatchPlan, shard
-from distreid.models import ReIDNetwork, match_on, place_randomness
+from distreid.models import ReIDNetwork, match_on, place_randomness, train_on
 from distreid.training.checkpoints import Checkpoints, State
 from distreid.training.context import Context
 from distreid.training.domains import TestSet
@@ -26,8 +27,11 @@ from distreid.training.meters import EpochMeter
 from distreid.training.protocols import ScoreFuture
 from distreid.training.seeds import epoch_seed, seed_torch
 from distreid.training.stage import LossTerms, Stage
+from distreid.training.statistics import take_statistics
 
 CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device and the other processes
+
+STATISTICS = 4  # the third number of the seed of the order in which they are taken
 
 Domain = Literal["source", "target"]
 Model = TypeVar("Model", bound=ReIDNetwork)
@@ -205,6 +209,26 @@ class Trainer(Generic[Model, StateT]):
             batch=self.config.evaluate.batch_size,
             precision=self.context.precision,
             flip=flip,
+            progress=lambda done: reporter.advance(done, {}),
+        )
+
+    def take_statistics(self, encoders: Iterable[nn.Module], images: View, title: str) -> None:
+        """Give the BatchNorms of the target's side of some parts of the network the statistics of ``images``."""
+        train_on(self.model, "target")
+        if self.context.rehearsal is not None:
+            self.context.rehearsal.extract(self, images, title, flip=False)
+            return
+        settings, processes, reporter = self.config.input, self.context.processes, self.context.reporter
+        reporter.stage(title, len(images) // processes.world)
+        take_statistics(
+            self.model,
+            encoders,
+            images,
+            processes,
+            self.context.precision,
+            height=settings.height,
+            width=settings.width,
+            seed=[self.config.seed, self.state.round, STATISTICS],
             progress=lambda done: reporter.advance(done, {}),
         )
 

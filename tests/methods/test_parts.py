@@ -124,9 +124,7 @@ def test_a_source_model_without_the_parts_serves(make: Make, method: str) -> Non
         assert np.isfinite(run(more)["final"]["mAP"])
 
 
-@pytest.mark.parametrize(
-    ("method", "parts"), [("daam", []), ("contrast", ["model.domain_batchnorm=true"])], ids=["daam", "contrast"]
-)
+@pytest.mark.parametrize(("method", "parts"), [("daam", []), ("contrast", ["model.domain_batchnorm=true"])])
 def test_frozen_rounds_keep_the_source_models_statistics(make: Make, method: str, parts: list[str]) -> None:
     config = make("run", method, "adapt.batchnorm=frozen", "adapt.rounds=1", *parts, *SHORT)
     run(config)
@@ -134,7 +132,33 @@ def test_frozen_rounds_keep_the_source_models_statistics(make: Make, method: str
     statistics = [name for name in after if name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
     assert any(before[name].any() for name in statistics if name.endswith("running_mean")), "pre-training had moved them"
-    assert [name for name in after if name.endswith("bn1.weight") and not torch.equal(before[name], after[name])]
+    assert [name for name in after if "bn1." in name and name.endswith("weight") and not torch.equal(before[name], after[name])]
+
+
+@pytest.mark.parametrize("method", ["daam", "contrast"])
+def test_the_targets_statistics_are_taken_once(make: Make, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first labels, of the student and of the teacher; a run that dies between them and the labels takes them again."""
+    options = ["adapt.batchnorm=target", "model.domain_batchnorm=true", "model.teacher=0.9", *SHORT]
+    reference = make("run", method, *options)
+    reporter = Silent()
+    expected = run(reference, reporter)
+    assert reporter.titles.count("statistics of the target") == 1
+    before, after = load_tensors(RunDirectory(reference.output).round_checkpoint(0))["model"], weights(reference)
+    means = [name for name in after if name.endswith("running_mean") and not torch.equal(before[name], after[name])]
+    targets = {name for name in after if name.endswith("target.running_mean")}
+    assert targets and targets <= set(means)
+    assert all(name.startswith("teacher.") for name in set(means) - targets), "the source keeps its own, which the teacher nears"
+
+    class Dies(Silent):
+        def stage(self, title: str, total: int, done: int = 0) -> None:
+            super().stage(title, total, done)
+            if title == "pseudo-labels":
+                raise KeyboardInterrupt
+
+    config = make("dies", method, *options)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, Dies())
+    assert accuracies(run(config, resume=True)) == accuracies(expected)
 
 
 def test_edaans_head_pools_by_gem(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
