@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parent.parent / "docs" / "choosing.md").read_text(encodin
 EXAMPLES = re.findall(r"^```yaml\n(.+?)^```", PAGE, re.MULTILINE | re.DOTALL)
 # Of each example what makes a run of seconds; all else is as it stands.
 SMALL = [
-    "input.height=32", "input.width=16", "input.pad=2", "model.backbone=resnet18", "model.batchnorm_group=8",
+    "input.height=32", "input.width=16", "input.pad=2", "model.backbone=timm/test_resnet", "model.batchnorm_group=8",
     "pretrain.batch_size=16", "adapt.batch_size=16", "adapt.rounds=1", "adapt.epochs=1", "labels.k1=8", "labels.k2=3",
     "labels.p=0.03", "labels.min_samples=3", "runtime.workers=0", "runtime.gpu=no", "runtime.precision=fp32",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ def checkpoint(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPath
     """An untrained network whose BatchNorm statistics are not the initial ones, so that evaluation mode shows."""
     folder = tmp_path_factory.mktemp("checkpoint")
     settings = small_settings(packed_pair, folder / "run")
-    settings["model"]["neck"] = True
+    settings["model"] |= {"backbone": "resnet18", "neck": True}
     config = config_from_dict(settings)
     torch.manual_seed(0)
     model = build_model(config, identities=12)

@@ -49,11 +49,11 @@ def test_a_run_of_daam(small_config: Callable[..., Config]) -> None:
     found = rehearsed(config)
     kinds = [type(event) for event in found.events]
     assert kinds == [Stretch, Pass, Ranking, Pass, Ranking, Pass, Labels, Stretch, Pass, Ranking]
-    assert [stretch.title for stretch in found.stretches] == ["pre-training", "training"] and found.channels == 512
+    assert [stretch.title for stretch in found.stretches] == ["pre-training", "training"] and found.channels == 96
     with counter() as probed:
         build_model(config, 12)
     done = flops_of_run(small_config("adapt.rounds=0", "pretrain.epochs=1", "input.height=64")) - probed.get_total_flops()
-    assert done == pytest.approx(flops(Rehearsed(found.events[:5], 512)), rel=0.01)
+    assert done == pytest.approx(flops(Rehearsed(found.events[:5], 96)), rel=0.01)
 
 
 def test_a_run_of_edaan(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
