@@ -72,7 +72,7 @@ def test_a_run_of_010_goes_on_with_the_last_stride_that_it_began_with(tmp_path: 
 
 def test_what_a_file_of_weights_holds_is_said_when_a_run_begins(small_config: Callable[..., Config], tmp_path: Path) -> None:
     torch.save({"state_dict": {f"module.{key}": value for key, value in resnet18().state_dict().items()}}, tmp_path / "w.pt")
-    config = small_config(f"model.weights={tmp_path / 'w.pt'}", "adapt.rounds=0", "pretrain.epochs=1")
+    config = small_config("model.backbone=resnet18", f"model.weights={tmp_path / 'w.pt'}", "adapt.rounds=0", "pretrain.epochs=1")
     begins, goes_on = Silent(), Silent()
     run(config, begins)
     (line,) = [note for note in begins.notes if note.startswith("model.weights")]

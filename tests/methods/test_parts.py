@@ -30,6 +30,7 @@ from tests.training_runs import Silent, accuracies, edaan_settings, metrics, run
 Make = Callable[..., Config]
 BALANCED = [f"{stage}.{key}" for stage in ("pretrain", "adapt") for key in ("sampler=pk", "instances=2")]
 ALL = ["model.pooling=gem", "model.neck=true", "model.teacher=0.9", "model.domain_batchnorm=true", "loss.triplet=0.5", *BALANCED]
+STATISTICS = {"daam": ["adapt.batchnorm=batch"], "contrast": ["adapt.batchnorm=target"]}
 SHORT = ["pretrain.epochs=1", "adapt.epochs=1", "adapt.batch_size=8", "evaluate.every_round=false"]
 
 
@@ -46,7 +47,7 @@ def whole(
     request: pytest.FixtureRequest, packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Config, dict[str, Any]]:
     tree = small_settings(packed_pair, tmp_path_factory.mktemp(request.param) / "run") | {"method": request.param}
-    config = config_from_dict(tree, [*ALL, *SHORT])
+    config = config_from_dict(tree, [*ALL, *STATISTICS[request.param], *SHORT])
     return config, run(config)
 
 
@@ -90,7 +91,7 @@ def test_what_leaves_is_the_teachers_for_the_target(whole: tuple[Config, dict[st
 def test_a_run_with_all_parts_continues_to_the_same_bits(
     whole: tuple[Config, dict[str, Any]], make: Make, after: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = make("parts", whole[0].method, *ALL, *SHORT)
+    config = make("parts", whole[0].method, *ALL, *STATISTICS[whole[0].method], *SHORT)
     monkeypatch.setattr("distreid.training.loop.CHECK_EVERY", 1)
     with pytest.raises(Stopped, match=r"after step \d+ of epoch"):
         run(config, Silent(notice_after=after))
