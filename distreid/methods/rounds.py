@@ -44,7 +44,7 @@ class Rounds(ABC, Generic[Model]):
             self.pretrain()  # line 1
             self.measure_direct_transfer()
         while self.state.round <= rounds and not self.state.ended:  # line 2
-            self.begin_target()
+            self.take_target_statistics()
             labels = self.labelling.label(self.begin)  # lines 3-5
             if labels is None:
                 break
@@ -70,7 +70,7 @@ class Rounds(ABC, Generic[Model]):
             self.train_source()
             begin_target(self.model)
 
-    def begin_target(self) -> None:
+    def take_target_statistics(self) -> None:
         """`adapt.batchnorm: target`: before the first labels the source model takes the target's statistics."""
         if self.config.adapt.batchnorm != "target" or self.state.round != 1 or self.state.labelled:
             return
