@@ -17,7 +17,7 @@ import torch
 
 from distreid.labels.cpu import clustering
 from distreid.labels.cpu.stages import CpuStages
-from distreid.labels.gpu.launch import SOURCE
+from distreid.retrieval.gpu.launch import SOURCE
 from distreid.retrieval.lists import camera_lists, plain_lists
 from distreid.retrieval.prepare import prepare
 from tests.features import draw_features

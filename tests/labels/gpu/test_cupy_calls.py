@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import distreid.labels.gpu
+import distreid.retrieval.gpu
 from distreid.labels import make_pseudo_labels
 from distreid.labels.gpu import Clustering
 from tests.features import draw_features
@@ -19,7 +20,7 @@ from tests.labels.gpu.cupy_signatures import FUNCTIONS, TABLE, written
 from tests.labels.gpu.shim import needs_compiler, shim_stages
 
 CUPY = json.loads(TABLE.read_text(encoding="utf-8"))
-SOURCES = sorted(Path(distreid.labels.gpu.__file__).parent.glob("*.py"))
+SOURCES = [file for room in (distreid.labels.gpu, distreid.retrieval.gpu) for file in Path(room.__file__).parent.glob("*.py")]
 # What an array must not be asked for: CuPy's sorts whole rows, adds floats in any order, or is another function than numpy's.
 UNWANTED = {"argpartition", "partition", "lexsort", "bincount", "repeat", "add", "unique"}
 

@@ -73,7 +73,16 @@ extern "C" __global__ void reciprocity(int count, int k, int half, const int* ne
   flags_Nk[at] = flag;
 }
 
-// V: a block takes rows i; R(i) first, then what R* adds, in the order of the lists. scratch_BS: 2·k + k·half ints a block,
+// A row of V is divided by its sum. All threads of the block call.
+static __device__ void to_sum_of_one(double* values, int length) {
+  __syncthreads();
+  double sum = 0;
+  for (int e = 0; e < length; e++) sum = __dadd_rn(sum, values[e]);
+  __syncthreads();
+  for (int e = threadIdx.x; e < length; e += blockDim.x) values[e] /= sum;
+}
+
+// V: a block takes rows i; R(i) first, then what R* adds, in the order of the lists. `values` null: the sets alone. scratch_BS: 2·k + k·half ints a block,
 // mark_BN: a row of NOT_REACHED for each. Shared: 2 ints, and one for each warp.
 extern "C" __global__ void reciprocal_weights(
     int count, int k, int half, int dim, const int* near_Uk, const double* squared_Uk, const int* group_N, const u8* flags_Nk,
@@ -129,19 +138,16 @@ extern "C" __global__ void reciprocal_weights(
     if (fill) {
       int length = sizes[1];
       i64 begin = offsets[i];
-      for (int r = threadIdx.x; r < reciprocal; r += blockDim.x) {
-        columns[begin + r] = members[r];
-        values[begin + r] = decay(squared_Uk[(i64)group_N[i] * k + source[r]]);
+      for (int r = threadIdx.x; r < reciprocal; r += blockDim.x) columns[begin + r] = members[r];
+      if (values) {
+        for (int r = threadIdx.x; r < reciprocal; r += blockDim.x)
+          values[begin + r] = decay(squared_Uk[(i64)group_N[i] * k + source[r]]);
+        for (int e = reciprocal + threadIdx.x / 32; e < length; e += blockDim.x / 32) {
+          double squared = squared_distance(x_ND, inverse_norms_N, dim, i, columns[begin + e]);
+          if ((threadIdx.x & 31) == 0) values[begin + e] = decay(squared);
+        }
+        to_sum_of_one(values + begin, length);
       }
-      for (int e = reciprocal + threadIdx.x / 32; e < length; e += blockDim.x / 32) {
-        double squared = squared_distance(x_ND, inverse_norms_N, dim, i, columns[begin + e]);
-        if ((threadIdx.x & 31) == 0) values[begin + e] = decay(squared);
-      }
-      __syncthreads();
-      double sum = 0;
-      for (int e = 0; e < length; e++) sum = __dadd_rn(sum, values[begin + e]);
-      __syncthreads();
-      for (int e = threadIdx.x; e < length; e += blockDim.x) values[begin + e] /= sum;
     }
     __syncthreads();
   }
