@@ -16,12 +16,16 @@ help:
 
 install: $(STAMP)
 
+# `.[dev]` brings faiss-cpu back, over the files of faiss-gpu: where that was installed, it is again.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "distreid needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (torch is several GB; a few minutes, once)"
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+	@if [ -z "$(filter install-gpu,$(MAKECMDGOALS))" ] && $(BIN)/python -m pip show --quiet faiss-gpu 2>/dev/null; then \
+		$(MAKE) --no-print-directory install-gpu || { rm $@; exit 1; }; \
+	fi
 
 # faiss-gpu takes the place of faiss-cpu, whose files have the same names: both go before one comes, also when this is done again.
 install-gpu: $(STAMP)

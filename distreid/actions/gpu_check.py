@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
 from distreid.common.terminal import bar
 from distreid.common.text import number, text_table
+from distreid.evaluation.check import check_reranking, engines_on
+from distreid.evaluation.rerank import Engine
 from distreid.labels.check import CASES, LARGE_DIM, LEAST, Case, Trial, check, check_large, product_error, trials_on
 from distreid.training.environment import environment
 
@@ -31,7 +33,8 @@ def gpu_check(n: int, large: int, out: Path | None) -> tuple[str, bool]:
     if not torch.cuda.is_available():
         raise UserError("gpu-check needs a GPU, and torch sees none on this machine; distreid doctor says what there is")
     with nullcontext() if out is None else atomic_write(out) as stream:
-        found = compare(trials_on(torch.device("cuda")), n, large)
+        device = torch.device("cuda")
+        found = compare(trials_on(device), n, large, rerankers=engines_on(device))
         if stream is not None:
             stream.write((json.dumps(found, indent=1) + "\n").encode())
     return page(found), found["equal"]
@@ -45,6 +48,7 @@ def compare(
     device: str = "cuda",
     large_dim: int = LARGE_DIM,
     cases: Sequence[Case] = CASES,
+    rerankers: Mapping[str, Engine] | None = None,
 ) -> dict[str, Any]:
     """All that is compared and measured; `equal`: whether nothing differs."""
     threads = torch.get_num_threads()
@@ -52,8 +56,9 @@ def compare(
     found: dict[str, Any] = {**environment(), **gpu, "n": n, "product_error": product_error(device)}
     with bar("checking") as progress:
         found["cases"] = check(trials, n, cases=cases, threads=threads, progress=progress)
+    found["reranking"] = check_reranking(rerankers, n, threads=threads) if rerankers else []
     found["large"] = check_large(device, large, dim=large_dim, threads=threads) if large else None
-    lines = [line for case in found["cases"] for lines in case["engines"].values() for line in lines]
+    lines = [line for case in [*found["cases"], *found["reranking"]] for lines in case["engines"].values() for line in lines]
     lines += found["large"]["differences"] if large else []
     found["equal"] = not lines and found["product_error"] <= 1
     return found
@@ -79,7 +84,10 @@ def page(found: dict[str, Any]) -> str:
         rows.append([*parts, *figures, *("DIFFERS" if differ[engine] else "equal" for engine in engines)])
         told += [f"{engine}, {' '.join(parts)} cameras: {line}" for engine, lines in differ.items() for line in lines]
     table = text_table(["features", "numbers", "cameras", "clusters", "outliers", *engines], rows, left=(0, 1))
-    measured = [f"float32 products: error {found['product_error']:.2g} of its bound"]
+    for case in found["reranking"]:
+        told += [f"re-ranking by {engine}, {case['kind']}: {line}" for engine, lines in case["engines"].items() for line in lines]
+    measured = [_reranking(found["reranking"])] if found["reranking"] else []
+    measured += [f"float32 products: error {found['product_error']:.2g} of its bound"]
     if found["product_error"] > 1:
         told.append("products are not float32's: TF32 or another short format is on (NVIDIA_TF32_OVERRIDE?)")
     if found["large"]:
@@ -87,6 +95,17 @@ def page(found: dict[str, Any]) -> str:
         told += [f"large: {line}" for line in found["large"]["differences"]]
     verdict = "all equal" if found["equal"] else "NOT equal: please report this page"
     return "\n".join([*head, "", table, "", *measured, "", *told, verdict])
+
+
+def _reranking(cases: list[dict[str, Any]]) -> str:
+    kinds = ", ".join(case["kind"] for case in cases)
+    size = f"{cases[0]['queries']:,} queries among {cases[0]['gallery']:,} images, {kinds}"
+    engines = [f"{engine} {_verdict(cases, engine)}" for engine in cases[0]["engines"]]
+    return f"re-ranking ({size}): {'; '.join(engines)}"
+
+
+def _verdict(cases: list[dict[str, Any]], engine: str) -> str:
+    return "DIFFERS" if any(case["engines"][engine] for case in cases) else "equal"
 
 
 def _large(figures: dict[str, Any]) -> str:

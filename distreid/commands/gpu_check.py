@@ -11,8 +11,8 @@ from distreid.common.terminal import show
 
 
 def gpu_check(*, n: int = 4000, large: int = 32_621, out: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
-    """Compare the labels that this machine's GPU makes with those of its CPU and of scikit-learn, in every stage; ends with 1 if
-    anything differs.
+    """Compare the labels that this machine's GPU makes with those of its CPU and of scikit-learn, and its re-ranking with the
+    CPU's, in every stage; ends with 1 if anything differs.
 
     Args:
         n: Features of each of 24 cases.

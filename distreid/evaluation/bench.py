@@ -27,9 +27,9 @@ def bench_score(
     Returns the sizes; `check_seconds`, validating both sides; `rank_seconds`, from validated features to metrics;
     `peak_bytes`, the highest resident memory of this process so far, the drawn features included; mAP and rank1.
     """
-    small = Features(*_draw(64, dim, seed, 0))
+    small = Features(*draw_side(64, dim, seed, 0))
     rank(small, small, device=device)
-    query_arrays, gallery_arrays = _draw(queries, dim, seed, 1), _draw(gallery, dim, seed, 2)
+    query_arrays, gallery_arrays = draw_side(queries, dim, seed, 1), draw_side(gallery, dim, seed, 2)
     started = time.perf_counter()
     query_side, gallery_side = Features(*query_arrays), Features(*gallery_arrays)
     checked = time.perf_counter()
@@ -49,7 +49,7 @@ def bench_score(
     }
 
 
-def _draw(images: int, dim: int, seed: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_side(images: int, dim: int, seed: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features of identities 0 (distractors) to 750 over six cameras: a centre each, and as much noise again thrice."""
     centres_KD = np.random.default_rng(seed).standard_normal((751, dim), dtype=np.float32)
     rng = np.random.default_rng([seed, side])

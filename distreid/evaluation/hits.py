@@ -17,9 +17,8 @@ from distreid.evaluation.features import Features
 from distreid.evaluation.metrics import AP, Hits, Metrics, summarise
 from distreid.evaluation.pairs import Pairs, find_pairs, places, ranked_gallery
 from distreid.retrieval.blocks import Progress, run_slices
-from distreid.retrieval.products import as_tensor, block_rows, full_float32
+from distreid.retrieval.products import as_tensor, block_rows, full_float32, unit_dot_error
 
-_UNIT = 2.0**-24  # float32's unit roundoff
 _TINY, _HUGE = 1e-12, 1e12  # norms outside cannot be trusted in a float32 product
 
 
@@ -115,13 +114,9 @@ def _prepare(query: Features, gallery: Features, normalize: bool) -> _Task:
     offsets, index = pairs.offsets, pairs.positives.copy()
     exact = kernels.order_by_score(query.features, gallery.features, scale_G, shift_G, offsets, index)
 
-    # |float32 - exact| for a dot product of unit vectors, whatever the order of the sum: at most d·u always, and
-    # 8·sqrt(d)·u but for a probability of 2·exp(-32) (Higham & Mary, SISC 2019); 8 more roundings for the rest.
-    dimensions = query.features.shape[1]
-    roundings = min(dimensions, 8 * dimensions**0.5) + 8
     largest_Q = np.ones(len(query)) if normalize else norm_G.max() + shift_G.max() / norm_Q
     owner = np.repeat(np.arange(len(query)), np.diff(offsets))
-    near_T, slack_T = exact / norm_Q[owner], (roundings * _UNIT * largest_Q)[owner]
+    near_T, slack_T = exact / norm_Q[owner], (unit_dot_error(query.features.shape[1]) * largest_Q)[owner]
     below, above = (near_T - slack_T).astype(np.float32), (near_T + slack_T).astype(np.float32)
     return _Task(
         query.features, gallery.features, norm_Q, scale_G, shift_G, offsets, index, exact, below, above, pairs

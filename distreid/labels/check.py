@@ -15,12 +15,13 @@ from distreid.labels.api import make_pseudo_labels
 from distreid.labels.bench import clustered_features, product_seconds
 from distreid.labels.cpu.stages import CpuStages
 from distreid.labels.engines import clustering_of, cupy_backend, stages_of
-from distreid.labels.gpu import Clustering, CupyBackend, KernelStages
+from distreid.labels.gpu import Clustering, KernelStages
 from distreid.labels.recorded import Record, differences, record
 from distreid.labels.settings import LabelSettings
 from distreid.labels.stages import Stages
 from distreid.labels.torch_engine import TorchStages
 from distreid.retrieval.blocks import Progress
+from distreid.retrieval.gpu import CupyBackend
 from distreid.retrieval.neighbours import round_features
 from distreid.retrieval.prepare import prepare
 from distreid.retrieval.products import full_float32

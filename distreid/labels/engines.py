@@ -4,9 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from distreid.common.errors import UserError
@@ -15,9 +14,10 @@ from distreid.labels.settings import DbscanKind, LabelSettings
 from distreid.retrieval.blocks import Progress
 
 if TYPE_CHECKING:  # these bring numba
-    from distreid.labels.gpu import Clustering, CupyBackend
+    from distreid.labels.gpu import Clustering
     from distreid.labels.stages import Stages
     from distreid.labels.torch_engine.tensors import Features
+    from distreid.retrieval.gpu import CupyBackend
     from distreid.retrieval.prepare import Prepared
 
 log = logging.getLogger(__name__)
@@ -82,20 +82,13 @@ def stages_of(
 
 @cache
 def cupy_backend(device: torch.device) -> "CupyBackend | None":
-    """CuPy's backend after a trial on the device, once a process; None, and a line that says why, where it cannot be."""
-    from distreid.labels.gpu import CupyBackend
+    """CuPy's backend after a trial on the device; None, and once a process a line that says why, where it cannot be."""
+    from distreid.retrieval.gpu.choice import find_backend
 
-    try:
-        backend = CupyBackend(device)
-        if tried(backend):
-            return backend
-        reason = "its distances are not those of the CPU"
-    except ImportError as error:
-        reason = f"no CuPy: pip install 'distreid[gpu]' ({first_line(error)})"
-    except Exception as error:  # whatever a broken driver, compiler or library raises
-        reason = f"CuPy does not work here: {first_line(error)}"
-    log.warning("labels on the GPU are made by torch, slower and the same: %s", reason)
-    return None
+    backend, reason = find_backend(device)
+    if backend is None:
+        log.warning("labels on the GPU are made by torch, slower and the same: %s", reason)
+    return backend
 
 
 def features_on(device: torch.device, prepared: "Prepared") -> "Features":
@@ -107,28 +100,9 @@ def features_on(device: torch.device, prepared: "Prepared") -> "Features":
     return Features.of(prepared, device) if backend is None else KernelFeatures.by(backend, prepared)
 
 
-def tried(backend: Any) -> bool:
-    """Whether the device compiles the kernels and ranks a few rows as the CPU does, to the last bit."""
-    from distreid.labels.gpu import KernelFeatures
-    from distreid.retrieval.neighbours import nearest
-    from distreid.retrieval.prepare import prepare
-
-    random = np.random.default_rng(0)
-    for kind in (np.float32, np.float64):
-        prepared = prepare(random.standard_normal((6, 70)).astype(kind), 1, 1)
-        rows_Uk, squared_Uk = nearest(prepared, 6)
-        with backend.scope():
-            features = KernelFeatures.by(backend, prepared)
-            i_E, j_E = torch.arange(6).repeat_interleave(6), torch.from_numpy(rows_Uk.ravel())
-            found_E = features.distances(i_E.to(backend.device), j_E.to(backend.device))
-        if found_E.cpu().numpy().tobytes() != squared_Uk.tobytes():
-            return False
-    return True
-
-
 def clustering_of(kind: DbscanKind, dense_gb: float) -> "Clustering":
     from distreid.labels.gpu import Clustering
-    from distreid.labels.gpu.backend import count_rmm
+    from distreid.retrieval.gpu.backend import count_rmm
 
     found = None
     if kind != "graph":

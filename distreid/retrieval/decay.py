@@ -1,7 +1,7 @@
 """exp(−x) with the same bits on every machine: math libraries and GPUs differ in the last place of theirs.
 
 V holds exp(−d²) (`distreid.retrieval.reciprocal`), and labels come of V: two machines that rank alike are to label alike too.
-Single IEEE operations in a fixed order, as `decay` of kernels.cu in `distreid.labels.gpu`: exp(−x) = 2⁻ⁿ·exp(r) with
+Single IEEE operations in a fixed order, as `decay` of kernels.cu in `distreid.retrieval.gpu`: exp(−x) = 2⁻ⁿ·exp(r) with
 r = n·ln 2 − x, |r| ≤ ½ ln 2, exp(r) by its power series up to r¹³/13!. At most 2 units in the last place from the true value.
 """
 

@@ -11,6 +11,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 LANES = 32
+HASH_LANES = 8
+SEED = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(cache=True, nogil=True)
@@ -71,11 +73,57 @@ def row_hashes(x_ND: NDArray, inverse_norms_N: NDArray, start: int, stop: int, o
     dim = x_ND.shape[1]
     row = np.empty(dim, np.float64)
     bits = row.view(np.uint64)
+    whole = dim - dim % HASH_LANES
+    # Several running hashes: each step of one waits for the step before.
+    states = np.empty(HASH_LANES, np.uint64)
     for i in range(start, stop):
         for k in range(dim):
             row[k] = x_ND[i, k] * inverse_norms_N[i] + 0.0
-        state = np.uint64(0x9E3779B97F4A7C15)
-        for k in range(dim):
-            state = (state ^ bits[k]) * np.uint64(0xBF58476D1CE4E5B9)
-            state ^= state >> np.uint64(29)
+        for lane in range(HASH_LANES):
+            states[lane] = SEED
+        for at in range(0, whole, HASH_LANES):
+            for lane in range(HASH_LANES):
+                states[lane] = mixed(states[lane], bits[at + lane])
+        state = SEED
+        for k in range(whole, dim):
+            state = mixed(state, bits[k])
+        for lane in range(HASH_LANES):
+            state = mixed(state, states[lane])
         out_N[i] = state
+
+
+@njit(cache=True, nogil=True)
+def mixed(state: np.uint64, bits: np.uint64) -> np.uint64:
+    """A hash with 64 bits more."""
+    state = (state ^ bits) * np.uint64(0xBF58476D1CE4E5B9)
+    return state ^ (state >> np.uint64(29))
+
+
+@njit(cache=True, nogil=True)
+def identical(x_ND: NDArray, inverse_norms_N: NDArray, i: int, j: int) -> bool:
+    """Whether two rows are the same after normalisation (−0 and 0 are)."""
+    dim = x_ND.shape[1]
+    for at in range(0, dim, 256):
+        different = 0
+        for k in range(at, min(at + 256, dim)):
+            different += x_ND[i, k] * inverse_norms_N[i] != x_ND[j, k] * inverse_norms_N[j]
+        if different:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def first_copies(x_ND: NDArray, inverse_norms_N: NDArray, hashes_N: NDArray, order_N: NDArray, first_N: NDArray) -> None:
+    """For each row the first row that is identical after normalisation, into first_N: 0, 1, 2, … on entry. order_N: the rows by
+    hash, ascending where hashes are equal."""
+    start = 0  # of the run of equal hashes
+    for at in range(1, order_N.shape[0]):
+        row = order_N[at]
+        if hashes_N[row] != hashes_N[order_N[start]]:
+            start = at
+        # A run holds copies of its first row; should different rows collide, each that stands for itself so far is tried.
+        for before in range(start, at):
+            other = order_N[before]
+            if first_N[other] == other and identical(x_ND, inverse_norms_N, row, other):
+                first_N[row] = other
+                break

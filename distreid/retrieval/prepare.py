@@ -96,17 +96,7 @@ def _first_copies(x_ND: NDArray, inverse_norms_N: NDArray[np.float64], hashes_N:
     """For each row the first row that is identical after normalisation."""
     first_N = np.arange(len(hashes_N))
     order_N = np.argsort(hashes_N, kind="stable")
-    same_N = np.flatnonzero(hashes_N[order_N][1:] == hashes_N[order_N][:-1])
-    # A run of equal hashes holds copies of its first row, or (two different rows that collide) stays apart: each such row is
-    # compared with the first row of its run that it equals.
-    for at in same_N:
-        row, start = order_N[at + 1], at
-        while start >= 0 and hashes_N[order_N[start]] == hashes_N[row]:
-            other = first_N[order_N[start]]
-            if _identical(x_ND, inverse_norms_N, row, other):
-                first_N[row] = other
-                break
-            start -= 1
+    kernels.first_copies(x_ND, inverse_norms_N, hashes_N, order_N, first_N)
     return first_N
 
 
@@ -118,8 +108,3 @@ def _groups(
     members_N = np.argsort(group_N, kind="stable").astype(np.int32)
     offsets_U1 = np.concatenate([[0], np.cumsum(np.bincount(group_N, minlength=len(first_U)))])
     return group_N.astype(np.int32), first_U, members_N, offsets_U1
-
-
-def _identical(x_ND: NDArray, inverse_norms_N: NDArray[np.float64], row: int, other: int) -> bool:
-    unit_D = x_ND[row].astype(np.float64) * inverse_norms_N[row]
-    return np.array_equal(unit_D, x_ND[other].astype(np.float64) * inverse_norms_N[other])

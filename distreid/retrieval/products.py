@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 from distreid.common.errors import UserError
 
 _BLOCK_BYTES = 1 << 27  # of float32 scores kept at a time
+_UNIT = 2.0**-24  # float32's unit roundoff
 
 
 def block_rows(columns: int) -> int:
     """Rows whose float32 scores against `columns` entries take at most 128 MB, up to 1024."""
     return max(1, min(1024, _BLOCK_BYTES // (4 * columns)))
+
+
+def unit_dot_error(dimensions: int) -> float:
+    """How far a float32 dot product of two unit vectors lies from the exact one at most, whatever the order of the sum: d·u always,
+    and 8·sqrt(d)·u but for a probability of 2·exp(-32) (Higham & Mary, SISC 2019); 8 more roundings for what makes the vectors."""
+    return (min(dimensions, 8 * dimensions**0.5) + 8) * _UNIT
 
 
 def as_tensor(array: NDArray[Any], device: str | torch.device) -> torch.Tensor:

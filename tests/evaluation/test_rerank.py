@@ -4,6 +4,11 @@ import torch
 
 from distreid.common.errors import UserError
 from distreid.evaluation import Features, hit_ranks, reranked_hits, summarise
+from distreid.evaluation.check import stage_arrays
+from distreid.evaluation.kernels import dot
+from distreid.evaluation.pairs import Pairs
+from distreid.evaluation.rerank_stages import CompiledStages
+from tests.evaluation.reranking import KINDS, sides, unit
 from tests.evaluation.sets import draw
 
 
@@ -100,3 +105,45 @@ def test_cuda_gives_the_same_ranks() -> None:
         pytest.skip("no CUDA device")
     query, gallery = clusters(5)
     np.testing.assert_array_equal(reranked_hits(query, gallery, device="cuda").ranks, reranked_hits(query, gallery).ranks)
+
+
+def naive(unit_ND: np.ndarray, pairs: Pairs, k1: int, k2: int, lambda_value: float) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """(lists, largest d², ranks) of float64 scores of every pair; V of the lists is the compiled stages'."""
+    count, queries = len(unit_ND), len(pairs.offsets) - 1
+    scores_NN = np.array([[dot(unit_ND[i], unit_ND[j]) for j in range(count)] for i in range(count)])
+    near = [[i, *sorted((j for j in range(count) if j != i), key=lambda j, i=i: (-scores_NN[i, j], j))[:k1]] for i in range(count)]
+    farthest_N = 2 - 2 * scores_NN.min(axis=1)
+    near_NK = np.array(near, np.int32)
+    stages = CompiledStages(unit_ND)
+    v = stages.expand(stages.weights(near_NK, farthest_N, round(k1 / 2) + 1), near_NK, k2)
+    ranks = []
+    for q in range(queries):
+        mine = v.indices[v.indptr[q] : v.indptr[q + 1]], v.data[v.indptr[q] : v.indptr[q + 1]]
+        final_G = []
+        for n in range(queries, count):
+            theirs = dict(zip(v.indices[v.indptr[n] : v.indptr[n + 1]], v.data[v.indptr[n] : v.indptr[n + 1]], strict=True))
+            shared = 0.0
+            for column, value in zip(*mine, strict=True):
+                if column in theirs:
+                    shared += min(value, theirs[column])
+            squared = max(2 - 2 * scores_NN[q, n], 0.0) / max(farthest_N[q], 1e-12)
+            final_G.append(lambda_value * squared + (1 - lambda_value) * (1 - shared / (2 - shared)))
+        same = set(pairs.same[pairs.same_offsets[q] : pairs.same_offsets[q + 1]].tolist())
+        own = pairs.positives[pairs.offsets[q] : pairs.offsets[q + 1]].tolist()
+        ranked = sorted((g for g in range(count - queries) if g in own or g not in same), key=lambda g: (final_G[g], g))
+        ranks += [ranked.index(g) + 1 for g in sorted(own, key=lambda g: (final_G[g], g))]
+    return near_NK, farthest_N, ranks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float64_decides_whatever_a_device_makes_of_its_products(kind: str) -> None:
+    unit_ND, pairs = unit(*sides(kind, 6, images=90))
+    near_NK, farthest_N, ranks = naive(unit_ND, pairs, 8, 3, 0.7)
+    random = np.random.default_rng(0)
+    for noise in (0.0, 2.0**-22, 2.0**-22):  # another order of sums would do less
+        stages = CompiledStages(unit_ND, threads=2)
+        stages._units = torch.from_numpy(unit_ND * (1 + noise * random.uniform(-1, 1, unit_ND.shape)).astype(np.float32))
+        found = dict(stage_arrays(stages, 8, 3, 0.7, pairs))
+        np.testing.assert_array_equal(found["neighbours"], near_NK)
+        assert found["largest distances"].tobytes() == farthest_N.tobytes()
+        assert found["ranks"].tolist() == ranks

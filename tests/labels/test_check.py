@@ -1,6 +1,7 @@
 """`distreid gpu-check` on a CPU: engines that are right are found equal, wrong ones are named with the stage that differs."""
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from distreid.actions.gpu_check import compare, page
 from distreid.cli import main
+from distreid.evaluation.check import check_reranking
+from distreid.evaluation.rerank_gpu import KernelStages as KernelReranking
+from distreid.evaluation.rerank_stages import CompiledStages
 from distreid.labels import check as checks
 from distreid.labels.check import CASES, Case, Trial, check, check_large, product_error
 from distreid.labels.cpu.stages import CpuStages
@@ -93,6 +97,38 @@ class Broken(CpuStages):
         raise RuntimeError("an illegal memory access was encountered\nand more")
 
 
+class WrongRank(CompiledStages):
+    """One positive a place too far down."""
+
+    def ranks(self, *args: Any) -> NDArray[np.int64]:
+        ranks_T = super().ranks(*args)
+        ranks_T[-1] += 1
+        return ranks_T
+
+
+class BrokenReranking(CompiledStages):
+    def expand(self, *args: Any) -> Csr:
+        raise RuntimeError("an illegal memory access was encountered\nand more")
+
+
+def test_re_ranking_is_compared_too() -> None:
+    engines = {"right": partial(CompiledStages, threads=2), "wrong": WrongRank, "broken": BrokenReranking}
+    found = check_reranking(engines, 240)
+    assert [case["kind"] for case in found] == ["clustered", "copied", "random", "tied"]
+    for case in found:
+        assert case["engines"]["right"] == []
+        (line,) = case["engines"]["wrong"]
+        count = int(line.removeprefix("ranks: 1 of ").removesuffix(" differ"))
+        assert count > 100, "positives"
+        assert case["engines"]["broken"] == ["failed: RuntimeError: an illegal memory access was encountered"]
+
+
+@needs_compiler
+def test_re_ranking_by_the_kernels() -> None:
+    found = check_reranking({"kernels": partial(KernelReranking, backend=NumpyBackend(seed=2, resident=3, threads=64))}, 160)
+    assert [case["engines"] for case in found] == 4 * [{"kernels": []}]
+
+
 def test_differences_are_named() -> None:
     trials = [
         Trial("bit", WrongBit(1)),
@@ -116,18 +152,21 @@ def test_differences_are_named() -> None:
 def test_the_page_and_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(n: int, large: int, out: Any) -> tuple[str, bool]:
         trials = [Trial("kernels", CpuStages(1)), Trial("cuML", WrongLabel(1) if n == 200 else CpuStages(1))]
-        found = compare(trials, n, large, device="cpu", large_dim=32, cases=COPIED)
+        engine = WrongRank if n == 200 else CompiledStages
+        found = compare(trials, n, large, device="cpu", large_dim=32, cases=COPIED, rerankers={"kernels": engine})
         assert json.loads(json.dumps(found)) == found
         return page(found), found["equal"]
 
     monkeypatch.setattr("distreid.actions.gpu_check.gpu_check", run)
     main(["gpu-check", "--n", "201", "--large", "300"])
     told = capsys.readouterr().out
+    assert "\nre-ranking (25 queries among 176 images, clustered, copied, random, tied): kernels equal\n" in told
     assert "300 × 32 by CpuStages: equal" in told and told.endswith("all equal\n") and "DIFFERS" not in told
     with pytest.raises(SystemExit) as caught:
         main(["gpu-check", "--n", "200", "--large", "0"])
     told = capsys.readouterr().out
     assert caught.value.code == 1 and "DIFFERS" in told and "\ncuML, copied float32 no cameras: labels: 1 of " in told
+    assert ": kernels DIFFERS\n" in told and "\nre-ranking by kernels, tied: ranks: 1 of " in told
     assert "error 0." in told and told.endswith("NOT equal: please report this page\n")
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distreid.common.errors import UserError
-from distreid.labels.gpu.backend import Backend
+from distreid.retrieval.gpu.backend import Backend
+from distreid.retrieval.gpu.encoding import NOT_REACHED
 
 log = logging.getLogger(__name__)
 
-NOT_REACHED = np.iinfo(np.int32).max
 CUML_BYTES = 5  # of each entry of the dense matrix: float32, and cuML's own flag
 EXACT_IN_FLOAT32 = 1 << 24  # cuML counts neighbours in float32
 

@@ -9,22 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distreid.labels.gpu.backend import Backend
-from distreid.labels.gpu.clustering import NOT_REACHED, Clustering
+from distreid.labels.gpu.clustering import Clustering
 from distreid.labels.pairs import ArrayPairs
 from distreid.labels.stages import members_of
 from distreid.labels.torch_engine import neighbours
 from distreid.labels.torch_engine.tensors import Features
 from distreid.retrieval import jaccard
 from distreid.retrieval.blocks import Progress
+from distreid.retrieval.gpu import encoding
+from distreid.retrieval.gpu.backend import Backend
+from distreid.retrieval.gpu.encoding import Given, Rows
 from distreid.retrieval.lists import Lists, Neighbours
 from distreid.retrieval.prepare import Prepared
 from distreid.retrieval.reciprocal import Csr
 
 P = ParamSpec("P")
 T = TypeVar("T")
-INTS = 4  # bytes of one in shared memory
-MOST_BLOCKS = 4096  # of a launch whose blocks take rows in turn: a few for each multiprocessor of the largest card
 PIECE = 1 << 25  # pairs of a sample that are on the device at once
 
 
@@ -43,22 +43,8 @@ class KernelFeatures(Features):
     def distances(self, i_E: Tensor, j_E: Tensor) -> Tensor:
         backend = self.backend
         with backend.scope():
-            x_ND, inverse_norms_N, i, j = map(backend.array, (self.x_ND, self.inverse_norms_N, i_E.int(), j_E.int()))
-            squared_E = backend.xp.empty(len(i), np.float64)
-            blocks = -(-len(i) // (backend.threads // 32))  # a warp for each pair
-            backend.kernels(x_ND.dtype)(
-                "distances", blocks, backend.threads, len(i), x_ND.shape[1], x_ND, inverse_norms_N, i, j, squared_E
-            )
-            return backend.tensor(squared_E)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of (column, value): offsets int64 [R + 1], columns int32 in the order in which they were found, values float64."""
-
-    offsets: Any
-    columns: Any
-    values: Any
+            given = map(backend.array, (self.x_ND, self.inverse_norms_N, i_E.int(), j_E.int()))
+            return backend.tensor(encoding.distances(backend, *given))
 
 
 @dataclass(frozen=True)
@@ -122,22 +108,13 @@ class KernelStages:
         return self._features
 
     def _run(self, name: str, blocks: int, *arguments: Any, ints: int = 0, dtype: Any = np.float32) -> None:
-        """ints: of shared memory, beside one for each warp."""
-        shared = INTS * (ints + self.backend.threads // 32) if ints else 0
-        self.backend.kernels(dtype)(name, blocks, self.backend.threads, *arguments, shared=shared)
+        encoding.run(self.backend, name, blocks, *arguments, ints=ints, dtype=dtype)
 
     def _blocks(self, rows: int, numbers: int) -> int:
-        """Blocks that take `rows` in turn, each with a float64 and an int32 scratch of so many numbers."""
-        room = min(self.backend.scratch_bytes, self.backend.free_bytes() // 4)
-        return max(1, min(rows, MOST_BLOCKS, room // (12 * max(numbers, 1))))
+        return encoding.blocks_for(self.backend, rows, numbers)
 
     def _scratch(self, blocks: int, numbers: int) -> tuple[Any, Any]:
-        xp = self.backend.xp
-        return xp.zeros((blocks, numbers), np.float64), xp.empty((blocks, numbers), np.int32)
-
-    def _offsets(self, lengths: Any) -> Any:
-        xp = self.backend.xp
-        return xp.concatenate([xp.zeros(1, np.int64), xp.cumsum(lengths, dtype=np.int64)])
+        return encoding.scratch(self.backend, blocks, numbers)
 
     @_scoped
     def search(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
@@ -147,23 +124,12 @@ class KernelStages:
     def reciprocal(self, prepared: Prepared, lists: Lists) -> Rows:
         xp, features = self.backend.xp, self._on_device(prepared)
         x_ND, inverse_norms_N = map(self.backend.array, (features.x_ND, features.inverse_norms_N))
-        (count, dim), k, half = x_ND.shape, lists.neighbours_Uk.shape[1], lists.half
         near_Uk, squared_Uk = (
             xp.asarray(np.ascontiguousarray(lists.neighbours_Uk)),
             xp.asarray(np.ascontiguousarray(lists.squared_Uk)),
         )
-        group_N, flags_Nk = xp.asarray(prepared.group_N), xp.empty((count, k), np.uint8)
-        self._run("reciprocity", -(-count * k // self.backend.threads), count, k, half, near_Uk, group_N, flags_Nk)
-        numbers, lengths_N = 2 * k + k * half, xp.empty(count, np.int32)
-        blocks = self._blocks(count, numbers + count)
-        known = (count, k, half, dim, near_Uk, squared_Uk, group_N, flags_Nk, x_ND, inverse_norms_N)
-        scratch = xp.empty((blocks, numbers), np.int32), xp.full((blocks, count), NOT_REACHED, np.int32)
-        self._run("reciprocal_weights", blocks, *known, *scratch, 0, None, lengths_N, None, None, ints=2, dtype=x_ND.dtype)
-        offsets = self._offsets(lengths_N)
-        v = Rows(offsets, xp.empty(int(offsets[-1]), np.int32), xp.empty(int(offsets[-1]), np.float64))
-        filled = 1, offsets, lengths_N, v.columns, v.values
-        self._run("reciprocal_weights", blocks, *known, *scratch, *filled, ints=2, dtype=x_ND.dtype)
-        return v
+        given = Given(near_Uk, xp.asarray(prepared.group_N), lists.half, x_ND, squared_Uk, inverse_norms_N)
+        return encoding.reciprocal_rows(self.backend, given, weights=True)
 
     @_scoped
     def rows(self, v: Rows) -> Csr:
@@ -171,21 +137,10 @@ class KernelStages:
 
     @_scoped
     def expand(self, v: Rows, prepared: Prepared, lists: Lists) -> Weights:
-        xp, (rows, q), count = self.backend.xp, lists.expansion_Uq.shape, len(v.offsets) - 1
-        blocks, lengths_U = self._blocks(rows, count), xp.empty(rows, np.int32)
-        nearest_Uq = xp.asarray(np.ascontiguousarray(lists.expansion_Uq))
-        known = (rows, q, count, nearest_Uq, v.offsets, v.columns, v.values, *self._scratch(blocks, count))
-        self._run("expand_queries", blocks, *known, 0, None, lengths_U, None, None, None, ints=1)
-        offsets = self._offsets(lengths_U)
-        entries = int(offsets[-1])
-        rows_E, columns_E, values_E = xp.empty(entries, np.int32), xp.empty(entries, np.int32), xp.empty(entries, np.float64)
-        self._run("expand_queries", blocks, *known, 1, offsets, lengths_U, rows_E, columns_E, values_E, ints=1)
-        order_E = xp.argsort(columns_E, kind="stable")  # by column, rows ascending
-        place_E = xp.empty(entries, np.int64)
-        place_E[order_E] = xp.arange(entries, dtype=np.int64)
-        starts = xp.searchsorted(columns_E[order_E], xp.arange(count + 1, dtype=np.int32)).astype(np.int64)
-        by_column = starts, rows_E[order_E], values_E[order_E], place_E
-        return Weights((offsets, columns_E, values_E, *by_column), xp.asarray(prepared.sizes))
+        nearest_Uq = self.backend.xp.asarray(np.ascontiguousarray(lists.expansion_Uq))
+        u, rows_E = encoding.expand_queries(self.backend, v, nearest_Uq)
+        by_column = encoding.by_column(self.backend, rows_E, u.columns, u.values, len(v.offsets) - 1)
+        return Weights((u.offsets, u.columns, u.values, *by_column), self.backend.xp.asarray(prepared.sizes))
 
     @_scoped
     def sample_distances(self, weights: Weights, step: int) -> Iterator[NDArray[np.float64]]:
@@ -220,7 +175,7 @@ class KernelStages:
 
     def _pairs(self, weights: Weights, lengths_R: Any, step: int, cutoff: float, first: int = 0) -> tuple[Any, Any, Any]:
         """(u, w, J) of the counted pairs, of the rows (first + r)·step."""
-        xp, offsets = self.backend.xp, self._offsets(lengths_R)
+        xp, offsets = self.backend.xp, encoding.offsets_of(self.backend, lengths_R)
         entries = int(offsets[-1])
         found = xp.empty(entries, np.int32), xp.empty(entries, np.int32), xp.empty(entries, np.float64)
         again, total = xp.empty(len(lengths_R), np.int32), xp.zeros(1, np.uint64)

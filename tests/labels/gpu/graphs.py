@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from distreid.labels.gpu.backend import Backend
 from distreid.labels.gpu.stages import KernelPairs
+from distreid.retrieval.gpu.backend import Backend
 
 Graph = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]  # u, w, J
 

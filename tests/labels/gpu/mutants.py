@@ -15,14 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from distreid.evaluation.check import stage_arrays
+from distreid.evaluation.rerank_gpu import KernelStages
+from distreid.evaluation.rerank_stages import CompiledStages
 from distreid.labels.cpu import clustering
 from distreid.labels.cpu.stages import CpuStages
-from distreid.labels.gpu.launch import SOURCE
+from distreid.retrieval.gpu.launch import SOURCE
 from distreid.retrieval.lists import camera_lists, plain_lists
 from distreid.retrieval.prepare import prepare
+from tests.evaluation.reranking import KINDS as RERANKED
+from tests.evaluation.reranking import sides, unit
 from tests.features import draw_features
 from tests.labels.gpu.graphs import cliques_with_borders, first_components, pairs_of, random_tree
-from tests.labels.gpu.shim import few_blocks, library, shim_stages
+from tests.labels.gpu.shim import NumpyBackend, few_blocks, library, shim_stages
 
 SECONDS = 20
 # name: (text of kernels.cu, what takes its place)
@@ -31,7 +36,7 @@ MUTANTS: dict[str, tuple[str, str]] = {
         "  __syncthreads();\n  if (threadIdx.x == 0)\n    for (int w = 0; w < (int)",
         "  if (threadIdx.x == 0)\n    for (int w = 0; w < (int)",
     ),
-    "another order of the 32 sums": ("width = 16; width; width /= 2", "width = 1; width < 32; width *= 2"),
+    "another order of the 32 sums": ("width = 16; width; width /= 2) sum", "width = 1; width < 32; width *= 2) sum"),
     "the last of 32 sums is left out": ("threadIdx.x & 31; d < dim;", "threadIdx.x & 31; d < dim - dim % 32;"),
     "a shorter power series": ("int at = 12; at >= 0", "int at = 11; at >= 0"),
     "half lists of any depth": ("s < half && t < half ? IN_HALF", "s < half ? IN_HALF"),
@@ -54,6 +59,20 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "borders of one side": ("  if (core_U[w] && !core_U[u]) atomicMin(first_U + u, cluster_U[w]);", ""),
     "the last cluster takes a border": ("atomicMin(first_U + w, cluster_U[u])", "first_U[w] = cluster_U[u]"),
     "scales of other points": ("scales_N[members[m]]", "scales_N[m]"),
+    "another order of the eight sums": ("__shfl_down_sync(~0u, sum, 4)", "__shfl_down_sync(~0u, sum, 2)"),
+    "the numbers after the last eight are left out": ("d < dim && lane == 0", "d < dim && lane < 0"),
+    "a distance below zero": ("fmax(__dsub_rn(2.0, __dmul_rn(2.0, score)), 0.0)", "__dsub_rn(2.0, __dmul_rn(2.0, score))"),
+    "the least product alone is the farthest": ("__dmul_rn(2.0, error)), lowest", "0.0), lowest"),
+    "an image is its own farthest": ("    if (j != i) least = fminf", "    least = fminf"),
+    "float32 decides what comes before": ("double slack = lambda", "double slack = 0 * lambda"),
+    "no barrier before the undecided are read": (
+        "        before += about < low;\n      }\n      __syncthreads();",
+        "        before += about < low;\n      }",
+    ),
+    "all that tie come before": ("distance == mine && g < positives[p]", "distance == mine"),
+    "the last of positives that tie is the first": ("found_T[o] == mine && o < p", "found_T[o] == mine && o > p"),
+    "images of the same person count": ("jaccard_G[same[s]] = NEVER;", ";"),
+    "overlaps of the query before": ("blockDim.x) jaccard_G[g] = 0;", "blockDim.x) ;"),
     "a pair beyond the end": ("if (e >= pairs) return;\n  atomicAdd", "if (e > pairs) return;\n  atomicAdd"),
 }  # fmt: skip
 
@@ -97,8 +116,32 @@ def arrays(engine: Any, prepared: Any, lists: Any) -> list[bytes]:
     return [np.asarray(array).tobytes() for array in found]
 
 
-def noticed(source: str, cases: list[Case]) -> bool:
+@dataclass
+class Reranking:
+    """Features to re-rank with what the compiled stages make of them."""
+
+    given: tuple[Any, ...]
+    arrays: list[bytes]
+
+    @classmethod
+    def of(cls, kind: str, seed: int) -> "Reranking":
+        unit_ND, pairs = unit(*sides(kind, seed, dim=21, images=64))
+        given = unit_ND, (8, 3, 0.3, pairs)
+        return cls(given, cls.bytes_of(CompiledStages(unit_ND), given))
+
+    @staticmethod
+    def bytes_of(stages: Any, given: tuple[Any, ...]) -> list[bytes]:
+        return [np.asarray(array).tobytes() for array in dict(stage_arrays(stages, *given[1])).values()]
+
+    def differs(self, source: str, seed: int) -> bool:
+        backend = NumpyBackend(seed=seed, resident=3, threads=64, guard=True, free=few_blocks(4, 60), source=source)
+        return self.bytes_of(KernelStages(self.given[0], backend), self.given) != self.arrays
+
+
+def noticed(source: str, cases: list[Case], rerankings: list[Reranking]) -> bool:
     """Whether any array differs from the compiled engine's, or a kernel fails."""
+    if any(reranking.differs(source, seed) for seed, reranking in enumerate(rerankings, 2)):
+        return True
     for seed, case in enumerate(cases, 2):
         count = len(case.prepared.group_N)
         stages = shim_stages(seed=seed, resident=3, threads=64, guard=True, free=few_blocks(4, count), source=source)
@@ -119,7 +162,7 @@ def noticed(source: str, cases: list[Case]) -> bool:
     return False
 
 
-def in_fork(source: str, cases: list[Case]) -> bool:
+def in_fork(source: str, *cases: Any) -> bool:
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
@@ -127,7 +170,7 @@ def in_fork(source: str, cases: list[Case]) -> bool:
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
-        os._exit(int(noticed(source, cases)))
+        os._exit(int(noticed(source, *cases)))
     except BaseException:  # an assertion of the shim, or what wrong lengths bring about
         os._exit(2)
 
@@ -141,12 +184,13 @@ def main() -> None:
         Case.of("random", 140, 16),
         Case.of("clustered", 110, 20),
     ]
+    rerankings = [Reranking.of(kind, seed) for seed, kind in enumerate(RERANKED)]
     result = {}
     for name, (old, new) in {"none": ("", ""), **MUTANTS}.items():
         assert not old or text.count(old) == 1, f"{name}: its text stands {text.count(old)} times in kernels.cu"
         source, began = text.replace(old, new) if old else text, time.perf_counter()
         library("float", source)
-        result[name] = in_fork(source, cases)
+        result[name] = in_fork(source, cases, rerankings)
         print(f"{name}: {time.perf_counter() - began:.1f} s", file=sys.stderr)
     print(json.dumps(result))
 

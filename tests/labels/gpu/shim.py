@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from distreid.labels.gpu import Clustering, KernelStages
-from distreid.labels.gpu.backend import SCRATCH_BYTES, rmm_peak
-from distreid.labels.gpu.launch import SOURCE, TYPES, Kernels, checked, real_of, signatures
+from distreid.retrieval.gpu.backend import SCRATCH_BYTES, rmm_peak
+from distreid.retrieval.gpu.launch import SOURCE, TYPES, Kernels, checked, real_of, signatures
 
 SHIM = Path(__file__).with_name("shim.h")
 C_NAMES = {kind: name for name, kind in TYPES.items()}
@@ -93,7 +93,7 @@ def guarded(array: np.ndarray) -> np.ndarray:
 
 @dataclass
 class NumpyBackend:
-    """`distreid.labels.gpu.Backend` on a CPU. free: what the engine is told that it may take, in bytes."""
+    """`distreid.retrieval.gpu.Backend` on a CPU. free: what the engine is told that it may take, in bytes."""
 
     seed: int = 0
     resident: int = 1

@@ -4,6 +4,7 @@ tested, takes arguments that CuPy does not."""
 import ast
 import inspect
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ import numpy as np
 import pytest
 
 import distreid.labels.gpu
+import distreid.retrieval.gpu
+from distreid.evaluation import rerank_gpu, reranked_hits
 from distreid.labels import make_pseudo_labels
 from distreid.labels.gpu import Clustering
+from tests.evaluation.reranking import sides
 from tests.features import draw_features
 from tests.labels.gpu.cuml_model import DBSCAN
 from tests.labels.gpu.cupy_signatures import FUNCTIONS, TABLE, written
-from tests.labels.gpu.shim import needs_compiler, shim_stages
+from tests.labels.gpu.shim import NumpyBackend, needs_compiler, shim_stages
 
 CUPY = json.loads(TABLE.read_text(encoding="utf-8"))
-SOURCES = sorted(Path(distreid.labels.gpu.__file__).parent.glob("*.py"))
+SOURCES = [file for room in (distreid.labels.gpu, distreid.retrieval.gpu) for file in Path(room.__file__).parent.glob("*.py")]
+SOURCES.append(Path(rerank_gpu.__file__))
 # What an array must not be asked for: CuPy's sorts whole rows, adds floats in any order, or is another function than numpy's.
 UNWANTED = {"argpartition", "partition", "lexsort", "bincount", "repeat", "add", "unique"}
 
@@ -56,6 +61,8 @@ def test_every_call_binds() -> None:
             stages = shim_stages(clustering, xp=xp)
             features_ND = draw_features("half_copies", 80, 16, 0)
             make_pseudo_labels(features_ND, k1=8, k2=3, p=2e-2, threads=1, stages=stages, camids=camids, features="raw")
+    query, gallery = sides("clustered", 0)
+    reranked_hits(query, gallery, engine=partial(rerank_gpu.KernelStages, backend=NumpyBackend(xp=xp)))
     assert xp.called == names("xp"), "calls that these labellings do not reach are not checked"
 
 

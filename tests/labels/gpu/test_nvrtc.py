@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from distreid.labels.gpu.launch import OPTIONS, SOURCE, signatures
+from distreid.retrieval.gpu.launch import OPTIONS, SOURCE, signatures
 
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="no NVRTC: torch's CUDA builds bring it")
 

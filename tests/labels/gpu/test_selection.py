@@ -13,10 +13,11 @@ from distreid.common.errors import UserError
 from distreid.labels import api, engines, make_pseudo_labels
 from distreid.labels.api import LabelMemoryError
 from distreid.labels.cpu.stages import CpuStages
-from distreid.labels.gpu.backend import rmm_peak
-from distreid.labels.gpu.launch import SOURCE, checked, real_of, signatures
 from distreid.labels.settings import LabelSettings, label_settings
 from distreid.labels.torch_engine import TorchStages
+from distreid.retrieval.gpu.backend import rmm_peak
+from distreid.retrieval.gpu.choice import find_backend, tried
+from distreid.retrieval.gpu.launch import SOURCE, checked, real_of, signatures
 from tests.features import draw_features
 from tests.labels.gpu.mutants import MUTANTS
 from tests.labels.gpu.shim import NumpyBackend, needs_compiler, shim_stages
@@ -28,14 +29,15 @@ HOW: dict[str, Any] = {"k1": 8, "k2": 3, "p": 2e-2, "threads": 1}
 
 @needs_compiler
 def test_a_backend_is_tried_before_it_is_taken() -> None:
-    assert engines.tried(NumpyBackend())
+    assert tried(NumpyBackend())
     old, new = MUTANTS["another order of the 32 sums"]
-    assert not engines.tried(NumpyBackend(source=SOURCE.read_text(encoding="utf-8").replace(old, new)))
+    assert not tried(NumpyBackend(source=SOURCE.read_text(encoding="utf-8").replace(old, new)))
 
 
 @no_gpu
 def test_without_a_working_cupy_torch_makes_the_labels(caplog) -> None:
     engines.cupy_backend.cache_clear()
+    find_backend.cache_clear()
     with caplog.at_level(logging.WARNING, logger="distreid"):
         for _ in range(2):  # said once
             assert isinstance(engines.stages_of("cuda", 1, None), TorchStages)

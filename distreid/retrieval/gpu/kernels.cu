@@ -13,6 +13,8 @@ typedef unsigned char u8;
 #define ROUNDING_NOISE 1e-12  // distreid.retrieval.jaccard
 #define IN_HALF 2             // distreid.retrieval.reciprocal
 #define NOT_REACHED 2147483647
+#define TINY 1e-12    // distreid.evaluation.rerank_kernels
+#define NEVER 1e300   // a distance that is never before another
 
 // Where each thread's entry goes in a list that grows by the threads with `wanted`, in their order. `length`, `warps`: shared, one
 // int and one for each warp. All threads of the block call.
@@ -73,7 +75,16 @@ extern "C" __global__ void reciprocity(int count, int k, int half, const int* ne
   flags_Nk[at] = flag;
 }
 
-// V: a block takes rows i; R(i) first, then what R* adds, in the order of the lists. scratch_BS: 2·k + k·half ints a block,
+// A row of V is divided by its sum. All threads of the block call.
+static __device__ void to_sum_of_one(double* values, int length) {
+  __syncthreads();
+  double sum = 0;
+  for (int e = 0; e < length; e++) sum = __dadd_rn(sum, values[e]);
+  __syncthreads();
+  for (int e = threadIdx.x; e < length; e += blockDim.x) values[e] /= sum;
+}
+
+// V: a block takes rows i; R(i) first, then what R* adds, in the order of the lists. `values` null: the sets alone. scratch_BS: 2·k + k·half ints a block,
 // mark_BN: a row of NOT_REACHED for each. Shared: 2 ints, and one for each warp.
 extern "C" __global__ void reciprocal_weights(
     int count, int k, int half, int dim, const int* near_Uk, const double* squared_Uk, const int* group_N, const u8* flags_Nk,
@@ -129,19 +140,16 @@ extern "C" __global__ void reciprocal_weights(
     if (fill) {
       int length = sizes[1];
       i64 begin = offsets[i];
-      for (int r = threadIdx.x; r < reciprocal; r += blockDim.x) {
-        columns[begin + r] = members[r];
-        values[begin + r] = decay(squared_Uk[(i64)group_N[i] * k + source[r]]);
+      for (int r = threadIdx.x; r < reciprocal; r += blockDim.x) columns[begin + r] = members[r];
+      if (values) {
+        for (int r = threadIdx.x; r < reciprocal; r += blockDim.x)
+          values[begin + r] = decay(squared_Uk[(i64)group_N[i] * k + source[r]]);
+        for (int e = reciprocal + threadIdx.x / 32; e < length; e += blockDim.x / 32) {
+          double squared = squared_distance(x_ND, inverse_norms_N, dim, i, columns[begin + e]);
+          if ((threadIdx.x & 31) == 0) values[begin + e] = decay(squared);
+        }
+        to_sum_of_one(values + begin, length);
       }
-      for (int e = reciprocal + threadIdx.x / 32; e < length; e += blockDim.x / 32) {
-        double squared = squared_distance(x_ND, inverse_norms_N, dim, i, columns[begin + e]);
-        if ((threadIdx.x & 31) == 0) values[begin + e] = decay(squared);
-      }
-      __syncthreads();
-      double sum = 0;
-      for (int e = 0; e < length; e++) sum = __dadd_rn(sum, values[begin + e]);
-      __syncthreads();
-      for (int e = threadIdx.x; e < length; e += blockDim.x) values[begin + e] /= sum;
     }
     __syncthreads();
   }
@@ -353,5 +361,130 @@ extern "C" __global__ void centers(
     double sum = 0;
     for (i64 m = begin; m < end; m++) sum = __dadd_rn(sum, __dmul_rn((double)x_ND[members[m] * dim + d], scales_N[members[m]]));
     centers_KD[(i64)blockIdx.x * dim + d] = (float)(sum / (double)(end - begin));
+  }
+}
+
+// Re-ranking (distreid.evaluation.rerank_kernels).
+
+// The dot product of two rows in float64 as distreid.evaluation.kernels, by eight threads with a running sum each. Whole warps call.
+static __device__ double score(const REAL* x_ND, int dim, i64 i, i64 j) {
+  const REAL *a_D = x_ND + i * dim, *b_D = x_ND + j * dim;
+  int lane = threadIdx.x & 7, whole = dim - dim % 8;
+  double sum = 0;
+  for (int d = lane; d < whole; d += 8) sum = __dadd_rn(sum, __dmul_rn((double)a_D[d], (double)b_D[d]));
+  for (int d = whole; d < dim && lane == 0; d++) sum = __dadd_rn(sum, __dmul_rn((double)a_D[d], (double)b_D[d]));
+  sum = __dadd_rn(sum, __shfl_down_sync(~0u, sum, 4));
+  sum = __dadd_rn(sum, __shfl_down_sync(~0u, sum, 1));
+  sum = __dadd_rn(sum, __shfl_down_sync(~0u, sum, 2));
+  return __shfl_sync(~0u, sum, threadIdx.x & 24);
+}
+
+static __device__ double relative(double score, double farthest) {
+  return fmax(__dsub_rn(2.0, __dmul_rn(2.0, score)), 0.0) / fmax(farthest, TINY);
+}
+
+extern "C" __global__ void scores(i64 pairs, int dim, const REAL* x_ND, const int* i_E, const int* j_E, double* scores_E) {
+  i64 e = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / 8, at = e < pairs ? e : pairs - 1;
+  double found = score(x_ND, dim, i_E[at], j_E[at]);
+  if (e < pairs && (threadIdx.x & 7) == 0) scores_E[e] = found;
+}
+
+// The largest d² of the rows first + r, a warp each, given their float32 products with all.
+extern "C" __global__ void farthest(
+    int rows, int count, int dim, int first, double error, const float* cosines_RN, const REAL* x_ND, double* farthest_N) {
+  int r = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / 32, lane = threadIdx.x & 31, i = first + r;
+  if (r >= rows) return;  // whole warps
+  const float* row_N = cosines_RN + (i64)r * count;
+  float least = 3e38f;
+  for (int j = lane; j < count; j += 32)
+    if (j != i) least = fminf(least, row_N[j]);
+  for (int width = 16; width; width /= 2) least = fminf(least, __shfl_down_sync(~0u, least, width));
+  double limit = __dadd_rn((double)__shfl_sync(~0u, least, 0), __dmul_rn(2.0, error)), lowest = score(x_ND, dim, i, i);
+  for (int from = 0; from < count; from += 32) {
+    int j = from + lane;
+    unsigned mask = __ballot_sync(~0u, j < count && j != i && row_N[j] <= limit);
+    for (int at = from; mask; at++, mask >>= 1)
+      if (mask & 1) lowest = fmin(lowest, score(x_ND, dim, i, at));
+  }
+  if (lane == 0) farthest_N[i] = __dsub_rn(2.0, __dmul_rn(2.0, lowest));
+}
+
+// V's values, of d² over the row's largest: a block takes rows.
+extern "C" __global__ void relative_weights(
+    int rows, int dim, const REAL* x_ND, const double* farthest_N, const i64* offsets, const int* columns, double* values) {
+  for (int i = blockIdx.x; i < rows; i += gridDim.x) {
+    i64 begin = offsets[i];
+    int length = offsets[i + 1] - begin;
+    for (int from = 0; from < length; from += blockDim.x / 8) {
+      int e = from + threadIdx.x / 8;
+      double found = score(x_ND, dim, i, columns[begin + (e < length ? e : length - 1)]);
+      if (e < length && (threadIdx.x & 7) == 0) values[begin + e] = decay(relative(found, farthest_N[i]));
+    }
+    to_sum_of_one(values + begin, length);
+  }
+}
+
+// Ranks of the positives of queries first + r, given float32 products with the gallery: a block takes queries. found_T: anything,
+// jaccard_BG: zeros, touched_BG: anything. Shared: 3 ints, and one for each warp.
+extern "C" __global__ void positive_ranks(
+    int first, int rows, int queries, int gallery, int dim, double lambda, double error, const float* cosines_RG, const REAL* x_ND,
+    const double* farthest_N, const i64* offsets, const int* columns, const double* values, const i64* starts,
+    const int* by_column_rows, const double* by_column_values, const i64* same_offsets, const i64* same,
+    const i64* positive_offsets, const i64* positives, double* found_T, double* jaccard_BG, int* touched_BG, i64* ranks_T) {
+  SHARED(int, sizes);  // touched or undecided; before a positive; its place among the positives
+  int *warps = sizes + 3, lane = threadIdx.x & 7, eighths = blockDim.x / 8;
+  double* jaccard_G = jaccard_BG + (i64)blockIdx.x * gallery;
+  int* touched_G = touched_BG + (i64)blockIdx.x * gallery;
+  for (int r = blockIdx.x; r < rows; r += gridDim.x) {
+    int q = first + r;
+    i64 begin = positive_offsets[q], end = positive_offsets[q + 1];
+    if (begin == end) continue;
+    const float* cosines_G = cosines_RG + (i64)r * gallery;
+    double largest = farthest_N[q];
+    double slack = lambda * 2.0 * error / fmax(largest, TINY) * (1.0 + 1e-9) + 1e-12;
+    if (threadIdx.x == 0) sizes[0] = 0;
+    __syncthreads();
+    overlaps(
+        q, false, offsets, columns, values, starts, by_column_rows, by_column_values, 0, jaccard_G, touched_G, sizes, warps);
+    for (int g = threadIdx.x; g < gallery; g += blockDim.x)
+      jaccard_G[g] = __dmul_rn(1.0 - lambda, 1.0 - jaccard_G[g] / (2.0 - jaccard_G[g]));
+    __syncthreads();
+    for (i64 from = begin; from < end; from += eighths) {
+      i64 p = from + threadIdx.x / 8, own = positives[p < end ? p : end - 1];
+      double distance = __dadd_rn(__dmul_rn(lambda, relative(score(x_ND, dim, q, queries + own), largest)), jaccard_G[own]);
+      if (p < end && lane == 0) found_T[p] = distance;
+    }
+    __syncthreads();
+    for (i64 s = same_offsets[q] + threadIdx.x; s < same_offsets[q + 1]; s += blockDim.x) jaccard_G[same[s]] = NEVER;
+    for (i64 p = begin; p < end; p++) {
+      double mine = found_T[p], low = mine - slack, high = mine + slack;
+      int before = 0, place_among = 0;
+      if (threadIdx.x < 3) sizes[threadIdx.x] = 0;
+      __syncthreads();
+      for (int from = 0; from < gallery; from += blockDim.x) {
+        int g = from + threadIdx.x;
+        double about = NEVER;
+        if (g < gallery) about = __dadd_rn(__dmul_rn(lambda, relative((double)cosines_G[g], largest)), jaccard_G[g]);
+        bool perhaps = about >= low && about <= high;
+        int at = place(perhaps, sizes, warps);
+        if (perhaps) touched_G[at] = g;
+        before += about < low;
+      }
+      __syncthreads();
+      for (int from = 0; from < sizes[0]; from += eighths) {
+        int at = from + threadIdx.x / 8, g = touched_G[at < sizes[0] ? at : 0];
+        double distance = __dadd_rn(__dmul_rn(lambda, relative(score(x_ND, dim, q, queries + g), largest)), jaccard_G[g]);
+        if (at < sizes[0] && lane == 0) before += distance < mine || (distance == mine && g < positives[p]);
+      }
+      for (i64 o = begin + threadIdx.x; o < end; o += blockDim.x)
+        place_among += found_T[o] < mine || (found_T[o] == mine && o < p);
+      if (before) atomicAdd(sizes + 1, before);
+      if (place_among) atomicAdd(sizes + 2, place_among);
+      __syncthreads();
+      if (threadIdx.x == 0) ranks_T[begin + sizes[2]] = 1 + sizes[2] + sizes[1];
+      __syncthreads();
+    }
+    for (int g = threadIdx.x; g < gallery; g += blockDim.x) jaccard_G[g] = 0;
+    __syncthreads();
   }
 }

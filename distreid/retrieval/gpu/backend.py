@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distreid.labels.gpu.launch import CupyKernels, Kernels, real_of
+from distreid.retrieval.gpu.launch import CupyKernels, Kernels, real_of
 
 # At most so much is taken for the rows of N numbers that each block of threads sums in; less where less is free.
 SCRATCH_BYTES = 1 << 30
