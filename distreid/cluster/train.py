@@ -16,13 +16,14 @@ import ray.train
 import ray.train.collective
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
 from distreid.cluster.labelling import LabellingActor, RemoteEvaluator, RemoteLabeler
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
+from distreid.cluster.network import NodesConfig
 from distreid.cluster.placement import place
 from distreid.common.errors import Stopped, UserError
 from distreid.common.machine import usable_cores
@@ -64,7 +65,7 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
             "monitor": monitor,
             "token": run.claim.token,
         },
-        torch_config=TorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
+        torch_config=NodesConfig(backend="nccl" if placement.worker_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=placement.worker_gpus > 0, resources_per_worker=placement.workers
         ),

@@ -44,6 +44,11 @@ class Checkpoints:
             UserError: the data have changed, or the processes see different files.
         """
         context, run = self._context, self._context.run_directory
+        # A process that died may have left a checkpoint on its machine alone: from one there, or not at all, all go on.
+        if context.processes.is_main:
+            run.publish()
+        context.processes.barrier()
+        run.fetch(follow=not context.processes.is_main)
         saved = run.load()
         context.processes.barrier()  # nobody writes before everybody has read
         if context.processes.is_main:
