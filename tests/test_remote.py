@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from pyarrow import fs
+from torch.multiprocessing import ProcessRaisedException
 
 from distreid.actions.train import train
 from distreid.cli import main
@@ -19,7 +20,7 @@ from distreid.common.errors import UserError
 from distreid.common.layout import run_files
 from distreid.common.mirror import Mirror
 from distreid.common.storage import cache_folder, local_copy
-from distreid.config import Config, config_from_dict, to_dict
+from distreid.config import Config, config_from_dict, to_dict, to_yaml
 from distreid.methods.daam.algorithm import DAAM
 from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
@@ -136,7 +137,7 @@ def test_a_run_at_a_uri_is_continued_on_another_machine(
 def _resumed(rank: int, world: int, options: dict[str, Any], folders: list[str]) -> int:
     """The epoch from which a worker with this cache folder goes on."""
     os.environ["XDG_CACHE_HOME"] = folders[rank]
-    config = config_from_dict(options)
+    config = config_from_dict(options | {"output": options["output"].format(folders[rank])})
     parts = LocalLabeler(config.labels, torch.device("cpu")), LocalEvaluator({}, torch.device("cpu"))
     context = Context.begin(config, ProcessGroup(rank, world), *open_pair(config), *parts, RunDirectory(config.output), Silent())
     checkpoints = DAAM(context).checkpoints
@@ -167,6 +168,17 @@ def test_workers_on_two_machines_go_on_from_one_checkpoint(
     machine("a")
     assert (directory.labels / "round-07.npz").exists() == (tmp_path / "storage" / "labels" / "round-07.npz").exists()
     assert (directory.labels / "round-07.npz").exists() == (leading == "a")
+
+
+def test_an_output_that_one_machine_alone_has_is_refused(small_config: Callable[..., Config], tmp_path: Path) -> None:
+    """Before anything is trained, whichever machine leads."""
+    config = small_config("runtime.workers=2", "model.backbone=timm/test_efficientnet_gn", output=tmp_path / "{}")
+    folders = ["a", "b"]
+    directory = RunDirectory(str(tmp_path / "b"))
+    directory.create(to_yaml(config), resume=False)
+    directory.close()
+    with pytest.raises(ProcessRaisedException, match="the workers see different files; the output and the packed data must lie"):
+        on_ranks(2, _resumed, to_dict(config), folders)
 
 
 def test_an_outdated_file_that_nobody_asks_for_is_not_published_again(machine: Machine, tmp_path: Path) -> None:

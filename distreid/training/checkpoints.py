@@ -53,7 +53,9 @@ class Checkpoints:
         context.processes.barrier()  # nobody writes before everybody has read
         if context.processes.is_main:
             run.truncate_metrics(saved["metrics_size"] if saved is not None else 0)
-        if not context.processes.all_equal(repr((context.source.content, context.target.content, saved and saved["state"]))):
+        # The configuration is there before any worker begins, where this is the folder that the run was begun in.
+        seen = (run.config.exists(), context.source.content, context.target.content, saved and saved["state"])
+        if not context.processes.all_equal(repr(seen)):
             raise UserError(
                 f"{run.shown}: the workers see different files; the output and the packed data must lie on storage that every node "
                 "shares"
