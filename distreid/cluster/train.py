@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import socket
 import uuid
 from pathlib import Path
@@ -16,13 +17,14 @@ import ray.train
 import ray.train.collective
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distreid.cluster import cluster_is_given
 from distreid.cluster.labelling import LabellingActor, RemoteEvaluator, RemoteLabeler
 from distreid.cluster.metrics import WorkerMetrics, advertised
 from distreid.cluster.monitor import MonitorActor, RemoteReporter, Watch
+from distreid.cluster.network import NodesConfig
 from distreid.cluster.placement import place
 from distreid.common.errors import Stopped, UserError
 from distreid.common.machine import usable_cores
@@ -31,7 +33,7 @@ from distreid.config import Config, config_from_dict, to_dict
 from distreid.methods.registry import find
 from distreid.training import ProcessGroup, RunDirectory
 from distreid.training.context import Context
-from distreid.training.domains import open_pair
+from distreid.training.domains import DomainData, open_pair
 
 
 def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def train(config: Config, run: RunDirectory, reporter: Progress) -> dict[str, An
             "monitor": monitor,
             "token": run.claim.token,
         },
-        torch_config=TorchConfig(backend="nccl" if placement.worker_gpus else "gloo"),
+        torch_config=NodesConfig(backend="nccl" if placement.worker_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=workers, use_gpu=placement.worker_gpus > 0, resources_per_worker=placement.workers
         ),
@@ -129,6 +131,16 @@ def check_address(address: str) -> None:
         raise UserError(f"RAY_ADDRESS={address}: no Ray head is there ({error.strerror or error}); {_ADVICE}") from None
 
 
+def _opened(config: Config) -> tuple[DomainData, DomainData]:
+    """The run's data on a worker's node. The driver could open them, so what is wrong is wrong with this node."""
+    try:
+        return open_pair(config)
+    except UserError as error:
+        raise UserError(
+            f"{error}; this is on node {platform.node()}: every node needs the same data at the same path, or a URI"
+        ) from None
+
+
 def _last_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
@@ -145,7 +157,7 @@ def _worker(setup: dict[str, Any]) -> None:
     team = ProcessGroup(rank, world, get_device())
     attempt = ray.train.collective.broadcast_from_rank_zero(uuid.uuid4().hex)
     try:
-        source, target = open_pair(config)
+        source, target = _opened(config)
         remote = (setup["actor"], rank, world, attempt)
         run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard, token=setup["token"])
         reporter = RemoteReporter(monitor, rank, attempt, WorkerMetrics(Path(config.output).name, rank))

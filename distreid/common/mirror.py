@@ -45,17 +45,32 @@ class Mirror:
         self.copy = cache_folder() / "runs" / f"{self.storage.name}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
         self._noted = self.copy / ".mirror.json"
 
-    def fetch(self, wanted: Wanted) -> bool:
-        """Bring what is new at the URI, or is missing here. Returns whether anything is there."""
+    def fetch(self, wanted: Wanted, *, follow: bool = False) -> bool:
+        """Bring what is new at the URI, or is missing here. Returns whether anything is there.
+
+        What is not wanted and has changed there leaves the copy: it would be taken for news from here.
+
+        Args:
+            follow: another machine writes the run: what was written here and has not arrived there is of a process that died, and
+                gives way.
+        """
         with self.locked():
             there, notes = self._listed(), self._notes()
-            for name in wanted(there):
+            if follow:
+                for file in self._unpublished(notes):
+                    file.unlink()
+            needed = set(wanted(there))
+            for name in there:
                 note = notes.get(name)
                 known = note is not None and note["there"] == there[name]
                 forgotten = note is not None and note["here"] is None
-                if not known or not (forgotten or (self.copy / name).exists()):
-                    self.storage.download(name, self.copy / name, there[name][0])
-                    notes[name] = {"there": there[name], "here": _stamp(self.copy / name)}
+                file = self.copy / name
+                if name not in needed:
+                    if not known:
+                        file.unlink(missing_ok=True)
+                elif not known or not (forgotten or file.exists()):
+                    self.storage.download(name, file, there[name][0])
+                    notes[name] = {"there": there[name], "here": _stamp(file)}
             if there:
                 self._note(notes)
         return bool(there)
@@ -68,8 +83,8 @@ class Mirror:
         """
         with self.locked():
             there, notes = self._listed(), self._notes()
-            here = {name: _stamp(file) for file in self.copy.rglob("*") if file.is_file() and (name := self._name(file))}
-            fresh = [name for name in here if name not in notes or notes[name]["here"] != here[name]]
+            here = {self._name(file): _stamp(file) for file in self._unpublished(notes)}
+            fresh = list(here)
             for name in fresh:
                 if name in there and name in notes and there[name] != notes[name]["there"]:
                     raise UserError(
@@ -100,6 +115,11 @@ class Mirror:
 
     def _listed(self) -> dict[str, Stamp]:
         return {name: stamp for name, stamp in self.storage.list().items() if name != PROGRESS}
+
+    def _unpublished(self, notes: dict[str, dict[str, Stamp | None]]) -> list[Path]:
+        """Files of the copy that are new, or not as they were when both sides were last the same."""
+        files = [(file, name) for file in self.copy.rglob("*") if file.is_file() and (name := self._name(file))]
+        return [file for file, name in files if name not in notes or notes[name]["here"] != _stamp(file)]
 
     def _name(self, file: Path) -> str:
         """Of a file that both sides hold; empty for others."""

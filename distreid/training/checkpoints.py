@@ -44,11 +44,18 @@ class Checkpoints:
             UserError: the data have changed, or the processes see different files.
         """
         context, run = self._context, self._context.run_directory
+        # A process that died may have left a checkpoint on its machine alone: from one there, or not at all, all go on.
+        if context.processes.is_main:
+            run.publish()
+        context.processes.barrier()
+        run.fetch(follow=not context.processes.is_main)
         saved = run.load()
         context.processes.barrier()  # nobody writes before everybody has read
         if context.processes.is_main:
             run.truncate_metrics(saved["metrics_size"] if saved is not None else 0)
-        if not context.processes.all_equal(repr((context.source.content, context.target.content, saved and saved["state"]))):
+        # The configuration is there before any worker begins, where this is the folder that the run was begun in.
+        seen = (run.config.exists(), context.source.content, context.target.content, saved and saved["state"])
+        if not context.processes.all_equal(repr(seen)):
             raise UserError(
                 f"{run.shown}: the workers see different files; the output and the packed data must lie on storage that every node "
                 "shares"

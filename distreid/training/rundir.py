@@ -133,10 +133,10 @@ class RunDirectory:
             if "compute" not in kept:
                 write_json(self.environment, {**kept, "compute": compute})
 
-    def fetch(self) -> None:
-        """Of a run at a URI: bring what is new there; several processes of a machine may ask."""
+    def fetch(self, *, follow: bool = False) -> None:
+        """Of a run at a URI: bring what is new there; several processes of a machine may ask. follow: as `Mirror.fetch` says."""
         if self._mirror is not None:
-            self._mirror.fetch(run_files)
+            self._mirror.fetch(run_files, follow=follow)
 
     def publish(self) -> None:
         """Of a run at a URI: bring there what is new here, the checkpoint to resume from at the end.
