@@ -24,6 +24,14 @@ def test_overriding_one_key_keeps_its_siblings_defaults() -> None:
     assert config.pretrain.optimizer.momentum == 0.8 and config.pretrain.optimizer.lr_new == 0.1
 
 
+def test_an_override_with_nothing_behind_it_takes_a_text_back(tmp_path) -> None:
+    (tmp_path / "c.yaml").write_text("output: o\nsource: {data: s}\ntarget: {data: t}\npretrain: {checkpoint: runs/other}\n")
+    assert load_config(tmp_path / "c.yaml").pretrain.checkpoint == "runs/other"
+    assert load_config(tmp_path / "c.yaml", ["pretrain.checkpoint="]).pretrain.checkpoint == ""
+    with pytest.raises(UserError, match=r"adapt\.rounds=None must be a whole number"):
+        load_config(tmp_path / "c.yaml", ["adapt.rounds="])
+
+
 def test_yaml_and_overrides(tmp_path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(BASE))

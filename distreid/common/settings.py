@@ -95,7 +95,7 @@ def explain(error: ValidationError, kind: Any, prefix: str = "") -> str:
     if problem in ("unexpected_keyword_argument", "extra_forbidden", "invalid_key"):
         *parents, key = path
         return f"unknown key '{prefix}{'.'.join((*parents, key))}'{_nearest(key, parents, kind, prefix)}"
-    name, inner = prefix + ".".join(path), _at(kind, path)
+    name, inner = prefix + ".".join(path), type_at(kind, path)
     if problem == "value_error":  # a message of ours: of a group, in which keys stand as key=value, or of one key
         message = str(context["error"])
         return re.sub(r"\b(?=\w+=)", f"{name}." if path else prefix, message) if keys_of(inner) else f"{name}={value!r} {message}"
@@ -132,7 +132,7 @@ def _named(location: Sequence[str | int], *, whole: bool) -> list[str]:
     return [str(part) for part, following in pairs if whole or isinstance(part, str) or isinstance(following, str)]
 
 
-def _at(kind: Any, path: list[str]) -> Any:
+def type_at(kind: Any, path: list[str]) -> Any:
     """The type of a key, by its path from a group."""
     for part in path:
         if part.isdigit():  # a group of a list of groups
@@ -144,7 +144,7 @@ def _at(kind: Any, path: list[str]) -> Any:
 
 def _nearest(key: str, parents: list[str], kind: Any, prefix: str) -> str:
     """' (did you mean ...?)': a sibling first, else the same word anywhere in the tree."""
-    siblings = list(keys_of(_at(kind, parents)))
+    siblings = list(keys_of(type_at(kind, parents)))
     near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
     if near:
         return f" (did you mean '{prefix}{'.'.join((*parents, near[0]))}'?)"

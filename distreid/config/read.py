@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from distreid.common.errors import UserError
 from distreid.common.files import expand
-from distreid.common.settings import explain, keys_of
+from distreid.common.settings import explain, keys_of, type_at
 from distreid.common.text import plural
 from distreid.config.checks import check
 from distreid.config.root import METHODS, Config, file_model, own_groups
@@ -191,6 +191,8 @@ def _apply_override(tree: dict[str, Any], override: str, method: Any) -> None:
     *parents, leaf = long_key(key.split("."))
     named = ".".join(parents)
     *parents, leaf = _name_today(named, leaf).split(".")
+    if not text and type_at(Config, [*parents, leaf]) is str:
+        value = ""  # `pretrain.checkpoint=` takes back what the file says
     if named in METHODS and parents != [named] and named != method:
         return  # moved to a common group: it says nothing there of another method
     group: Any = tree
