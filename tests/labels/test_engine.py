@@ -15,6 +15,7 @@ from tests.features import KINDS, draw_features, to_dense
 
 @settings(max_examples=60, deadline=None)
 @example(kind="random", count=33, dim=2, k1=4, k2_share=0.0, p=0.001, min_samples=1, seed=1)  # eps is the distance of one pair
+@example(kind="one_crowd", count=110, dim=2, k1=2, k2_share=0.0, p=0.001, min_samples=1, seed=167)  # eps 0, and a pair at 8.6e-10
 @given(
     kind=st.sampled_from(KINDS),
     count=st.integers(20, 130),
@@ -36,7 +37,7 @@ def test_equals_the_dense_oracle(kind, count, dim, k1, k2_share, p, min_samples,
     eps = reference.eps(expected_NN, p)
     assert eps_from_proportion(graph, p, count) == pytest.approx(eps, abs=1e-9)
     # scikit-learn knows no eps = 0, and where a single pair is asked for, eps is its distance: rounding must not put it beyond.
-    within = eps + 1e-9
+    within = eps + 1e-13
     labels_N = DBSCAN(eps=within, min_samples=min_samples, metric="precomputed").fit_predict(expected_NN)
     np.testing.assert_array_equal(dbscan(graph, within, min_samples), labels_N)
     if (expected_NN[np.triu_indices(count, 1)] < 1).sum() < round(p * count * (count - 1) / 2):
