@@ -1,9 +1,7 @@
 """Re-ranking's stages by the kernels of `distreid.retrieval.gpu`: every array has the bits of `CompiledStages`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +10,11 @@ from numpy.typing import NDArray
 from distreid.evaluation.pairs import Pairs
 from distreid.evaluation.rerank_stages import Tick, candidates
 from distreid.retrieval.gpu import encoding
-from distreid.retrieval.gpu.backend import Backend
+from distreid.retrieval.gpu.backend import Backend, scoped
 from distreid.retrieval.gpu.encoding import Given, Rows
 from distreid.retrieval.products import as_tensor, block_rows, unit_dot_error
 from distreid.retrieval.reciprocal import Csr
 
-P = ParamSpec("P")
-T = TypeVar("T")
 PIECE = 1 << 23  # scores of rows that are ranked whole, at a time
 LANES = 8  # threads that make a score
 
@@ -29,18 +25,6 @@ class Expanded:
 
     v: Rows
     rows_E: Any
-
-
-def _scoped(stage: Callable[P, T]) -> Callable[P, T]:
-    """A stage within its backend's scope."""
-
-    @wraps(stage)
-    def scoped(*args: P.args, **kwargs: P.kwargs) -> T:
-        stages: Any = args[0]
-        with stages.backend.scope():
-            return stage(*args, **kwargs)
-
-    return scoped
 
 
 class KernelStages:
@@ -64,7 +48,7 @@ class KernelStages:
         self._run("scores", blocks, len(i), x_ND.shape[1], x_ND, i, j, scores_E)
         return backend.tensor(scores_E)
 
-    @_scoped
+    @scoped
     def neighbours(self, k1: int, tick: Tick) -> tuple[Any, Any]:
         images, block, xp = len(self._units), block_rows(len(self._units)), self.backend.xp
         near_NK, farthest_N = xp.empty((images, k1 + 1), np.int32), xp.empty(images, np.float64)
@@ -98,7 +82,7 @@ class KernelStages:
             nearest_BK[part] = scores_RN.sort(dim=1, descending=True, stable=True).indices[:, :k1]
         return nearest_BK
 
-    @_scoped
+    @scoped
     def weights(self, near_NK: Any, farthest_N: Any, half: int) -> Rows:
         backend, x_ND = self.backend, self.backend.array(self._units)
         given = Given(near_NK, backend.xp.arange(len(near_NK), dtype=np.int32), half, x_ND)
@@ -107,11 +91,11 @@ class KernelStages:
         self._run("relative_weights", min(len(x_ND), encoding.MOST_BLOCKS), *known, v.values)
         return v
 
-    @_scoped
+    @scoped
     def expand(self, v: Rows, near_NK: Any, k2: int) -> Expanded:
         return Expanded(*encoding.expand_queries(self.backend, v, near_NK[:, :k2].copy()))
 
-    @_scoped
+    @scoped
     def ranks(self, v: Expanded, farthest_N: Any, lambda_value: float, pairs: Pairs, tick: Tick) -> NDArray[np.int64]:
         backend, xp, x_ND = self.backend, self.backend.xp, self.backend.array(self._units)
         (images, dim), queries = x_ND.shape, len(pairs.offsets) - 1
@@ -132,11 +116,11 @@ class KernelStages:
             tick(images + stop)
         return backend.host(ranks_T)
 
-    @_scoped
+    @scoped
     def rows(self, v: Rows | Expanded) -> Csr:
         v = v.v if isinstance(v, Expanded) else v
         return Csr(*map(self.backend.host, (v.offsets, v.columns, v.values)))
 
-    @_scoped
+    @scoped
     def host(self, array: Any) -> NDArray[Any]:
         return self.backend.host(array)

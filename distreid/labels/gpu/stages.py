@@ -1,9 +1,8 @@
 """The stages of a labelling by the kernels of kernels.cu, over numpy's functions as CuPy has them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +16,12 @@ from distreid.labels.torch_engine.tensors import Features
 from distreid.retrieval import jaccard
 from distreid.retrieval.blocks import Progress
 from distreid.retrieval.gpu import encoding
-from distreid.retrieval.gpu.backend import Backend
+from distreid.retrieval.gpu.backend import Backend, scoped
 from distreid.retrieval.gpu.encoding import Given, Rows
 from distreid.retrieval.lists import Lists, Neighbours
 from distreid.retrieval.prepare import Prepared
 from distreid.retrieval.reciprocal import Csr
 
-P = ParamSpec("P")
-T = TypeVar("T")
 PIECE = 1 << 25  # pairs of a sample that are on the device at once
 
 
@@ -69,18 +66,6 @@ class KernelPairs(ArrayPairs):
             return super().within(eps)
 
 
-def _scoped(stage: Callable[P, T]) -> Callable[P, T]:
-    """A stage within its backend's scope."""
-
-    @wraps(stage)
-    def scoped(*args: P.args, **kwargs: P.kwargs) -> T:
-        stages: Any = args[0]
-        with stages.backend.scope():
-            return stage(*args, **kwargs)
-
-    return scoped
-
-
 class KernelStages:
     """Implements `distreid.labels.stages.Stages`. Every array has the bits of the compiled engine's.
 
@@ -116,11 +101,11 @@ class KernelStages:
     def _scratch(self, blocks: int, numbers: int) -> tuple[Any, Any]:
         return encoding.scratch(self.backend, blocks, numbers)
 
-    @_scoped
+    @scoped
     def search(self, prepared: Prepared, k: int, *, apart_U: NDArray[np.int64] | None = None) -> Neighbours:
         return neighbours.nearest(prepared, self._on_device(prepared), k, apart_U=apart_U, tile=self._tile, progress=self._progress)
 
-    @_scoped
+    @scoped
     def reciprocal(self, prepared: Prepared, lists: Lists) -> Rows:
         xp, features = self.backend.xp, self._on_device(prepared)
         x_ND, inverse_norms_N = map(self.backend.array, (features.x_ND, features.inverse_norms_N))
@@ -131,18 +116,18 @@ class KernelStages:
         given = Given(near_Uk, xp.asarray(prepared.group_N), lists.half, x_ND, squared_Uk, inverse_norms_N)
         return encoding.reciprocal_rows(self.backend, given, weights=True)
 
-    @_scoped
+    @scoped
     def rows(self, v: Rows) -> Csr:
         return Csr(*map(self.backend.host, (v.offsets, v.columns, v.values)))
 
-    @_scoped
+    @scoped
     def expand(self, v: Rows, prepared: Prepared, lists: Lists) -> Weights:
         nearest_Uq = self.backend.xp.asarray(np.ascontiguousarray(lists.expansion_Uq))
         u, rows_E = encoding.expand_queries(self.backend, v, nearest_Uq)
         by_column = encoding.by_column(self.backend, rows_E, u.columns, u.values, len(v.offsets) - 1)
         return Weights((u.offsets, u.columns, u.values, *by_column), self.backend.xp.asarray(prepared.sizes))
 
-    @_scoped
+    @scoped
     def sample_distances(self, weights: Weights, step: int) -> Iterator[NDArray[np.float64]]:
         return self._pieces(weights, self._count_pairs(weights, step, 1.0)[0], step)
 
@@ -157,7 +142,7 @@ class KernelStages:
             yield distances
             first = last
 
-    @_scoped
+    @scoped
     def pairs_within(self, weights: Weights, cutoff: float) -> KernelPairs:
         sizes_U = weights.sizes_U
         lengths_U, total = self._count_pairs(weights, 1, cutoff)
@@ -188,7 +173,7 @@ class KernelStages:
         known = points, first, rows, step, cutoff, weights.sizes_U, *weights.v, *self._scratch(blocks, points)
         self._run("jaccard_pairs", blocks, *known, fill, *out, ints=2)
 
-    @_scoped
+    @scoped
     def smallest(
         self, near: KernelPairs, sizes_U: NDArray[np.int64], count: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
@@ -200,12 +185,12 @@ class KernelStages:
         sizes = xp.asarray(sizes_U)
         return distance_E, host(sizes[near.u_E[order_E]] * sizes[near.w_E[order_E]])
 
-    @_scoped
+    @scoped
     def dbscan(self, near: KernelPairs, sizes_U: NDArray[np.int64], eps: float, min_samples: int) -> NDArray[np.int64]:
         within = near.within(eps)
         return self._clustering.dbscan(self.backend, within.u_E, within.w_E, sizes_U, min_samples)
 
-    @_scoped
+    @scoped
     def silhouettes(
         self, weights: Weights, chosen_S: NDArray[np.int64], labels_U: NDArray[np.int64], sizes_K: NDArray[np.int64]
     ) -> NDArray[np.float64]:
@@ -217,7 +202,7 @@ class KernelStages:
         self._run("silhouettes", blocks, *known, *self._scratch(blocks, points), alike_BK, values_S, ints=1)
         return self.backend.host(values_S)
 
-    @_scoped
+    @scoped
     def centers(self, prepared: Prepared, labels_N: NDArray[np.int64], normalized: bool) -> NDArray[np.float32]:
         xp, features = self.backend.xp, self._on_device(prepared)
         x_ND, inverse_norms_N = map(self.backend.array, (features.x_ND, features.inverse_norms_N))
@@ -228,7 +213,7 @@ class KernelStages:
         self._run("centers", len(centers_KD), *known, centers_KD, dtype=x_ND.dtype)
         return self.backend.host(centers_KD)
 
-    @_scoped
+    @scoped
     def release(self) -> None:
         self._prepared = self._features = None
         self.backend.release()

@@ -1,15 +1,19 @@
 """What the stages need of an array library: numpy's functions, kernels, and the way to torch and to the host and back."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any, Protocol
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from distreid.retrieval.gpu.launch import CupyKernels, Kernels, real_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # At most so much is taken for the rows of N numbers that each block of threads sums in; less where less is free.
 SCRATCH_BYTES = 1 << 30
@@ -116,3 +120,15 @@ class CupyBackend:
         self.xp.get_default_memory_pool().free_all_blocks()
         self.xp.get_default_pinned_memory_pool().free_all_blocks()
         torch.cuda.empty_cache()
+
+
+def scoped(stage: Callable[P, T]) -> Callable[P, T]:
+    """A method within the scope of its object's ``backend``."""
+
+    @wraps(stage)
+    def within(*args: P.args, **kwargs: P.kwargs) -> T:
+        stages: Any = args[0]
+        with stages.backend.scope():
+            return stage(*args, **kwargs)
+
+    return within
