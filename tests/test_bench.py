@@ -16,6 +16,7 @@ from tests.commands import fails
 from tests.training_runs import edaan_settings
 
 
+@pytest.mark.slow
 def test_train_measures_both_formats_in_both_layouts_and_says_which_auto_takes() -> None:
     figures = bench_train(height=32, width=16, batch=4)
     assert (figures["method"], figures["backbone"], figures["last_stride"], figures["input"]) == ("daam", "resnet18", 2, "32x16")

@@ -27,6 +27,7 @@ def write(folder: Path, settings: dict) -> str:
     return str(file)
 
 
+@pytest.mark.slow
 def test_train_report_and_evaluate(packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = small_settings(packed_pair, tmp_path / "run")
     config = write(tmp_path, settings)
@@ -54,6 +55,7 @@ def test_train_report_and_evaluate(packed_pair: tuple[Path, Path], tmp_path: Pat
     assert "nowhere is not a run" in fails(capsys, "report", str(tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_train_reads_folders_and_packs_them_once(
     packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_cache_notices_every_change(packed_pair: tuple[Path, Path], tmp_path: 
     assert len(set(found)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_test_set_of_one_camera_is_known_before_training(
     packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], side: str
@@ -185,6 +188,7 @@ def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "winter" in fails(capsys, "synth", str(tmp_path / "t"), "--domain", "wintre")
 
 
+@pytest.mark.slow
 def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     pids = np.repeat(np.arange(10), 12)

@@ -26,6 +26,7 @@ def test_its_settings_are_valid_as_they_are(method: str) -> None:
     assert config.method == method
 
 
+@pytest.mark.slow
 def test_edaan_ends_with_a_measured_translation_and_a_second_call_repeats_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "extending.md"
 
@@ -25,6 +27,7 @@ def test_the_page_has_an_example_of_each_kind() -> None:
         assert f"\n## {heading}\n" in text and "```python" in text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
+@pytest.mark.slow
 def test_the_examples_run(tmp_path: Path) -> None:
     """In a process of their own, for they register a reader and a method; a traceback names the page's own lines."""
     lines = [""] * (PAGE.read_text(encoding="utf-8").count("\n") + 1)

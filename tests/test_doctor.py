@@ -41,6 +41,7 @@ def finding(page: dict[str, Any], name: str) -> dict[str, Any]:
     return next(line for line in page["findings"] if line["name"] == name)
 
 
+@pytest.mark.slow
 def test_it_names_what_is_broken_and_what_to_do(troubled: dict[str, Any]) -> None:
     assert "timm needs another torch" in finding(troubled, "timm")["text"] and finding(troubled, "timm")["state"] == "mend"
     assert finding(troubled, "cuhk03")["text"] == "not installed" and "distreid[cuhk03]" in finding(troubled, "cuhk03")["advice"]
@@ -49,6 +50,7 @@ def test_it_names_what_is_broken_and_what_to_do(troubled: dict[str, Any]) -> Non
     assert all(line["advice"] for line in troubled["findings"] if line["state"] == "mend")
 
 
+@pytest.mark.slow
 def test_it_says_what_a_run_would_use(troubled: dict[str, Any]) -> None:
     assert troubled["compute"]["cpu"]["precision"] == "fp32", "oneDNN may not use what has bf16"
     assert troubled["machine"]["limit"] == "AVX2"
@@ -56,6 +58,7 @@ def test_it_says_what_a_run_would_use(troubled: dict[str, Any]) -> None:
         assert finding(troubled, "OMP_NUM_THREADS")["state"] == "mend"
 
 
+@pytest.mark.slow
 def test_the_page_has_every_section() -> None:
     page = doctor().stdout
     assert all(f" {section}" in page for section in ("Machine", "A run here", "Space", "Packages", "Extras", "Ray"))

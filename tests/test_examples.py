@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "daam_minimal.py"
 SMALL = "import daam_minimal; daam_minimal.main(identities=8, epochs=3, rounds=1, round_epochs=1)"
 
 
+@pytest.mark.slow
 def test_the_example_adapts_and_prints_both_accuracies() -> None:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{EXAMPLE.parent}"}
     done = subprocess.run([sys.executable, "-c", SMALL], capture_output=True, text=True, timeout=240, env=environment)

@@ -50,6 +50,7 @@ def expected(checkpoint: Path, images: torch.Tensor) -> np.ndarray:
         return model.features(normalize(images, model.mean, model.std)).numpy()
 
 
+@pytest.mark.slow
 def test_onnx_takes_plain_pixels_and_any_batch(
     checkpoint: Path, images: torch.Tensor, expected: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_wrong_graph_is_not_written(checkpoint: Path, tmp_path: Path, monkeypa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_embed_feeds_score_and_label(
     checkpoint: Path, packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

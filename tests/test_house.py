@@ -97,6 +97,7 @@ import distreid.labels, distreid.models, distreid.methods, distreid.methods.daam
 """
 
 
+@pytest.mark.slow
 def test_the_core_imports_without_the_optional_packages() -> None:
     subprocess.run([sys.executable, "-c", BARE], check=True, timeout=120)
 

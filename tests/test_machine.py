@@ -90,6 +90,7 @@ print(bf16_in_hardware(look(), "cpu")[0], bf16_speed(torch.device("cpu")) < 1)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not bf16_in_hardware(look(), "cpu")[0], reason="this CPU has no bf16 that could be taken away")
 def test_onednns_limit_is_seen_and_emulation_is_measured_to_be_slower() -> None:
     limited = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}

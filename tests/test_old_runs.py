@@ -48,6 +48,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_to_the_same_result(method: str, tmp_path: Path) -> None:
     run = continued(method, tmp_path)
     result, expected = json.loads((run / "result.json").read_text()), json.loads((FIXTURE / f"{method}-result.json").read_text())
@@ -62,6 +63,7 @@ def test_an_interrupted_run_continues_to_the_same_result(method: str, tmp_path: 
         assert sum(ours.values()) == pytest.approx(sum(theirs.values()), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gives_the_same_accuracy(tmp_path: Path) -> None:
     words = ("--data", str(FIXTURE / "data" / "night.arrow"), "--json")
     metrics = json.loads(run_command("evaluate", str(FIXTURE / "daam" / "checkpoints" / "round-00.pt"), *words))
@@ -70,6 +72,7 @@ def test_a_checkpoint_gives_the_same_accuracy(tmp_path: Path) -> None:
         assert metrics[key] == pytest.approx(expected[key], abs=1e-3), key
 
 
+@pytest.mark.slow
 def test_status_and_report_open_an_old_run(method: str, tmp_path: Path) -> None:
     run = tmp_path / method
     shutil.copytree(FIXTURE / method, run)

@@ -182,6 +182,7 @@ def test_several_sources_at_once(packed_pair: Pair, tmp_path: Path, capsys: pyte
     assert "source.also goes without source.cameras: cameras and identities of several sets are numbered anew" in line
 
 
+@pytest.mark.slow
 def test_a_list_of_sources_read_and_selected_each_in_its_own_way(
     packed_pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

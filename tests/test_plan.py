@@ -66,6 +66,7 @@ def row(text: str, name: str) -> str:
     return line.removeprefix(f"  {name}").strip().partition("  ")[0]
 
 
+@pytest.mark.slow
 def test_one_gpu_like_the_one_measured(run: Run) -> None:
     text = run("--images", "30000", "--queries", "2000", "--gallery", "20000", train=TRAIN, labels=LABELS, score=SCORE)
     assert row(text, "pre-training, 1 epoch") == "2 min"  # 12,936 images at 100 a second: the very step of the bench
@@ -77,6 +78,7 @@ def test_one_gpu_like_the_one_measured(run: Run) -> None:
     assert "Not measured" not in text and "of 32 asked for" not in text and "12,936 images of 751 people" in text
 
 
+@pytest.mark.slow
 def test_json_holds_what_adds_up(run: Run) -> None:
     found = json.loads(
         run("--images", "30000", "--queries", "2000", "--gallery", "20000", "--json", train=TRAIN, labels=LABELS, score=SCORE)
@@ -94,6 +96,7 @@ def test_json_holds_what_adds_up(run: Run) -> None:
     assert found["memory"]["store_main"] == 2 * 30_000 * 512 * 4 and found["device"]["memory"] is None
 
 
+@pytest.mark.slow
 def test_gpus_share_the_images_and_pay_for_the_gradients(run: Run) -> None:
     sizes = ["--images", "30000", "model.batchnorm_group=4", "--json"]
     nodes = json.loads(run(*sizes, "--nodes", "2", "--gpus", "4", "--device", "l4", "--network", "1"))
@@ -107,6 +110,7 @@ def test_gpus_share_the_images_and_pay_for_the_gradients(run: Run) -> None:
     assert training["binds"] == "input" and training["seconds"] == pytest.approx(3 * 3750 * 16 / 50)
 
 
+@pytest.mark.slow
 def test_a_device_is_named_and_its_memory_filled(run: Run) -> None:
     text = run("--images", "3000", "--device", "4090", "--decode", "1e6", "runtime.precision=auto", "runtime.channels_last=auto")
     assert "(RTX 4090)" in text and "256x128, bf16" in text and "starting kernels binds" in text
@@ -114,6 +118,7 @@ def test_a_device_is_named_and_its_memory_filled(run: Run) -> None:
     assert fits % 32 == 0 and 1000 < fits < 10_000  # 24 GB; 4.5 MB an image
 
 
+@pytest.mark.slow
 def test_edaan_is_planned_as_itself(run: Run) -> None:
     what = ["method=edaan", "edaan.epochs=1", "edaan.decay_epochs=1", "edaan.variant=daan", "input.erase=0", "input.pad=0"]
     text = run("--images", "12936", *what, "model.batchnorm_group=4", train=TRAIN)
@@ -122,6 +127,7 @@ def test_edaan_is_planned_as_itself(run: Run) -> None:
     assert "Not measured" not in text  # nothing is labelled, nothing tested
 
 
+@pytest.mark.slow
 def test_single_shot_sets_cost_time_to_test(tmp_path: Path, run: Run) -> None:
     """CUHK03's gallery is its queries: 0.1.0 counted no gallery, and so no time."""
     cuhk03_mat(tmp_path / "cuhk-03.mat", people=(30, 20), testsets=3, tested=16)
@@ -131,6 +137,7 @@ def test_single_shot_sets_cost_time_to_test(tmp_path: Path, run: Run) -> None:
     assert row(text, "evaluate") == "5 min"
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_said(run: Run) -> None:
     text = run("--images", "100000")
     assert row(text, "label") == row(text, "training, 2 epochs") == "–" and row(text, "a round").startswith("at least ")
@@ -166,6 +173,7 @@ def test_an_operation_takes_what_binds_it() -> None:
     assert device.scaled(2.0, "e").seconds(work) == device.seconds(work) / 2
 
 
+@pytest.mark.slow
 def test_the_tables_shares_give_published_throughput() -> None:
     """NVIDIA's ResNet-50 v1.5 for PyTorch (DeepLearningExamples, 21.03), mixed precision: A100 2,470, V100 1,156 to 1,200."""
     settings = {

@@ -57,6 +57,7 @@ def sets(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "p.arrow", tmp_path / "c.arrow"
 
 
+@pytest.mark.slow
 def test_a_model_is_tested_by_the_sets_own_protocol(
     packed_pair: tuple[Path, Path], sets: tuple[Path, Path], tmp_path: Path, show: Show
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_model_is_tested_by_the_sets_own_protocol(
     assert parquet.read_table(table)["path"][0].as_py().startswith("query/")
 
 
+@pytest.mark.slow
 def test_people_whom_a_model_was_trained_on_are_not_tested(
     packed_pair: tuple[Path, Path], sets: tuple[Path, Path], tmp_path: Path, show: Show, capsys: pytest.CaptureFixture[str]
 ) -> None:

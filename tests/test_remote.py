@@ -88,6 +88,7 @@ def test_two_machines_share_a_folder(machine: Machine, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_checkpoint_arrives_last(machine: Machine, tmp_path: Path) -> None:
     machine("a")
     mirror = Mirror((tmp_path / "storage").as_uri())
@@ -101,6 +102,7 @@ def test_the_checkpoint_arrives_last(machine: Machine, tmp_path: Path) -> None:
     assert (tmp_path / "storage" / "a").exists() and not (tmp_path / "storage" / "last.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_run_at_a_uri_is_continued_on_another_machine(
     machine: Machine, small_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +147,7 @@ def _resumed(rank: int, world: int, options: dict[str, Any], folders: list[str])
     return checkpoints._state.epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leading", ["a", "b"])
 def test_workers_on_two_machines_go_on_from_one_checkpoint(
     leading: str, machine: Machine, small_config: Callable[..., Config], tmp_path: Path
@@ -170,6 +173,7 @@ def test_workers_on_two_machines_go_on_from_one_checkpoint(
     assert (directory.labels / "round-07.npz").exists() == (leading == "a")
 
 
+@pytest.mark.slow
 def test_an_output_that_one_machine_alone_has_is_refused(small_config: Callable[..., Config], tmp_path: Path) -> None:
     """Before anything is trained, whichever machine leads."""
     config = small_config("runtime.workers=2", "model.backbone=timm/test_efficientnet_gn", output=tmp_path / "{}")

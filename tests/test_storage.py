@@ -118,6 +118,7 @@ def test_a_forgotten_file_is_not_fetched_before_it_is_deleted_there(store: tuple
     assert not (mirror.copy / "labels/features-01.npy").exists()
 
 
+@pytest.mark.slow
 def test_a_run_on_s3_loses_nothing_of_what_a_cache_cleaner_took(
     s3: int, machine: Machine, small_config: Callable[..., Config]
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_run_on_s3_loses_nothing_of_what_a_cache_cleaner_took(
     assert set(Storage(uri).list()) == set(there)
 
 
+@pytest.mark.slow
 def test_a_healthy_run_looks_alive_from_another_machine(
     store: tuple[int, Uri], machine: Machine, hasty: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -203,6 +205,7 @@ def test_a_run_that_was_taken_over_stops(s3: int, machine: Machine, hasty: None,
     assert [record.levelname for record in caplog.records if "taken over by process 1" in record.message] == ["WARNING"]
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_moment_is_tried_again(store: tuple[int, Uri], machine: Machine, hasty: None, tmp_path: Path) -> None:
     port, uri_of = store
     content = os.urandom(300_000)
@@ -220,6 +223,7 @@ def test_a_fault_of_the_moment_is_tried_again(store: tuple[int, Uri], machine: M
         assert local_copy(uri_of(proxy.port, "faults/a.bin")).read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_on_failing_is_one_line(
     store: tuple[int, Uri], machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -262,6 +266,7 @@ else:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["upload", "download"])
 def test_a_killed_transfer_leaves_nothing_half_written(what: str, store: tuple[int, Uri], machine: Machine, tmp_path: Path) -> None:
     port, uri_of = store

@@ -146,6 +146,7 @@ packing.pack(sys.argv[1], sys.argv[2], format="market1501", workers=1, progress=
 """
 
 
+@pytest.mark.slow
 def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, out = small_market(tmp_path / "m"), tmp_path / "out" / "m.arrow"
     expected = packed(root, tmp_path / "straight.arrow").path.read_bytes()

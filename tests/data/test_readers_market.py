@@ -53,6 +53,7 @@ def test_counts_are_compared_with_the_published_ones(tmp_path: Path) -> None:
     assert "gallery: 8 images of 2 identities (Market-1501 as published: 19,732 of 750)" in notes
 
 
+@pytest.mark.slow
 def test_a_full_set_is_as_published(tmp_path: Path) -> None:
     """The counts only need names: the reader opens no image."""
     folder = tmp_path / "bounding_box_train"
@@ -156,6 +157,7 @@ def test_cuhk03_np(tmp_path: Path, folder: str, published: str) -> None:
     refused(tmp_path, f"did you mean {root}?", format="cuhk03")
 
 
+@pytest.mark.slow
 def test_cuhk03_np_versions_are_told_apart(tmp_path: Path) -> None:
     """By their counts: detected has 7,365 training and 5,332 gallery images, labeled 7,368 and 5,328."""
 

@@ -173,6 +173,7 @@ def test_prid2011_bad_input(tmp_path: Path) -> None:
     refused(root, str(camera), "needs both cameras", format="prid2011")
 
 
+@pytest.mark.slow
 def test_msmt17_at_full_size(tmp_path: Path) -> None:
     """126,441 names, as many images; the reader opens none."""
     root = tmp_path / "MSMT17_V1"

@@ -90,6 +90,7 @@ def test_masks_stand_beside_the_images(drawn: DrawnSummary) -> None:
     assert 0.15 < np.mean(shares) < 0.5
 
 
+@pytest.mark.slow
 def test_same_arguments_same_bytes_for_any_number_of_workers(drawn: DrawnSummary, tmp_path: Path) -> None:
     draw_domain(tmp_path / "a", masks=True, **SMALL)
     assert contents(tmp_path / "a") == contents(drawn.root)

@@ -45,6 +45,7 @@ def cmc(ranks: np.ndarray) -> np.ndarray:
     return np.array([(ranks <= r).mean() for r in range(1, 51)])
 
 
+@pytest.mark.slow
 def test_single_shot_draws_one_image_an_identity() -> None:
     """The classic CUHK03 evaluation, spelled out: both views query, each identity of a split is shown once, by the other view."""
     both = join(faces(40, 3, 1, 1.0, 0), faces(40, 4, 2, 1.0, 1))
@@ -115,6 +116,7 @@ def test_prid_galleries_hold_649_and_285() -> None:
     assert over_splits(random_identities(query, gallery, seed=6)).cmc.tolist() != drawn.cmc.tolist()
 
 
+@pytest.mark.slow
 def test_reranking_goes_with_every_protocol() -> None:
     query, gallery, _ = prid()
     plain = measure(query, gallery, "cross_camera", [list(range(100))]).metrics

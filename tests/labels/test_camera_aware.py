@@ -11,6 +11,7 @@ from distreid.labels import LabelSettings, jaccard_graph, make_pseudo_labels, re
 from tests.features import KINDS, draw_features, to_dense
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),

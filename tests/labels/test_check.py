@@ -34,6 +34,7 @@ def torch_trial() -> Trial:
     return Trial("torch", TorchStages(CPU), exact=False, again=TorchStages(CPU, tile=(70, 90)))
 
 
+@pytest.mark.slow
 def test_equal_engines_on_all_kinds_of_features() -> None:
     cases = CASES[::5]
     assert {case.kind for case in cases} == set(checks.KINDS) and {case.cameras for case in cases} == set(checks.CAMERAS)

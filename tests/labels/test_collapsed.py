@@ -48,6 +48,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and RLIMIT_AS")
 @pytest.mark.parametrize("engine", ["cpu", "gpu"])
 def test_pairs_are_counted_before_they_fill_the_memory(engine: str) -> None:

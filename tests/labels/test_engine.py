@@ -13,6 +13,7 @@ from distreid.labels import dbscan, eps_from_proportion, jaccard_graph, make_pse
 from tests.features import KINDS, draw_features, to_dense
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @example(kind="random", count=33, dim=2, k1=4, k2_share=0.0, p=0.001, min_samples=1, seed=1)  # eps is the distance of one pair
 @example(kind="one_crowd", count=110, dim=2, k1=2, k2_share=0.0, p=0.001, min_samples=1, seed=167)  # eps 0, and a pair at 8.6e-10

@@ -37,6 +37,7 @@ def label_on(device: torch.device, features_ND: np.ndarray, **how: Any) -> Pseud
     return make_pseudo_labels(features_ND, stages=TorchStages(device), threads=1, **how)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
@@ -69,6 +70,7 @@ def test_gives_what_the_compiled_engine_gives(kind, count, dim, k1, k2_share, p,
     assert found.stats["pairs"] == expected.stats["pairs"]
 
 
+@pytest.mark.slow
 def test_a_larger_set_gives_equal_neighbours_distances_and_labels(device: torch.device) -> None:
     features_ND = draw_features("clustered", 3000, 96, 2)
     features_ND[2000:2200] = features_ND[:200]

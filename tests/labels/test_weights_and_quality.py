@@ -101,6 +101,7 @@ assert distreid.config.Config().labels == LabelSettings()
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.slow
 def test_import_needs_no_compiler_and_a_missing_one_is_named() -> None:
     program = """
 import sys

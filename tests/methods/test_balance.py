@@ -68,6 +68,7 @@ PK = ("pretrain.sampler=pk", "adapt.sampler=pk", "pretrain.instances=2", "adapt.
 SHORT = ("pretrain.epochs=1", "adapt.epochs=1", "adapt.rounds=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "stages", "overrides"),
     [
@@ -96,6 +97,7 @@ def test_each_set_gives_as_many_images_of_a_batch(
         assert len(np.unique(np.concatenate(shown)[sets[np.concatenate(shown)] == 1])) > 1
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues_to_the_same_bits(packed_pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distreid.training.loop.CHECK_EVERY", 1)
     whole, parts = (balanced(small_settings, packed_pair, tmp_path / name, *PK, *SHORT) for name in ("whole", "parts"))
@@ -117,6 +119,7 @@ def _train(rank: int, world: int, options: dict[str, Any]) -> None:
     DAAM(Context(config, ProcessGroup(rank, world), source, target, *parts, RunDirectory(config.output), Silent())).run()
 
 
+@pytest.mark.slow
 def test_two_workers_give_what_one_gives(packed_pair: Pair, tmp_path: Path) -> None:
     found = []
     for world in (1, 2):

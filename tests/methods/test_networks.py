@@ -70,6 +70,7 @@ def test_a_run_of_010_goes_on_with_the_last_stride_that_it_began_with(tmp_path: 
     assert stride() == 1, "a run that begins does as it is told"
 
 
+@pytest.mark.slow
 def test_what_a_file_of_weights_holds_is_said_when_a_run_begins(small_config: Callable[..., Config], tmp_path: Path) -> None:
     torch.save({"state_dict": {f"module.{key}": value for key, value in resnet18().state_dict().items()}}, tmp_path / "w.pt")
     config = small_config("model.backbone=resnet18", f"model.weights={tmp_path / 'w.pt'}", "adapt.rounds=0", "pretrain.epochs=1")

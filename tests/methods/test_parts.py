@@ -55,6 +55,7 @@ def weights(config: Config) -> dict[str, Any]:
     return load_tensors(RunDirectory(config.output).last)["model"]
 
 
+@pytest.mark.slow
 def test_a_run_with_all_parts(whole: tuple[Config, dict[str, Any]], tmp_path: Path) -> None:
     config, result = whole
     assert 0 <= result["direct_transfer"]["mAP"] <= 1 and 0 <= result["final"]["mAP"] <= 1
@@ -70,6 +71,7 @@ def test_a_run_with_all_parts(whole: tuple[Config, dict[str, Any]], tmp_path: Pa
         assert layer.matching_on == "target" and not torch.equal(layer.source.running_mean, layer.target.running_mean)
 
 
+@pytest.mark.slow
 def test_what_leaves_is_the_teachers_for_the_target(whole: tuple[Config, dict[str, Any]], tmp_path: Path) -> None:
     exported = pytest.importorskip("safetensors.torch", reason="the extra 'export' is not installed")
     config, _ = whole
@@ -87,6 +89,7 @@ def test_what_leaves_is_the_teachers_for_the_target(whole: tuple[Config, dict[st
         assert export(run_folder, tmp_path / "m.onnx").channels == model.feature_channels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [("pre-training", 3), ("training, round 2 of 2", 1)])
 def test_a_run_with_all_parts_continues_to_the_same_bits(
     whole: tuple[Config, dict[str, Any]], make: Make, after: tuple[str, int], monkeypatch: pytest.MonkeyPatch
@@ -110,6 +113,7 @@ def test_the_source_is_tested_by_its_own_statistics(make: Make) -> None:
     }, "a source model is the same with and without"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["daam", "contrast"])
 def test_a_source_model_without_the_parts_serves(make: Make, method: str) -> None:
     first = make("first", method, "adapt.rounds=0", *SHORT)
@@ -125,6 +129,7 @@ def test_a_source_model_without_the_parts_serves(make: Make, method: str) -> Non
         assert np.isfinite(run(more)["final"]["mAP"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "parts"), [("daam", []), ("contrast", ["model.domain_batchnorm=true"])])
 def test_frozen_rounds_keep_the_source_models_statistics(make: Make, method: str, parts: list[str]) -> None:
     config = make("run", method, "adapt.batchnorm=frozen", "adapt.rounds=1", *parts, *SHORT)
@@ -136,6 +141,7 @@ def test_frozen_rounds_keep_the_source_models_statistics(make: Make, method: str
     assert [name for name in after if "bn1." in name and name.endswith("weight") and not torch.equal(before[name], after[name])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["daam", "contrast"])
 def test_the_targets_statistics_are_taken_once(make: Make, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first labels, of the student and of the teacher; a run that dies between them and the labels takes them again."""
@@ -170,6 +176,7 @@ def test_edaans_head_pools_by_gem(packed_pair: tuple[Path, Path], tmp_path: Path
     assert power != 3 and find("edaan").matching(model, "head.gem.p")
 
 
+@pytest.mark.slow
 def test_without_a_source_the_targets_layers_train(make: Make) -> None:
     first = make("first", "contrast", "adapt.rounds=0", "model.domain_batchnorm=true", *SHORT)
     run(first)
@@ -181,6 +188,7 @@ def test_without_a_source_the_targets_layers_train(make: Make) -> None:
     assert moved and not [name for name in moved if ".source." in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["daam", "contrast"])
 def test_what_plan_rehearses_is_what_a_round_computes(make: Make, method: str) -> None:
     options = ["adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=0", "input.height=64", "model.last_stride=2"]

@@ -43,6 +43,7 @@ def pictures(config: Config) -> Pictures:
     return take_pictures(Path(config.output))
 
 
+@pytest.mark.slow
 def test_rank_lists_are_those_of_the_evaluation(config: Config, pictures: Pictures) -> None:
     """Every query ranked by sorting Python lists."""
     from distreid.methods.networks import load_model
@@ -153,6 +154,7 @@ def test_subsample_takes_even_steps() -> None:
     assert subsample(np.arange(3), 5).tolist() == [0, 1, 2] and len(subsample(np.arange(0), 5)) == 0
 
 
+@pytest.mark.slow
 def test_a_target_of_unlabelled_crops(config: Config, tmp_path: Path) -> None:
     """No identity, no camera, no test set: clusters by silhouette, an embedding of clusters, no rank lists."""
     store = ImageStore.open(config.target.data)

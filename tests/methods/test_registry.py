@@ -80,6 +80,7 @@ def _train(rank: int, world: int, options: dict[str, Any]) -> None:
     toy.Toy(Context(config, ProcessGroup(rank, world), source, target, *parts, RunDirectory(config.output), Silent())).run()
 
 
+@pytest.mark.slow
 def test_dropout_and_drop_path_do_not_depend_on_the_workers(make: Make) -> None:
     """Nor on the parts that a slice passes in."""
     found = []

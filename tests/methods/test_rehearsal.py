@@ -49,6 +49,7 @@ def flops(found: Rehearsed) -> float:
     return trained + sum(event.work.flops * event.images / event.batch for event in found.events if isinstance(event, Pass))
 
 
+@pytest.mark.slow
 def test_a_run_of_daam(small_config: Callable[..., Config]) -> None:
     """Round 0's work; round 1 finds other clusters than are taken for granted."""
     config = small_config("adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=1", "input.height=64")
@@ -62,6 +63,7 @@ def test_a_run_of_daam(small_config: Callable[..., Config]) -> None:
     assert done == pytest.approx(flops(Rehearsed(found.events[:5], 512)), rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_run_of_edaan(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
     tree = edaan_settings(packed_pair, tmp_path / "run")
     tree["input"] |= {"height": 64, "width": 32}
@@ -71,6 +73,7 @@ def test_a_run_of_edaan(packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
     assert flops_of_run(config) == pytest.approx(flops(found), rel=0.01)
 
 
+@pytest.mark.slow
 def test_memory_is_what_a_real_step_takes(small_config: Callable[..., Config], tmp_path: Path) -> None:
     """The most that torch's allocator held during a real run's steps, of which the images are a part: within a tenth.
 
@@ -89,6 +92,7 @@ def test_memory_is_what_a_real_step_takes(small_config: Callable[..., Config], t
     assert stretch.memory.peak == pytest.approx(most, rel=0.1)
 
 
+@pytest.mark.slow
 def test_workers_share_the_rows_and_none_waits(small_config: Callable[..., Config]) -> None:
     one, four = (
         rehearsed(small_config(f"runtime.workers={n}", "model.batchnorm_group=4", "evaluate.batch_size=4")) for n in (1, 4)
@@ -109,6 +113,7 @@ def tensors(stretch: Stretch) -> int:
     return round((stretch.memory.states - 2 * stretch.memory.gradients) / 4)
 
 
+@pytest.mark.slow
 def test_memory_grows_evenly_with_the_batch(small_config: Callable[..., Config]) -> None:
     sizes = [[f"{group}.batch_size={batch}" for group in ("pretrain", "adapt")] for batch in (16, 32, 64)]
     small, middle, large = (
@@ -117,6 +122,7 @@ def test_memory_grows_evenly_with_the_batch(small_config: Callable[..., Config])
     assert large.rest - middle.rest == pytest.approx(2 * (middle.rest - small.rest), rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_from_a_source_model_trains_none(small_config: Callable[..., Config]) -> None:
     found = rehearsed(small_config("pretrain.checkpoint=elsewhere.pt", "adapt.rounds=2"))
     assert [stretch.title for stretch in found.stretches] == ["training"] * 2

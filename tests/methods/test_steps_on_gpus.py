@@ -142,6 +142,7 @@ OPTIONS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("method", SPECS)
 def test_no_step_of_a_method_waits(trained: Train, method: str, precision: str) -> None:
@@ -166,6 +167,7 @@ def check_copies(steps: Steps, tables: int = 1) -> None:
         assert kinds.count(torch.uint8) == 1 and 1 <= kinds.count(torch.int64) == len(kinds) - 1 <= tables, copies
 
 
+@pytest.mark.slow
 def test_a_step_of_the_paper_sends_its_images_and_one_table(trained: Train) -> None:
     steps = trained(
         "daam", "model.backbone=resnet18", "model.last_stride=1", "runtime.precision=bf16", "runtime.channels_last=true"

@@ -138,6 +138,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Fits:
     return set_to
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["daam", "contrast"])
 def test_a_run_that_goes_wrong_ends_and_its_last_stable_model_is_kept(
     packed_pair: tuple[Path, Path], tmp_path: Path, fits: Fits, method: str
@@ -173,6 +174,7 @@ def test_a_run_that_goes_wrong_ends_and_its_last_stable_model_is_kept(
     assert run(config, again, resume=True) == result and not any("training" in title for title in again.titles)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_well_has_the_bits_of_one_without_a_rule(small_config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its last model is judged by one labelling more, and the result is otherwise the same."""
     plain = small_config(
@@ -191,6 +193,7 @@ def test_a_run_that_goes_well_has_the_bits_of_one_without_a_rule(small_config: M
     assert status_record(plain.output)["models"] == told["models"][:1] and status_record(plain.output)["would_keep"] == 1
 
 
+@pytest.mark.slow
 def test_a_finished_run_with_more_rounds_is_the_longer_run(small_config: Make) -> None:
     longer = small_config(*AUTO, "adapt.rounds=2", output=Path(small_config().output).with_name("longer"))
     expected, config = run(longer), small_config(*AUTO, "adapt.rounds=1")
@@ -199,6 +202,7 @@ def test_a_finished_run_with_more_rounds_is_the_longer_run(small_config: Make) -
     assert accuracies(run(config, resume=True)) == accuracies(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["labels are made", "before the result"])
 def test_a_run_killed_while_it_is_judged_comes_to_the_same_end(
     small_config: Make, fits: Fits, monkeypatch: pytest.MonkeyPatch, when: str
@@ -254,6 +258,7 @@ def test_all_processes_end_alike(packed_pair: tuple[Path, Path], tmp_path: Path)
     assert kept_checkpoint(Path(config.output)).name == "round-01.pt"
 
 
+@pytest.mark.slow
 def test_a_plan_counts_the_last_labelling(small_config: Make) -> None:
     config = small_config(*AUTO)
     asked = [event for event in rehearse(config, *open_pair(config)).events if isinstance(event, Labels)]

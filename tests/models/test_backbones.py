@@ -77,6 +77,7 @@ def test_every_family_trains_in_groups(name: str, channels: int, has_stride: boo
     assert not torch.allclose(own_Bc[2:], mixed_Bc[2:], rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "channels", "has_stride", "mean"), ALL, ids=[family[0] for family in ALL])
 def test_a_last_stride_is_left_out_or_refused(name: str, channels: int, has_stride: bool, mean: tuple[float, ...]) -> None:
     if not has_stride:
@@ -116,6 +117,7 @@ def test_transformers_take_the_configured_size_and_end_behind_their_norm() -> No
         build_backbone("timm/test_convnext", "none", size=(3, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["timm/test_byobnet", "timm/test_vit3"])
 def test_export_has_the_networks_own_normalisation(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")

@@ -25,6 +25,7 @@ def soil() -> None:
     del kept
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_outputs_and_gradients_are_those_of_float32(kind: tuple[int, int, int, int]) -> None:

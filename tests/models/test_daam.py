@@ -128,6 +128,7 @@ def test_target_head_depends_on_its_seed_alone() -> None:
     assert not torch.equal(first, net.target_head.weight)
 
 
+@pytest.mark.slow
 def test_last_stride_doubles_the_map_of_every_kind_of_block() -> None:
     x = torch.zeros(1, 3, 128, 64)
     for name, channels in (("resnet18", 512), ("resnet50", 2048)):

@@ -275,6 +275,7 @@ def test_daam_takes_a_step(name: str, attention: str) -> None:
     assert [key for key, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
 
 
+@pytest.mark.slow
 def test_gates_and_normalisation_by_image_export(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
     config = settings("osnet_ain_x0_25", "shared")

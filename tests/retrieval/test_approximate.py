@@ -12,6 +12,7 @@ from distreid.retrieval.prepare import prepare
 from tests.features import draw_features
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
 def test_recall_is_measured_and_distances_are_exact(kind) -> None:
     pytest.importorskip("faiss", reason="faiss (extra `approximate`) is not installed")

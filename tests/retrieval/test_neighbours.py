@@ -19,6 +19,7 @@ def expected_neighbours(features_ND, k):
     return np.argsort(reference.squared_distances(features_ND), axis=1, kind="stable")[:, :k]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["random", "clustered", "half_copies", "few_values", "one_crowd"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_equals_a_dense_sort_in_any_blocks(kind, precision) -> None:

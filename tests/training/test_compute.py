@@ -51,6 +51,7 @@ def recorded(config: Config) -> dict[str, Any]:
     return json.loads((Path(config.output) / "environment.json").read_text())["compute"]
 
 
+@pytest.mark.slow
 def test_a_mixed_cluster_takes_what_all_can_and_the_leader_says_it_once(small_config: Make) -> None:
     config = small_config(*AUTO)
     begin(config)
@@ -64,6 +65,7 @@ def test_a_mixed_cluster_takes_what_all_can_and_the_leader_says_it_once(small_co
     assert recorded(config)["precision"] == "fp32"
 
 
+@pytest.mark.slow
 def test_forced_and_emulated_bf16_is_one_warning_with_its_measured_factor(small_config: Make) -> None:
     config = small_config("runtime.precision=bf16", "runtime.channels_last=auto")
     begin(config)
@@ -75,6 +77,7 @@ def test_forced_and_emulated_bf16_is_one_warning_with_its_measured_factor(small_
     assert factor > 1.5 or "avx512_bf16" not in look().instructions  # slower than ours, if ours has it
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_as_it_began_on_another_machine(small_config: Make) -> None:
     config = small_config(*AUTO)
     begun(config, {"precision": "bf16", "channels_last": False, "threads": 8, "reason": "AMX"})
@@ -86,6 +89,7 @@ def test_a_run_goes_on_as_it_began_on_another_machine(small_config: Make) -> Non
     assert recorded(config) == {"precision": "bf16", "channels_last": False, "threads": 8, "reason": "AMX"}
 
 
+@pytest.mark.slow
 def test_a_run_of_010_goes_on_with_what_its_file_fixed(small_config: Make) -> None:
     """It wrote its settings into config.yaml and its checkpoints, and nothing into environment.json."""
     old = small_config("runtime.precision=bf16", "runtime.channels_last=true")

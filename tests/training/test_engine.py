@@ -28,6 +28,7 @@ def test_cosine_rises_then_falls_to_zero() -> None:
     assert values.index(max(values)) == 20
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_computes() -> None:
     one = train(0, 1)
     two = on_ranks(2, train)
@@ -49,6 +50,7 @@ def unseen(rank: int, world: int) -> torch.Tensor:
     return model[0].weight.detach()
 
 
+@pytest.mark.slow
 def test_no_step_through_ddp_looks_at_what_it_computes() -> None:
     """In real processes: a fake device cannot run the wrapper."""
     with NoLooks(), pytest.raises(AssertionError, match="lets the host wait"):
@@ -57,6 +59,7 @@ def test_no_step_through_ddp_looks_at_what_it_computes() -> None:
     assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_processes_that_share_a_batch_unequally_compute_the_same() -> None:
     """Four BatchNorm groups on three workers, as after the loss of a node."""
     one = train(0, 1)
@@ -64,6 +67,7 @@ def test_processes_that_share_a_batch_unequally_compute_the_same() -> None:
         assert_same(one, rank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("world", [1, 2])
 def test_a_batch_in_parts_computes_what_it_computes_whole(world: int) -> None:
     """The same weights, losses and running statistics."""

@@ -94,6 +94,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and RLIMIT_AS")
 def test_a_step_that_does_not_fit_says_what_to_do(small_config: Callable[..., Config], tmp_path: Path) -> None:
     config = small_config("input.height=256", "input.width=128", "pretrain.batch_size=64", "runtime.accumulate=2")

@@ -63,6 +63,7 @@ time.sleep(200)
 """
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_sent_away_until_the_first_has_died(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create(CONFIG, resume=False)
@@ -208,6 +209,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.slow
 def test_no_space_for_a_checkpoint_keeps_the_last_one(tmp_path: Path) -> None:
     """The process really cannot write more: a limit on file size, which the kernel enforces as it does a full disk."""
     file = tmp_path / "last.pt"

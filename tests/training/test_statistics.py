@@ -96,6 +96,7 @@ def test_they_are_the_mean_of_those_of_batches(batch: int, batches: int, monkeyp
         assert "running" in name or "tracked" in name or torch.equal(value, before[name])
 
 
+@pytest.mark.slow
 def test_two_processes_take_what_one_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches: one of them has two."""
     monkeypatch.setattr(statistics, "BATCH", 8)

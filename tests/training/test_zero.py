@@ -57,6 +57,7 @@ def ranks() -> list[list[dict[Any, Any]]]:
     return on_ranks(2, _all)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("number", range(len(WAYS)), ids=lambda number: "-".join(map(str, WAYS[number].values())))
 def test_deepspeed_trains_what_ddp_trains_and_continues_what_it_began(
@@ -73,6 +74,7 @@ def test_deepspeed_trains_what_ddp_trains_and_continues_what_it_began(
         assert all(torch.equal(whole[name], resumed[name]) for name in whole), "a resumed run continues to the same bits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(WAYS)))
 def test_the_gradients_are_such_that_clipping_shows(ranks: list[list[dict[Any, Any]]], number: int) -> None:
     one, other = (ranks[0][number][name] for name in ("ddp", "other"))

@@ -53,6 +53,7 @@ class Watched:
         return call
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_every_call_binds() -> None:
     xp = Watched()

@@ -30,6 +30,7 @@ def rows_of(weights: Any) -> list[bytes]:
     return [np.asarray(array).tobytes() for array in weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cameras", [0, 3])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"order{order['seed']}")
@@ -129,6 +130,7 @@ def test_the_dense_form_and_scikit_learn() -> None:
     np.testing.assert_array_equal(found.labels, labels_N)
 
 
+@pytest.mark.slow
 def test_long_lists() -> None:
     """No kernel keeps lists in shared memory, which for k1 of 107 would have been too small."""
     features_ND, how = draw_features("clustered", 130, 8, 0), {"k1": 120, "k2": 40, "p": 0.05, "threads": 1}

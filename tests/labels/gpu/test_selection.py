@@ -27,6 +27,7 @@ FEATURES = draw_features("clustered", 80, 16, 0)
 HOW: dict[str, Any] = {"k1": 8, "k2": 3, "p": 2e-2, "threads": 1}
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_backend_is_tried_before_it_is_taken() -> None:
     assert tried(NumpyBackend())

@@ -47,6 +47,7 @@ def weights(config: Config) -> dict[str, Any]:
     return load_tensors(RunDirectory(config.output).last)["model"]
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(whole: tuple[Config, dict[str, Any]]) -> None:
     config, result = whole
     assert result["method"] == "contrast" and result["final"]["mAP"] == result["rounds"][-1]["mAP"]
@@ -62,6 +63,7 @@ def test_what_a_run_leaves(whole: tuple[Config, dict[str, Any]]) -> None:
     assert not torch.equal(model.teacher.neck.weight, model.encoder.neck.weight)
 
 
+@pytest.mark.slow
 def test_its_network_leaves_as_the_teacher_and_its_report_is_written(whole: tuple[Config, dict[str, Any]], tmp_path: Path) -> None:
     exported = pytest.importorskip("safetensors.torch", reason="the extra 'export' is not installed")
     export(Path(whole[0].output), tmp_path / "m.safetensors")
@@ -71,6 +73,7 @@ def test_its_network_leaves_as_the_teacher_and_its_report_is_written(whole: tupl
     assert "source images against the classes of the memory" in page and "adapted (final)" in page
 
 
+@pytest.mark.slow
 def test_what_plan_rehearses_is_what_a_round_computes(make: Make) -> None:
     """But for the number of steps: how many images are in clusters is not known before."""
     config = make("run", "adapt.rounds=1", "adapt.epochs=1", "pretrain.epochs=0", "input.height=64", "model.last_stride=2")
@@ -84,6 +87,7 @@ def test_what_plan_rehearses_is_what_a_round_computes(make: Make) -> None:
     assert steps >= 2 and counter.get_total_flops() == pytest.approx(passes + steps * stretch.work.flops, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [("pre-training", 3), ("training, round 2 of 2", 2)])
 def test_a_run_given_notice_continues_to_the_same_bits(
     whole: tuple[Config, dict[str, Any]], make: Make, after: tuple[str, int], monkeypatch: pytest.MonkeyPatch
@@ -183,6 +187,7 @@ def test_a_teacher_that_a_source_model_lacks_begins_as_its_encoder(make: Make) -
     assert run(second)["direct_transfer"] == run(first, resume=True)["direct_transfer"]
 
 
+@pytest.mark.slow
 def test_daam_and_contrast_take_each_others_source_models(make: Make) -> None:
     """An encoder is an encoder: classifiers, which the other has too many or too few of, are no part of direct transfer."""
     plain = ["model.attention=none", "model.domain_branch=false", "model.neck=true", "model.pooling=gem", "pretrain.epochs=1"]

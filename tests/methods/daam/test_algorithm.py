@@ -30,6 +30,7 @@ def undisturbed(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPat
     return config, run(config, reporter), reporter.calls
 
 
+@pytest.mark.slow
 def test_the_run_directory_holds_what_is_promised(undisturbed: tuple[Config, dict[str, Any], int]) -> None:
     config, result, _ = undisturbed
     directory = RunDirectory(config.output)
@@ -51,6 +52,7 @@ def test_the_run_directory_holds_what_is_promised(undisturbed: tuple[Config, dic
     assert losses == [{"source"}] * 2 + [{"source", "target", "domain"}] * 4
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_and_another_does_not(
     undisturbed: tuple[Config, dict[str, Any], int], small_config: Make
 ) -> None:
@@ -59,6 +61,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(
     assert run(other)["direct_transfer"] != undisturbed[1]["direct_transfer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.45, 0.6, 0.8, 0.97])
 def test_a_run_stopped_anywhere_continues_to_the_same_bits(
     undisturbed: tuple[Config, dict[str, Any], int], small_config: Make, share: float
@@ -77,6 +80,7 @@ def test_a_run_stopped_anywhere_continues_to_the_same_bits(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [("pre-training", 2), ("pre-training", 6), ("training, round 2 of 2", 1)])
 def test_a_run_given_notice_stops_within_an_epoch_and_continues_to_the_same_bits(
     undisturbed: tuple[Config, dict[str, Any], int], small_config: Make, after: tuple[str, int], monkeypatch: pytest.MonkeyPatch
@@ -93,6 +97,7 @@ def test_a_run_given_notice_stops_within_an_epoch_and_continues_to_the_same_bits
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
+@pytest.mark.slow
 def test_a_run_whose_node_is_about_to_go_saves_within_the_epoch_and_goes_on(
     undisturbed: tuple[Config, dict[str, Any], int], small_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +118,7 @@ def test_a_run_whose_node_is_about_to_go_saves_within_the_epoch_and_goes_on(
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
+@pytest.mark.slow
 def test_more_rounds_continue_a_finished_run(undisturbed: tuple[Config, dict[str, Any], int], small_config: Make) -> None:
     config = small_config("adapt.rounds=1")
     first = run(config)
@@ -139,6 +145,7 @@ def test_more_rounds_continue_a_finished_run(undisturbed: tuple[Config, dict[str
         ],
     ],
 )
+@pytest.mark.slow
 def test_every_variant_runs(small_config: Make, overrides: list[str]) -> None:
     result = run(small_config("pretrain.epochs=1", "adapt.epochs=1", *overrides))
     assert np.isfinite(result["final"]["mAP"])
@@ -148,6 +155,7 @@ def test_every_variant_runs(small_config: Make, overrides: list[str]) -> None:
         assert "mAP" not in result["rounds"][0]
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_taken_from_another_run(undisturbed: tuple[Config, dict[str, Any], int], small_config: Make) -> None:
     reporter = Silent()
     result = run(small_config(f"pretrain.checkpoint={undisturbed[0].output}"), reporter)
@@ -155,6 +163,7 @@ def test_pretrained_weights_are_taken_from_another_run(undisturbed: tuple[Config
     assert accuracies(result) == accuracies(undisturbed[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [["model.domain_branch=false"], ["model.attention=individual"]])
 def test_a_source_model_may_be_of_a_network_without_what_it_does_not_train(
     undisturbed: tuple[Config, dict[str, Any], int], small_config: Make, variant: list[str], tmp_path: Path
@@ -169,6 +178,7 @@ def test_a_source_model_may_be_of_a_network_without_what_it_does_not_train(
     assert back["direct_transfer"]["mAP"] == direct and np.isfinite(back["final"]["mAP"])
 
 
+@pytest.mark.slow
 def test_a_target_without_a_test_set_is_adapted_all_the_same(small_config: Make, tmp_path: Path) -> None:
     """A folder of unlabelled crops: no identities, no cameras, no accuracy."""
     from distreid.data import ImageStore, pack, select

@@ -13,6 +13,7 @@ from distreid.training import RunDirectory, load_tensors
 from tests.training_runs import run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pretrain", "adapt"])
 def test_a_clipped_run_trains_other_weights(small_config: Callable[..., Config], stage: str, tmp_path: Path) -> None:
     weights = []

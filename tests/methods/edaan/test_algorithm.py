@@ -174,6 +174,7 @@ def test_each_step_moves_only_what_the_schedule_says(make: Make, attention: bool
     assert [moved(b, part) for b, part in zip(before, parts, strict=True)] == [False, False, False, False, True]
 
 
+@pytest.mark.slow
 def test_the_attention_freezes_after_its_epochs_and_the_rest_goes_on(undisturbed: tuple[Config, Any, int], make: Make) -> None:
     class StopAfter(Silent):
         """Ends the run at the first step of the third epoch."""
@@ -210,6 +211,7 @@ def test_what_a_run_leaves_behind(undisturbed: tuple[Config, Any, int]) -> None:
     assert "stage 1, joint" in table and "final" in table and "adapted" not in table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.7, 0.95])
 def test_a_run_stopped_anywhere_continues_to_the_same_bits(undisturbed: tuple[Config, Any, int], make: Make, share: float) -> None:
     reference, result, calls = undisturbed
@@ -239,6 +241,7 @@ def test_every_variant_runs(make: Make, overrides: list[str], stages: list[str])
     assert np.isfinite(result["final"]["mAP"]) and np.isfinite(result["in_domain"]["mAP"])
 
 
+@pytest.mark.slow
 def test_the_second_stage_leaves_the_translator_alone(make: Make) -> None:
     config = make("edaan.variant=daan", "edaan.epochs=1", "edaan.decay_epochs=0")
     run(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from distreid.methods.edaan.image_pool import ImagePool
@@ -59,6 +60,7 @@ def shares(rank: int, world: int) -> list[list[list[float]]]:
     return judged(ProcessGroup(rank, world), stop=20)
 
 
+@pytest.mark.slow
 def test_two_processes_see_what_one_sees() -> None:
     halves = on_ranks(2, shares)
     assert np.concatenate(halves, 2).tolist() == judged(ProcessGroup())

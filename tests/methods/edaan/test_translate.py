@@ -34,6 +34,7 @@ def trained(packed_pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFac
     return config
 
 
+@pytest.mark.slow
 def test_a_translated_set_has_the_same_people_and_the_networks_pixels(trained: Config, tmp_path: Path) -> None:
     images, masks, _ = translate(Path(trained.output), None, "market1501", tmp_path, reverse=False, splits=["train", "query"])
     assert masks is not None
@@ -99,6 +100,7 @@ def test_the_reverse_translates_the_target(trained: Config, tmp_path: Path) -> N
     assert store.name == ImageStore.open(trained.target.data).name and "style of day" in store.summary.notes[0]
 
 
+@pytest.mark.slow
 def test_daam_takes_a_translation_as_more_labelled_source_images(
     trained: Config, tmp_path: Path, small_config: Callable[..., Config]
 ) -> None:
@@ -124,6 +126,7 @@ def test_an_extra_set_of_other_people_and_an_extra_target_are_refused(packed_pai
     assert open_domain(config.source, labelled=True).train.rows.size > 0
 
 
+@pytest.mark.slow
 def test_only_edaan_translates(trained: Config, tmp_path: Path, small_config: Callable[..., Config]) -> None:
     daam = small_config("pretrain.epochs=1", "adapt.rounds=0")
     run(daam)

@@ -29,6 +29,7 @@ def train(rank: int, world: int, options: dict[str, Any]) -> float:
     return 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["edaan", "daan"])
 def test_two_workers_give_what_one_gives(packed_pair: tuple[Path, Path], tmp_path: Path, variant: str) -> None:
     saved, losses = [], []
