@@ -163,6 +163,8 @@ def test_mistakes_before_anything_starts(
     shutil.copytree(packed_pair[1].with_suffix("") / "bounding_box_train", crops)
     line = fails(capsys, "train", config, f"target.data={crops}", "target.format=folder", "labels.camera_aware=true")
     assert "cameras are unknown" in line and "labels.camera_aware=false" in line
+    line = fails(capsys, "train", config, f"target.data={crops}", "target.format=folder", "labels.camera_normalize=true")
+    assert "cameras are unknown" in line and "labels.camera_normalize=false" in line
     assert "too few for labels.k1=5000" in fails(capsys, "train", config, "labels.k1=5000")
     assert not (tmp_path / "run").exists()
 

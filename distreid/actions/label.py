@@ -117,7 +117,7 @@ def export_labels(run: Path, out: Path, *, data: str | None = None, folders: Pat
     assert isinstance(store, ImageStore)
     labels = PseudoLabels(arrays["labels"], arrays["centers"], float(arrays["eps"]), settings.features == "l2")
     paths = store.paths[rows]
-    write_table(out, table(labels, arrays["features_ND"], settings, paths, target.camids, settings.camera_aware))
+    write_table(out, table(labels, arrays["features_ND"], settings, paths, target.camids, bool(settings.camera_keys)))
     source = Images(paths.tolist(), lambda at: store.encoded(rows[at]))
     return RunLabels(number, labels, "" if folders is None else write_folders(folders, labels.labels, source))
 
@@ -128,13 +128,13 @@ def table(
     settings: LabelSettings,
     paths: np.ndarray | None,
     camids: np.ndarray | None,
-    camera_aware: bool,
+    by_camera: bool,
 ) -> dict[str, np.ndarray]:
     """Columns of one row for each feature, in their order: `index` from 0; `path` and `camid` (−1 unknown) where they are known;
     `cluster` (−1: in none); `distance` to its centre (‖f − C_k‖ of Eq. 4, of L2-normalised features unless labels.features is raw)
     and `silhouette` in Jaccard distance, both NaN for those in no cluster."""
     known = {"path": paths, "camid": camids if camids is not None and (camids >= 0).any() else None}
-    fit_N = silhouettes(features_ND, labels.labels, settings, camids=camids if camera_aware else None)
+    fit_N = silhouettes(features_ND, labels.labels, settings, camids=camids if by_camera else None)
     return {
         "index": np.arange(len(labels.labels)),
         **{name: column for name, column in known.items() if column is not None},

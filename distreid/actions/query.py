@@ -141,7 +141,7 @@ class _Network:
     def _clusters(self, target: DomainData) -> np.ndarray:
         """Pseudo-labels of the target by the run's own settings, int64 [n]."""
         settings = label_settings(self._config.labels, device="auto", dbscan="auto")
-        camids = target.camids if settings.camera_aware else None
+        camids = target.camids if settings.camera_keys else None
 
         def make() -> np.ndarray:
             return make_pseudo_labels(self.features(target.train), settings, camids=camids).labels

@@ -35,11 +35,11 @@ def train(config: Config, *, resume: bool = False) -> dict[str, Any]:
     networks = open_pair(config)
     method = find(config.method)
     method.check_data(config, *networks)
-    if config.labels.camera_aware:
+    if keys := config.labels.camera_keys:
         try:
             check_cameras(networks[1].camids, len(networks[1].train))
         except UserError as error:
-            raise UserError(f"{networks[1].given}: {error} (labels.camera_aware=false)") from None
+            raise UserError(f"{networks[1].given}: {error} ({', '.join(f'labels.{key}=false' for key in keys)})") from None
     run = RunDirectory(config.output, tensorboard=config.runtime.tensorboard)
     run.create(to_yaml(config), resume=resume)
     with contextlib.closing(run):

@@ -22,6 +22,7 @@ def label(
     eps: float | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
     camids: str | None = None,
+    camera_normalize: bool = False,
     neighbours: Literal["exact", "ivf", "hnsw"] = "exact",
     folders: Path | None = None,
     images: str | None = None,
@@ -39,6 +40,7 @@ def label(
         eps: A fixed eps in place of --p.
         device: Where to compute.
         camids: Cameras [N] (.npy, or array camids of an .npz): camera-aware distances (CA-Jaccard).
+        camera_normalize: With --camids: features less the mean of their camera's, over its deviation, in place of these.
         neighbours: ivf and hnsw search approximately, by faiss.
         folders: Also make this folder, with one of links to its pictures for each cluster.
         images: For --folders: the folder or packed file of which `distreid embed` took the features.
@@ -46,7 +48,7 @@ def label(
     from distreid.actions.label import label as run
     from distreid.report.text import labels_text
 
-    settings = label_settings(k1=k1, k2=k2, p=p, min_samples=min_samples, neighbours=neighbours)
+    settings = label_settings(k1=k1, k2=k2, p=p, min_samples=min_samples, neighbours=neighbours, camera_normalize=camera_normalize)
     labels, kind = run(features, out, settings, camids=camids, eps=eps, device=device, folders=folders, images=images)
     print(labels_text(labels))
     print(f"labels: {out}")

@@ -97,7 +97,8 @@ def make_pseudo_labels(
 
     features_ND: float16, float32 or float64 [N, D], any norm; distances are those of the L2-normalised features.
     settings: by default those of the paper. changes: keys of `LabelSettings` that take the place of its own: `k1=20`.
-    camids: the cameras, whole numbers [N]; given, distances are camera-aware (CA-Jaccard) by the settings' k1_intra and so on.
+    camids: the cameras, whole numbers [N]; given, distances are camera-aware (CA-Jaccard) by the settings' k1_intra and so on. With
+        camera_normalize=true the features are normalised by camera first, and distances are camera-aware only if that is on too.
     eps: a fixed one, in [0, 1), in place of what the settings say.
     previous_labels: int64 [N], the last round's labels of the same points, to report how far the two agree.
     search: an exact search in place of the engine's own (many machines: `distreid.cluster.search`).
@@ -145,6 +146,7 @@ def _label(
     from distreid.labels.stages import eps_of, nearest_pairs, pairs_asked
     from distreid.retrieval.approximate import ApproximateSearch
     from distreid.retrieval.jaccard import zero_pairs
+    from distreid.retrieval.prepare import prepare
 
     stats: dict[str, float] = {}
     with _timed(stats, "check"):
@@ -170,7 +172,9 @@ def _label(
         labels_N = labels_U[prepared.group_N]
     normalized = settings.features == "l2"
     with _timed(stats, "centers"):
-        centers_KD = stages.centers(prepared, labels_N, normalized)
+        # Of the features as the network gives them: what the losses compare with them is not normalised by camera.
+        given = prepare(features_ND, 1, threads) if settings.camera_normalize else prepared
+        centers_KD = stages.centers(given, labels_N, normalized)
     with _timed(stats, "quality"):
         figures = quality.sizes(labels_N) | {"silhouette": quality.silhouette(stages, weights, labels_U, sizes_U)}
         if previous_labels is not None:
@@ -246,7 +250,7 @@ def lists_of(prepared: "Prepared", settings: LabelSettings, camids: NDArray[np.i
     """The lists of neighbours that the settings ask for, camera-aware where cameras are given."""
     from distreid.retrieval.lists import camera_lists, plain_lists
 
-    if camids is None:
+    if camids is None or not _camera_aware(settings):
         return plain_lists(prepared, settings.k1, settings.k2, search)
     k1, k2 = (settings.k1_intra, settings.k1_inter), (settings.k2_intra, settings.k2_inter)
     return camera_lists(prepared, camids, k1, k2, search)
@@ -255,14 +259,23 @@ def lists_of(prepared: "Prepared", settings: LabelSettings, camids: NDArray[np.i
 def checked(
     features_ND: NDArray[np.floating], settings: LabelSettings, camids: NDArray[np.integer] | None, threads: int
 ) -> "Prepared":
-    """The features, checked, and their copies (within a camera, where cameras are given)."""
+    """The features that are compared, checked, and their copies (within a camera, where distances are camera-aware)."""
+    from distreid.labels.cameras import normalized_by_camera
     from distreid.retrieval.prepare import prepare
 
     if camids is None:
-        if settings.camera_aware:
-            raise UserError("camera_aware=true needs the features' cameras: give camids, or turn it off")
+        if settings.camera_keys:
+            raise UserError(f"{settings.camera_keys[0]}=true needs the features' cameras: give camids, or turn it off")
         return prepare(features_ND, settings.k1, threads)
-    return prepare(features_ND, 1, threads, check_cameras(camids, len(features_ND)))
+    camids_N, aware = check_cameras(camids, len(features_ND)), _camera_aware(settings)
+    if settings.camera_normalize:
+        features_ND = normalized_by_camera(prepare(features_ND, 1 if aware else settings.k1, threads), camids_N)
+    return prepare(features_ND, 1, threads, camids_N) if aware else prepare(features_ND, settings.k1, threads)
+
+
+def _camera_aware(settings: LabelSettings) -> bool:
+    """Whether cameras that are given are for camera-aware distances: unless the settings name another use alone."""
+    return settings.camera_aware or not settings.camera_normalize
 
 
 @contextmanager

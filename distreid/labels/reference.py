@@ -35,6 +35,14 @@ def jaccard(features_ND: NDArray[np.floating], k1: int, k2: int) -> NDArray[np.f
     return _distances(np.stack([v_NN[nearest_k].mean(0) for nearest_k in rank_NN[:, :k2]]))
 
 
+def normalized_by_camera(features_ND: NDArray[np.floating], camids_N: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(f̂ − m_c) / σ_c (Song et al., ICLR 2025) where every camera has images enough and every dimension varies: [N, D]."""
+    unit_ND = np.asarray(features_ND, np.float64)
+    unit_ND = unit_ND / np.sqrt((unit_ND**2).sum(1))[:, None]
+    own = [unit_ND[camids_N == camid] for camid in camids_N]
+    return np.stack([(f_D - own_nD.mean(0)) / own_nD.std(0) for f_D, own_nD in zip(unit_ND, own, strict=True)])
+
+
 def camera_aware_jaccard(
     features_ND: NDArray[np.floating], camids_N: NDArray[np.integer], k1_intra: int, k1_inter: int, k2_intra: int, k2_inter: int
 ) -> NDArray[np.float64]:

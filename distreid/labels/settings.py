@@ -51,10 +51,19 @@ class LabelSettings:
     camera_aware: Switch = Field(
         default=False, description="CA-Jaccard (Chen et al. 2024) in place of k1 and k2; the target's cameras must be known"
     )
+    camera_normalize: Switch = Field(
+        default=False,
+        description="features less the mean of their camera's, over its deviation, before they are compared (Song et al. 2025)",
+    )
     k1_intra: Whole = Field(default=5, gt=0, description="camera-aware: reciprocal neighbours in the own camera; its paper's value")
     k1_inter: Whole = Field(default=20, gt=0, description="and in all others")
     k2_intra: Whole = Field(default=2, gt=0, description="query expansion in the own camera")
     k2_inter: Whole = Field(default=4, gt=0, description="and in all others")
+
+    @property
+    def camera_keys(self) -> list[str]:
+        """The keys that are on and need the target's cameras."""
+        return [key for key in ("camera_aware", "camera_normalize") if getattr(self, key)]
 
     def __post_init__(self) -> None:
         if self.dbscan == "cuml" and self.device == "cpu":
@@ -89,7 +98,7 @@ def check_cameras(camids_N: NDArray[np.integer], count: int) -> NDArray[np.int64
         raise UserError(f"camids must be whole numbers, one for each of the {count} features, not {kind}{shape}")
     if (camids_N < 0).any():
         unknown = int((camids_N < 0).sum())
-        raise UserError(f"{unknown} of {count} cameras are unknown (camid below 0): camera-aware distances need all; turn them off")
+        raise UserError(f"{unknown} of {count} cameras are unknown (camid below 0): labels by camera need all; turn them off")
     if (camids_N == camids_N[0]).all():
-        raise UserError("all features are of one camera: camera-aware distances need two or more; turn them off")
+        raise UserError("all features are of one camera: labels by camera need two or more; turn them off")
     return camids_N.astype(np.int64)

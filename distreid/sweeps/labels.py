@@ -135,7 +135,7 @@ def _of_checkpoint(checkpoint: Path, out: Path, device: str) -> Given:
         pids_N if (pids_N >= 0).any() else None,
         config.labels,
         out,
-        target.camids if config.labels.camera_aware else None,
+        target.camids if config.labels.camera_keys else None,
     )
 
 

@@ -24,7 +24,7 @@ class LocalLabeler:
 
     Args:
         device: where ``labels.device: auto`` works.
-        camids: the target's cameras, for ``labels.camera_aware``; int64 [N].
+        camids: the target's cameras, for the ``labels.camera_…`` keys; int64 [N].
         search: a neighbour search in place of the engine's own.
 
     Raises:
@@ -41,7 +41,7 @@ class LocalLabeler:
     ) -> None:
         self._labels = labels
         self._device = label_device(device.type if labels.device == "auto" else labels.device)
-        self._camids, self._search = camids if labels.camera_aware else None, search
+        self._camids, self._search = camids if labels.camera_keys else None, search
 
     def label(self, key: str, features_ND: np.ndarray, eps: float | None) -> RoundLabels:
         pseudo = make_pseudo_labels(

@@ -61,6 +61,7 @@ def test_features(change, message) -> None:
         ({"neighbours": "hsnw"}, "neighbours='hsnw' must be one of exact, ivf, hnsw .did you mean 'hnsw'"),
         ({"min_sample": 3}, r"unknown key 'min_sample' \(did you mean 'min_samples'\?\)"),
         ({"camera_aware": True}, "camera_aware=true needs the features' cameras"),
+        ({"camera_normalize": True}, "camera_normalize=true needs the features' cameras"),
         ({"previous_labels": np.zeros(3, np.int64)}, "3 previous labels for 100 features"),
     ],
 )

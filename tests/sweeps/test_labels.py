@@ -74,18 +74,19 @@ def test_targets_with_random_splits(packed_pair: tuple[Path, Path], tmp_path: Pa
     assert 0 <= row["oracle_f"] <= 1
 
 
-def test_camera_aware_labels_of_a_configuration(
-    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("key", ["camera_aware", "camera_normalize"])
+def test_labels_by_camera_of_a_configuration(
+    packed_pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
     """What a round of training would label with: 0.1.0 made plain distances."""
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(small_settings(packed_pair, tmp_path / "run")))
-    own = ["pretrain.epochs=0", "labels.camera_aware=true", "labels.k1_intra=3", "labels.k1_inter=9"]
+    own = ["pretrain.epochs=0", f"labels.{key}=true", "labels.k1_intra=3", "labels.k1_inter=9"]
     main(["sweep", str(file), *own, "--labels-only", "--p", "0.03", "--min-samples", "3"])
     (row,) = pq.read_table(tmp_path / "run" / "labels-sweep" / "grid.parquet").to_pylist()
     main(["embed", str(tmp_path / "run"), "--data", str(packed_pair[1]), "--split", "train", "--out", str(tmp_path / "f.npz")])
     with np.load(tmp_path / "f.npz") as embedded:
-        lists = {"k1_intra": 3, "k1_inter": 9}
+        lists = {"k1": 8, "k2": 3, "k1_intra": 3, "k1_inter": 9, key: True}
         alone = make_pseudo_labels(embedded["features"], p=0.03, min_samples=3, camids=embedded["camids"], **lists)
         plain = make_pseudo_labels(embedded["features"], k1=8, k2=3, p=0.03, min_samples=3)
     assert (row["eps"], row["clusters"]) == (pytest.approx(alone.eps, abs=1e-9), alone.num_clusters) and alone.eps != plain.eps
