@@ -143,6 +143,7 @@ def _label(
     threads: int,
 ) -> PseudoLabels:
     from distreid.labels import quality
+    from distreid.labels.choice import best_eps, pairs_tried
     from distreid.labels.stages import eps_of, nearest_pairs, pairs_asked
     from distreid.retrieval.approximate import ApproximateSearch
     from distreid.retrieval.jaccard import zero_pairs
@@ -152,7 +153,8 @@ def _label(
     with _timed(stats, "check"):
         prepared = checked(features_ND, settings, camids, threads)
         count, sizes_U = len(prepared.group_N), prepared.sizes
-        asked = pairs_asked(settings.p, count) if eps is None else 0
+        by_quality = settings.eps == "quality"
+        asked = 0 if eps is not None else pairs_tried(count)[-1] if by_quality else pairs_asked(settings.p, count)
         if previous_labels is not None and len(previous_labels) != count:
             raise UserError(f"{len(previous_labels)} previous labels for {count} features: give those of the same points or none")
     with _timed(stats, "neighbours"):
@@ -166,6 +168,8 @@ def _label(
     with _timed(stats, "jaccard"):
         near = nearest_pairs(stages, weights, sizes_U, asked) if eps is None else stages.pairs_within(weights, eps)
     with _timed(stats, "eps"):
+        if eps is None and by_quality:
+            eps = best_eps(stages, weights, near, sizes_U, settings.min_samples)
         eps = eps_of(stages, near, sizes_U, asked) if eps is None else eps
     with _timed(stats, "dbscan"):
         labels_U = stages.dbscan(near, sizes_U, eps, settings.min_samples)

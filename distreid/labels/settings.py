@@ -30,7 +30,11 @@ class LabelSettings:
     min_samples: Whole = Field(
         default=4, gt=0, description="paper's M, default of Figure 6: DBSCAN's min_samples, the point included"
     )
-    eps: Literal["proportion", "first_round", "fixed"] = Field(default="proportion", description="decided: recomputed every round")
+    eps: Literal["proportion", "quality", "first_round", "fixed"] = Field(
+        default="proportion",
+        description="decided: recomputed every round. quality: of ten, that of the labels with the best silhouette, outliers"
+        " counting 0 (decided; p is not used)",
+    )
     eps_value: Number = Field(default=0.6, ge=0, lt=1, description="used by eps: fixed; a Jaccard distance, 0 joins copies only")
     features: Literal["l2", "raw"] = Field(default="l2", description="decided: Eq. 4's f and C_k are L2-normalised")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: the GPU where there is one, same labels")

@@ -113,9 +113,9 @@ class Labelling:
         return self._context.labeler.label(f"round-{self._state.round}", shard_nD, self.eps())
 
     def eps(self) -> float | None:
-        """DBSCAN's radius by ``labels.eps``; None: it is derived from the proportion p."""
+        """DBSCAN's radius by ``labels.eps``; None: the labelling finds it."""
         settings = self._context.config.labels
-        return {"fixed": settings.eps_value, "first_round": self._state.first_eps, "proportion": None}[settings.eps]
+        return {"fixed": settings.eps_value, "first_round": self._state.first_eps}.get(settings.eps)
 
     def require_clusters(self, pseudo: PseudoLabels) -> None:
         """There is nothing to learn from fewer than two."""
@@ -123,11 +123,13 @@ class Labelling:
         if clusters >= 2:
             return
         found, change = ("no cluster", "larger") if clusters == 0 else ("a single cluster", "smaller")
-        key = "labels.eps_value" if self._context.config.labels.eps == "fixed" else "labels.p"
+        settings = self._context.config.labels
+        change += " labels.eps_value" if settings.eps == "fixed" else " labels.p"
+        change = "labels.eps=proportion" if settings.eps == "quality" else f"a {change}"
         number, run = self._state.round, self._context.run_directory
         raise UserError(
             f"round {number}: {found} among {len(pseudo.labels)} target images (eps={pseudo.eps:.4f}, "
-            f"{outliers} outliers); start again in a new output with a {change} {key} or another labels.min_samples, and "
+            f"{outliers} outliers); start again in a new output with {change} or another labels.min_samples, and "
             f"pretrain.checkpoint={run.place(run.round_checkpoint(number - 1))}, the last good model"
         )
 
