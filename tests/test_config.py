@@ -41,6 +41,16 @@ def test_yaml_and_overrides(tmp_path) -> None:
     assert load_config(file) == config
 
 
+def test_who_writes_p_means_it_to_be_used() -> None:
+    """contrast chooses eps by the labels' quality unless told otherwise."""
+    base = BASE | {"method": "contrast"}
+    assert config_from_dict(base).labels.eps == "quality" and config_from_dict(BASE).labels.eps == "proportion"
+    for tree, overrides in ((base | {"labels": {"p": 0.01}}, []), (base, ["labels.p=0.01"])):
+        assert config_from_dict(tree, overrides).labels.eps == "proportion"
+    again = config_from_dict(yaml.safe_load(to_yaml(config_from_dict(base))))
+    assert again == config_from_dict(base) and again.labels.eps == "quality"
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -171,6 +181,7 @@ def test_what_deepspeed_cannot_do(other: str) -> None:
     ("overrides", "expected"),
     [
         (["labels.neighbours=ivf", "labels.camera_aware=true"], "goes with neither labels.camera_aware nor labels.tasks"),
+        (["labels.eps=quality", "labels.p=0.01"], "labels.eps=quality does not use labels.p=0.01: set labels.eps=proportion"),
         (["labels.neighbours=ivf", "labels.tasks=2"], "goes with neither labels.camera_aware nor labels.tasks"),
         (["labels.tasks=2", "runtime.workers=0"], "labels.tasks=2 needs Ray"),
     ],

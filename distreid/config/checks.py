@@ -7,6 +7,7 @@ from distreid.config.data import DomainConfig
 from distreid.config.model import ModelConfig
 from distreid.config.root import METHODS, PARTS, Config
 from distreid.config.training import AdaptConfig, LossConfig
+from distreid.labels.settings import LabelSettings
 
 
 def check(config: Config) -> None:
@@ -56,6 +57,8 @@ def _check_sets(name: str, domain: DomainConfig) -> None:
 
 def _check_labels(config: Config) -> None:
     settings = config.labels
+    if settings.eps == "quality" and settings.p != LabelSettings().p:
+        raise UserError(f"labels.eps=quality does not use labels.p={settings.p}: set labels.eps=proportion, or leave p out")
     if settings.neighbours != "exact" and (settings.camera_aware or settings.tasks > 1):
         raise UserError(
             f"labels.neighbours={settings.neighbours} goes with neither labels.camera_aware nor labels.tasks: use exact"

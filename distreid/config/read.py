@@ -155,6 +155,9 @@ def todays_names(tree: dict[Any, Any], method: Any, where: str = "configuration"
 def _fill_in(tree: dict[Any, Any]) -> None:
     """The method's own defaults of the common groups, where the tree has none."""
     method = tree.get("method")
+    labels = tree.get("labels")
+    if isinstance(labels, dict) and "p" in labels:
+        labels.setdefault("eps", "proportion")  # who writes p means it to be used
     for key, value in METHODS[method].defaults.items() if isinstance(method, str) and method in METHODS else ():
         place, leaf = _place(tree, key)
         if place is not None:

@@ -53,6 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "adapt.batch_size": 128,  # 64 of each domain
     "adapt.optimizer.step_epochs": 20,  # of all rounds' epochs
 }
+DEFAULTS |= {"labels.eps": "quality"}  # decided: neither says how to know eps, docs/results.md
 DEFAULTS |= {"adapt.sampler": "pk", "adapt.instances": 4, "adapt.batchnorm": "frozen"}  # batchnorm: decided, docs/results.md
 for _stage in ("pretrain", "adapt"):
     DEFAULTS |= {
