@@ -56,4 +56,5 @@ def test_a_method_without_a_step_to_time_is_one_line(
 ) -> None:
     file = tmp_path / "edaan.yaml"
     file.write_text(json.dumps(edaan_settings(packed_pair, tmp_path / "run")))
-    assert "method=edaan has no step to time" in fails(capsys, "bench", "input", "--config", str(file))
+    line = fails(capsys, "bench", "input", "--config", str(file))
+    assert "method=edaan has no step to time" in line and line.strip().endswith("of method: daam")

@@ -55,6 +55,8 @@ def test_who_writes_p_means_it_to_be_used() -> None:
     ("override", "expected"),
     [
         ("adapt.epoch=3", "unknown key 'adapt.epoch'.*did you mean 'adapt.epochs'"),
+        ("optimizer.clip=1", r"did you mean 'pretrain.optimizer'\?"),  # as CHANGELOG shortens it; runtime is like it, and is not it
+        ("seed=99999999999999999999", "seed=99999999999999999999 must be between -9223372036854775807 and 9223372036854775807"),
         ("epochs=3", "did you mean '(adapt|pretrain).epochs'"),
         ("adapt.epochs=three", "adapt.epochs='three' must be a whole number"),
         ("adapt.epochs=2.5", "adapt.epochs=2.5 must be a whole number"),
@@ -308,3 +310,17 @@ def test_a_mistake_in_a_list_of_data_sets(source: Any, overrides: list[str], exp
     with pytest.raises(UserError, match=expected) as error:
         config_from_dict({"output": "x", "source": source, "target": {"data": "t"}}, overrides, where="c.yaml")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "a folder, not a configuration file"), (b"\xff\xfe\x00", "no text in UTF-8"), (b"a: [b", "not valid YAML")],
+    ids=["folder", "bytes", "YAML"],
+)
+def test_what_is_no_configuration_says_what_it_is(tmp_path, content: bytes | None, words: str) -> None:
+    """Neither an errno nor a codec's position helps whoever named the wrong file."""
+    file = tmp_path / "c.yaml"
+    _ = file.mkdir() if content is None else file.write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        load_config(file)
+    assert not any(noise in str(error.value) for noise in ("\n", "Errno", "codec", "unicode string"))

@@ -16,6 +16,8 @@ from pyarrow.csv import read_csv
 from distreid.actions.folders import link_or_copy
 from distreid.cli import main
 from distreid.data import pack
+from distreid.labels import LabelSettings, make_pseudo_labels
+from distreid.report.text import labels_text
 from tests.commands import fails
 from tests.features import draw_features
 
@@ -131,3 +133,12 @@ def test_mistakes_leave_nothing(crops: tuple[Path, Path], tmp_path: Path, capsys
     for name in ("f.npy", "short.npz"):
         (tmp_path / name).unlink()
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_single_cluster_is_said_to_be_one() -> None:
+    """It has no silhouette: 0.000 beside "1 is best" would be read as a bad one."""
+    features = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    features[:4] = features[0] + 1e-4 * features[:4]
+    one, size = labels_text(make_pseudo_labels(features, LabelSettings(eps="fixed", eps_value=1e-3))).splitlines()
+    assert one == "60 features: 1 cluster, 56 outliers, eps 0.0010"
+    assert size == "clusters of 4 to 4 features, median 4; no silhouette of a single one"

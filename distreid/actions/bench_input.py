@@ -22,7 +22,7 @@ from distreid.data.loader import Augmentation, Batch, training_batches
 from distreid.data.sampling import PlainStream, plan_one
 from distreid.data.synthetic import draw_domain
 from distreid.data.transforms import augment, draw
-from distreid.methods.registry import find
+from distreid.methods.registry import SPECS, find
 from distreid.training import Precision
 from distreid.training.domains import open_domain
 
@@ -58,7 +58,8 @@ def _drawn(folder: Path) -> Config:
 def _measure(config: Config) -> dict[str, Any]:
     spec = find(config.method)
     if spec.bench is None:
-        raise UserError(f"method={config.method} has no step to time (MethodSpec.bench); give a configuration of method: daam")
+        able = ", ".join(name for name, other in SPECS.items() if other.bench is not None)
+        raise UserError(f"method={config.method} has no step to time (MethodSpec.bench); give a configuration of method: {able}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     compute = choose(look(), device.type, threads=torch.get_num_threads())
     precision = Precision(compute.precision, device, channels_last=compute.channels_last)

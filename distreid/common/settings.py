@@ -25,12 +25,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+LARGEST = 2**63 - 1
+"""Of whole numbers: arrays and checkpoints keep them in 64 bits."""
 SETTINGS = ConfigDict(extra="forbid", allow_inf_nan=False, validate_assignment=True)
 
 
 def _whole(value: Any) -> Any:
     if isinstance(value, bool | str | bytes | float):
         raise PydanticCustomError("int_type", "not a whole number")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise PydanticCustomError("beyond", "more than a checkpoint can hold")
     return value
 
 
@@ -117,6 +121,7 @@ _PROBLEMS = {
     "less_than_equal": "must not be above {le:g}",
     "less_than": "must be below {lt:g}",
     "int": "must be a whole number",
+    "beyond": f"must be between -{LARGEST} and {LARGEST}",
     "float": "must be a number",
     "finite": "must be a finite number",
     "bool": "must be true or false",
@@ -145,12 +150,13 @@ def type_at(kind: Any, path: list[str]) -> Any:
 def _nearest(key: str, parents: list[str], kind: Any, prefix: str) -> str:
     """' (did you mean ...?)': a sibling first, else the same word anywhere in the tree."""
     siblings = list(keys_of(type_at(kind, parents)))
-    near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
+    every = all_keys(kind)
+    same = list(dict.fromkeys(one[: at.end()] for one in every if (at := re.search(rf"(?:^|\.){re.escape(key)}(?=\.|$)", one))))
+    # A word that stands elsewhere is a likelier mistake than one that is only somewhat like a sibling (optimizer, runtime).
+    near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.75 if same else 0.5)
     if near:
         return f" (did you mean '{prefix}{'.'.join((*parents, near[0]))}'?)"
-    every = all_keys(kind)
-    full = ".".join((*parents, key))
-    same = [one for one in every if one.rsplit(".", 1)[-1] == key] or difflib.get_close_matches(full, every, n=1, cutoff=0.5)
+    same = same or difflib.get_close_matches(".".join((*parents, key)), every, n=1, cutoff=0.5)
     return f" (did you mean '{prefix}{same[0]}'?)" if same else f" (valid here: {', '.join(siblings)})"
 
 

@@ -8,7 +8,7 @@ leaves open. docs/configuration.md shows them all, and `distreid schema` writes 
 from distreid.config.checks import check
 from distreid.config.data import DomainConfig, InputConfig, SetConfig
 from distreid.config.model import ModelConfig
-from distreid.config.read import canonical, config_from_dict, load_config, to_dict, to_yaml, todays_names
+from distreid.config.read import canonical, config_from_dict, load_config, read_yaml, to_dict, to_yaml, todays_names
 from distreid.config.root import METHODS, PARTS, Config, MethodSettings
 from distreid.config.runtime import RuntimeConfig
 from distreid.config.schema import json_schema
@@ -34,6 +34,7 @@ __all__ = [
     "config_from_dict",
     "json_schema",
     "load_config",
+    "read_yaml",
     "to_dict",
     "to_yaml",
     "todays_names",

@@ -22,16 +22,25 @@ from distreid.config.sets import long_key, written_out
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a YAML file, apply ``key=value`` overrides, check every key, type and combination."""
-    path = Path(path)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    tree = read_yaml(Path(path), "configuration file")
     return config_from_dict({} if tree is None else tree, overrides, where=str(path))
+
+
+def read_yaml(path: Path, kind: str) -> Any:
+    """What a YAML file holds. Raises `UserError`, which says that no ``kind`` is there, or why it is none."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {kind}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder, not a {kind}; give a YAML file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: no text in UTF-8, so not a {kind}; give a YAML file, or save it as UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except yaml.YAMLError as error:
+        found = " ".join(str(error).replace(' in "<unicode string>"', "").split())
+        raise UserError(f"{path}: not valid YAML ({found})") from None
 
 
 def config_from_dict(tree: Any, overrides: list[str] | None = None, where: str = "configuration") -> Config:

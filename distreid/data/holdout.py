@@ -49,6 +49,8 @@ def draw_identities(place: str, pids: Integers, camids: Integers, count: int, se
 
     Raises `UserError`, which begins with ``place``, unless there are as many and one identity is left to train on.
     """
+    if seed < 0:
+        raise UserError(f"{place}: the seed of holdout is {seed}: give 0 or more")
     queries = queries_of(pids, camids)
     if UNKNOWN in queries:
         raise UserError(f"{place}: its identities are unknown, so none can be held out; remove 'holdout'")

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
 from distreid.common.text import text_table
 from distreid.data.records import DISTRACTOR, SPLITS, UNKNOWN
@@ -78,8 +79,11 @@ def format_description(description: dict[str, Any]) -> str:
 def contact_sheet(store: ImageStore, out_png: Path | str, *, rows: int = 12, columns: int = 12) -> None:
     """Draws a sheet of training images, or of all if none is for training: one identity a row, its images by camera.
 
-    The identities, or without them the images, are spread over the set. Raises `UserError` if ``out_png`` cannot be written.
+    The identities, or without them the images, are spread over the set. Raises `UserError` if ``out_png`` does not end in .png
+    or cannot be written.
     """
+    if Path(out_png).suffix.lower() != ".png":
+        raise UserError(f"{out_png}: a contact sheet is written to a NAME.png")
     # Train and test may number different people alike (MSMT17), so the two are never mixed in a row.
     shown = np.flatnonzero(store.splits == "train")
     if not len(shown):

@@ -30,7 +30,7 @@ from distreid.common.files import atomic_write
 from distreid.common.text import plural
 from distreid.data.holdout import forget_cameras, hold_out
 from distreid.data.readers import read_dataset
-from distreid.data.readers.files import sample
+from distreid.data.readers.files import TABLE_SUFFIXES, sample
 from distreid.data.records import SPLITS, Dataset, Record
 from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch, upright
 from distreid.data.verified import Verified
@@ -87,7 +87,10 @@ def pack(
     (unless ``overwrite``) and when the disk is full.
     """
     out = Path(out)
-    again = f"distreid pack {src} OUT.arrow --format {format}{f' --pattern {shlex.quote(pattern)}' if pattern else ''} --skip-bad"
+    how = f"--format {format}" + (f" --pattern {shlex.quote(pattern)}" if pattern else "")
+    again = f"distreid pack {shlex.quote(str(src))} OUT.arrow {how} --skip-bad"
+    if out.suffix.lower() in TABLE_SUFFIXES:
+        raise UserError(f"{out}: would be read as a table again; name the packed file NAME.arrow")
     dataset = read_dataset(src, format, pattern)
     if no_cameras:
         dataset = forget_cameras(dataset, str(src))

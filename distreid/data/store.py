@@ -7,6 +7,7 @@ What is only known when all images have been read (the content hash, the notes) 
 import io
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -103,12 +104,13 @@ class ImageStore:
         path = local_copy(str(path)) if is_uri(path) else Path(path)
         if interpolation not in INTERPOLATIONS:
             raise UserError(f"unknown interpolation '{interpolation}'; choose one of {', '.join(INTERPOLATIONS)}")
+        quoted, named = shlex.quote(str(path)), shlex.quote(f"{path.stem if path.is_file() else path.name}.arrow")
         if path.is_dir():
-            raise UserError(f"{path}: a folder, not a packed file; pack it: distreid pack {path} {path.name}.arrow --format FORMAT")
+            raise UserError(f"{path}: a folder, not a packed file; pack it: distreid pack {quoted} {named} --format FORMAT")
         if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
-            raise UserError(f"{path}: a table, not a packed file; pack it: distreid pack {path} {path.stem}.arrow --format table")
+            raise UserError(f"{path}: a table, not a packed file; pack it: distreid pack {quoted} {named} --format table")
         if not path.is_file():
-            raise UserError(f"{path}: no such file; make it with: distreid pack SRC {path} --format FORMAT")
+            raise UserError(f"{path}: no such file; make it with: distreid pack SRC {quoted} --format FORMAT")
         try:
             table, summary = _read(path)
         except (pa.ArrowInvalid, OSError) as error:

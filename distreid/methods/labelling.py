@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -130,7 +131,7 @@ class Labelling:
         raise UserError(
             f"round {number}: {found} among {len(pseudo.labels)} target images (eps={pseudo.eps:.4f}, "
             f"{outliers} outliers); start again in a new output with {change} or another labels.min_samples, and "
-            f"pretrain.checkpoint={run.place(run.round_checkpoint(number - 1))}, the last good model"
+            f"pretrain.checkpoint={shlex.quote(run.place(run.round_checkpoint(number - 1)))}, the last good model"
         )
 
     def begin_round(self, labels: RoundLabels, seconds: dict[str, float]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distreid.common.text import percent, protocol_name, protocol_of, text_table
+from distreid.common.text import percent, plural, protocol_name, protocol_of, text_table
 from distreid.methods.registry import report_of
 from distreid.methods.stopping import kept_model
 
@@ -77,15 +77,13 @@ def labels_text(labels: PseudoLabels) -> str:
     """A labelling as a person judges it, without knowing any true label."""
     figures = labels.quality
     lines = [
-        f"{len(labels.labels):,} features: {labels.num_clusters:,} clusters, {int(figures['outliers']):,} outliers, "
-        f"eps {labels.eps:.4f}"
+        f"{plural(len(labels.labels), 'feature')}: {plural(labels.num_clusters, 'cluster')}, "
+        f"{plural(int(figures['outliers']), 'outlier')}, eps {labels.eps:.4f}"
     ]
     if labels.num_clusters:
         smallest, largest = int(figures["smallest_cluster"]), int(figures["largest_cluster"])
-        lines.append(
-            f"clusters of {smallest:,} to {largest:,} features, median {figures['median_cluster']:g}; "
-            f"silhouette {figures['silhouette']:.3f} (1 is best)"
-        )
+        fit = f"silhouette {figures['silhouette']:.3f} (1 is best)" if labels.num_clusters > 1 else "no silhouette of a single one"
+        lines.append(f"clusters of {smallest:,} to {largest:,} features, median {figures['median_cluster']:g}; {fit}")
     if "recall" in labels.stats:
         lines.append(f"approximate neighbours: {percent(labels.stats['recall'])}% of the exact ones on a sample")
     return "\n".join(lines)

@@ -33,7 +33,7 @@ import yaml
 
 from distreid.common.errors import UserError
 from distreid.common.files import expand
-from distreid.config import Config, canonical, config_from_dict, to_dict
+from distreid.config import Config, canonical, config_from_dict, read_yaml, to_dict
 from distreid.methods.registry import find
 
 KEYS = ("base", "output", "set", "search", "samples", "seed", "concurrency", "scheduler", "search_algorithm", "loggers")
@@ -200,12 +200,7 @@ def pretraining(config: Config, folder: Path) -> Config:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such sweep file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read ({' '.join(str(error).split())})") from None
+    tree = read_yaml(file, "sweep file")
     if not isinstance(tree, dict) or not isinstance(tree.get("search"), dict):
         raise UserError(f"{file}: not a sweep: it needs a group `search` of keys to try (and `base`, `output`)")
     return tree
@@ -251,9 +246,9 @@ def split_override(text: str) -> tuple[str, Any]:
 def read_base(path: Path) -> dict[str, Any]:
     """A configuration file as it stands there."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"base {path} cannot be read ({' '.join(str(error).split())})") from None
+        tree = read_yaml(path, "configuration file")
+    except UserError as error:
+        raise UserError(f"base {path} cannot be read ({str(error).removeprefix(f'{path}: ')})") from None
     if not isinstance(tree, dict):
         raise UserError(f"base {path} is not a configuration")
     return tree

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,8 @@ class RunDirectory:
         rounds = round_files(self.checkpoints)
         if not rounds:
             return f"{again}, or start anew in another output"
-        return f"{again}, or start anew in another output with pretrain.checkpoint={self.place(rounds[-1])}, the last round's model"
+        model = shlex.quote(self.place(rounds[-1]))
+        return f"{again}, or start anew in another output with pretrain.checkpoint={model}, the last round's model"
 
     def keep_round(self, kept: int, last: int) -> None:
         """Let the run stand for the model of round ``kept``, of those up to ``last`` (`distreid.common.layout.model_round`)."""

@@ -96,3 +96,10 @@ def test_contact_sheet_of_unlabelled_images(unlabelled: ImageStore, tmp_path: Pa
 def test_contact_sheet_that_cannot_be_written(unlabelled: ImageStore, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is a folder"):
         contact_sheet(unlabelled, tmp_path)
+
+
+def test_a_sheet_is_a_png(store: ImageStore, tmp_path: Path) -> None:
+    """It would be a PNG by another name."""
+    with pytest.raises(UserError, match=r"sheet\.jpg: a contact sheet is written to a NAME\.png"):
+        contact_sheet(store, tmp_path / "sheet.jpg")
+    assert not list(tmp_path.iterdir())

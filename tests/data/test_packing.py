@@ -3,6 +3,7 @@
 import hashlib
 import os
 import resource
+import shlex
 import signal
 import struct
 import subprocess
@@ -233,3 +234,37 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
         pytest.skip("this file system takes UTF-8 names only")
     pack(root, tmp_path / "out.arrow", format="folder")
     assert ImageStore.open(tmp_path / "out.arrow").paths.tolist() == ["caf\\udce9.jpg"]
+
+
+def test_the_next_command_survives_a_shell(tmp_path: Path) -> None:
+    """What a line proposes is pasted: a folder's name may have blanks, quotes and letters of any language."""
+    folder = tmp_path / "Tür 2, Peter's"
+    (folder / "cam1").mkdir(parents=True)
+    (folder / "cam1" / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError) as error:
+        pack(folder, tmp_path / "out.arrow", format="cameras")
+    command = str(error.value).partition("leave them out with: ")[2]
+    assert shlex.split(command) == ["distreid", "pack", str(folder), "OUT.arrow", "--format", "cameras", "--skip-bad"]
+    for place, words in (
+        (folder, ["distreid", "pack", str(folder), f"{folder.name}.arrow", "--format", "FORMAT"]),
+        (folder / "no such.arrow", ["distreid", "pack", "SRC", str(folder / "no such.arrow"), "--format", "FORMAT"]),
+    ):
+        with pytest.raises(UserError) as error:
+            ImageStore.open(place)
+        assert shlex.split(str(error.value)[str(error.value).index("distreid pack") :]) == words
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.PARQUET"])
+def test_a_packed_file_is_not_named_like_a_table(tmp_path: Path, name: str) -> None:
+    """It would be read as one, and could not be opened again."""
+    noise(tmp_path / "in" / "a.png", 16, 32)
+    (tmp_path / "out").mkdir()
+    refused(tmp_path / "in", tmp_path / "out" / name, "NAME.arrow")
+
+
+def test_a_seed_below_zero_is_refused(tmp_path: Path) -> None:
+    for person in "ab":
+        for number in range(2):
+            noise(tmp_path / "in" / person / f"{number}.png", 16, 32)
+    with pytest.raises(UserError, match="seed of holdout is -1: give 0 or more"):
+        pack(tmp_path / "in", tmp_path / "x.arrow", format="identities", holdout=1, seed=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 
 import numpy as np
@@ -76,7 +77,8 @@ class Adaptation(EncoderStage):
         return Identities(source_S, target_T, weights_TK)
 
     def diverged(self, what: str, epoch: int) -> str:
+        source = shlex.quote(str(self._run.path))
         return (
             f"round {self._number}, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
-            f"adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={self._run.path} to keep the source model"
+            f"adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={source} to keep the source model"
         )
