@@ -3,6 +3,7 @@ paper's, the mean teacher that follows and a triplet term."""
 
 from __future__ import annotations
 
+import shlex
 from abc import abstractmethod
 
 import torch
@@ -16,6 +17,7 @@ from distreid.methods.engines import make_engine
 from distreid.models import EncoderNetwork
 from distreid.training.context import Context
 from distreid.training.engine import Engine
+from distreid.training.rundir import RunDirectory
 from distreid.training.stage import LossTerms, SingleEngineStage
 
 
@@ -52,6 +54,14 @@ class EncoderStage(SingleEngineStage):
                 losses = [triplet_loss(f_gD, labels_g, margin=self._loss.triplet_margin) for f_gD, labels_g in pairs]
                 terms.append(len(rows) / len(pooled_BD) * torch.stack(losses).mean())
         return {"triplet": self._loss.triplet * torch.stack(terms).sum()}
+
+
+def round_diverged(run: RunDirectory, number: int, what: str, epoch: int) -> str:
+    """What to do about a round whose loss or weights are no longer finite: its source model is good still."""
+    return (
+        f"round {number}, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
+        f"adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={shlex.quote(str(run.path))} to keep the source model"
+    )
 
 
 class SourceStage(EncoderStage):

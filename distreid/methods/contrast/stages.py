@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from distreid.methods.contrast.classes import Classes
 from distreid.methods.contrast.config import ContrastConfig
 from distreid.methods.contrast.memory import contrastive_loss, gather_slices, update_memory
 from distreid.methods.contrast.network import ContrastNet
-from distreid.methods.encoder_stage import EncoderStage, SourceStage
+from distreid.methods.encoder_stage import EncoderStage, SourceStage, round_diverged
 from distreid.methods.engines import make_engine
 from distreid.methods.norms import frozen
 from distreid.training.context import Context
@@ -113,8 +112,4 @@ class Adaptation(EncoderStage):
         return {"optimizer": super().state(), "memory": self._memory_KD, "round": self._number}
 
     def diverged(self, what: str, epoch: int) -> str:
-        source = shlex.quote(str(self._run.path))
-        return (
-            f"round {self._number}, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
-            f"adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={source} to keep the source model"
-        )
+        return round_diverged(self._run, self._number, what, epoch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,7 @@ from distreid.common.transfer import keep
 from distreid.data.loader import Batch
 from distreid.data.sampling import TARGET, BatchPlan, make_stream, plan_mixed
 from distreid.methods.daam.losses import Identities, soft_labels, total_loss
-from distreid.methods.encoder_stage import EncoderStage, SourceStage
+from distreid.methods.encoder_stage import EncoderStage, SourceStage, round_diverged
 from distreid.methods.engines import make_engine
 from distreid.methods.norms import frozen
 from distreid.models import DAAMNet
@@ -77,8 +76,4 @@ class Adaptation(EncoderStage):
         return Identities(source_S, target_T, weights_TK)
 
     def diverged(self, what: str, epoch: int) -> str:
-        source = shlex.quote(str(self._run.path))
-        return (
-            f"round {self._number}, epoch {epoch + 1}: {what} is not finite; start again in a new output with lower "
-            f"adapt.optimizer.lr_backbone and lr_new, and pretrain.checkpoint={source} to keep the source model"
-        )
+        return round_diverged(self._run, self._number, what, epoch)
