@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,6 +21,38 @@ def ran_out(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ALLOCATORS)
+
+
+class Gauge:
+    """The most memory that this process takes of a device beyond what it took when the gauge was made.
+
+    On a CPU what the system gives the process: tensors, and what libraries (oneDNN) keep beside them. On a GPU what torch's pool
+    took; CUDA and cuDNN hold some outside of it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._before = device, 0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
+            return
+        with contextlib.suppress(OSError):  # not Linux, or a container that forbids it
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is what it is now: proc_pid_clear_refs(5)
+        self._before = _resident("VmRSS") or 0
+
+    def peak(self) -> int | None:
+        """Bytes; None where the platform does not say."""
+        most = torch.cuda.max_memory_reserved(self._device) if self._device.type == "cuda" else _resident("VmHWM")
+        return None if most is None else max(0, most - self._before)
+
+
+def _resident(name: str) -> int | None:
+    """Bytes of a line of Linux' /proc/self/status."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)
 
 
 class InParts:
