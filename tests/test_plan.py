@@ -205,7 +205,7 @@ def test_this_machine_is_tried(run: Run, packed_pair: tuple[Path, Path]) -> None
 
 @pytest.mark.slow
 def test_what_was_tried_is_multiplied() -> None:
-    config = config_from_dict(SETTINGS, ["adapt.rounds=1", "runtime.gpu=no"])
+    config = config_from_dict(SETTINGS, ["adapt.rounds=1", "runtime.gpu=no", "evaluate.batch_size=16"])
     counted = rehearse(config, sized("s", 320, 10), sized("t", 640))
     seconds = {Stretch: 2.0, Pass: 0.5}
     tried = Tried([seconds.get(type(event)) for event in counted.events], memory=10**9, pictured=True)
@@ -214,7 +214,7 @@ def test_what_was_tried_is_multiplied() -> None:
     assert device.cpu and device.seconds(found.stretches[0].work) == pytest.approx(2.0)
     lines = {line.name: line for line in price_lines(config, machines, sizes, Figures(), found, device)}
     assert lines["pre-training, 1 epoch"].seconds == 10 * 2.0 and lines["training, 2 epochs"].seconds == 2 * 40 * 2.0
-    assert lines["extract"].seconds == 640 / 128 * 0.5 and lines["extract"].times == 1
+    assert lines["extract"].seconds == 640 / 16 * 0.5 and lines["extract"].times == 1
     assert lines["training, 2 epochs"].binds == "tried"
     alone = needed_memory(config, 1, found, device)[0]["worker"]
     more = needed_memory(config, 1, found, device, tried.memory)[0]["worker"]
