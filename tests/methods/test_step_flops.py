@@ -1,4 +1,4 @@
-"""A training step computes what its mathematics needs: the network forward and backward of exactly the batch's images, and little beside.
+"""A training step computes what it must: the network, forward and backward, of exactly the batch's images, and little beside.
 
 What is needed is counted by torch's own counter on the bare network; what a step does, by a rehearsal of the method.
 """
@@ -82,8 +82,8 @@ class Head(nn.Module):
 
 @pytest.mark.slow
 def test_re_id_of_edaan() -> None:
-    """Alone: encoder and head on the batch. End to end: beside translation the head on real and translated images, and one more pass
-    of the encoder, of the translated ones; the real ones' features are the translator's own."""
+    """Alone: encoder and head on the batch. End to end: beside translation the head on real and translated images, and the encoder
+    on the translated ones; the real ones' features are the translator's own."""
     small = ["input.height=256", "input.pad=0", "input.erase=0", "edaan.batch_size=16", "edaan.foreground_view=false"]
     one = ["edaan.epochs=1", "edaan.decay_epochs=0", "edaan.reid_epochs=1", "edaan.reid_decay_epochs=0"]
     (alone,) = stretches("edaan", "edaan.variant=direct", *small, *one)
