@@ -32,6 +32,7 @@ from distreid.training.context import Context
 from distreid.training.counting import Counting, Work
 from distreid.training.domains import DomainData
 from distreid.training.loop import Trainer
+from distreid.training.memory import usual_batch
 from distreid.training.stage import Stage
 
 
@@ -188,7 +189,7 @@ class Performer(ABC):
         self.round, self.channels = trainer.state.round, trainer.model.feature_channels
         config, processes = trainer.config, trainer.context.processes
         part = shard(len(images), processes.rank, processes.world)
-        batch = max(1, min(config.evaluate.batch_size, part.stop - part.start))
+        batch = max(1, min(usual_batch(config.evaluate.batch_size, processes.device.type), part.stop - part.start))
         key = batch, flip
         if key not in self._passes:
             gc.collect()

@@ -22,7 +22,7 @@ from distreid.training.checkpoints import Checkpoints, State
 from distreid.training.context import Context
 from distreid.training.domains import TestSet
 from distreid.training.features import extract
-from distreid.training.memory import ran_out
+from distreid.training.memory import PassSize, ran_out
 from distreid.training.meters import EpochMeter
 from distreid.training.protocols import ScoreFuture
 from distreid.training.seeds import epoch_seed, seed_torch
@@ -56,6 +56,7 @@ class Trainer(Generic[Model, StateT]):
         self._rows = place_randomness(self.model)
         context.precision.place(self.model)
         self.checkpoints = Checkpoints(context, self.model, state)
+        self._pass_size = PassSize(context.config.evaluate.batch_size)
         self._shown = dict[str, float]()  # beside the progress
 
     @property
@@ -206,7 +207,7 @@ class Trainer(Generic[Model, StateT]):
             part,
             height=settings.height,
             width=settings.width,
-            batch=self.config.evaluate.batch_size,
+            batch=self._pass_size,
             precision=self.context.precision,
             flip=flip,
             progress=lambda done: reporter.advance(done, {}),

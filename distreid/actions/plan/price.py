@@ -18,6 +18,7 @@ from distreid.methods.rehearsal import Labels, Pass, Ranking, Rehearsed, Stretch
 from distreid.methods.trial import Tried, try_out
 from distreid.training.counting import Work
 from distreid.training.domains import DomainData
+from distreid.training.memory import usual_batch
 
 NETWORK = 10.0  # Gbit/s between nodes
 DECODED = 2500.0  # images a second that a worker decodes and resizes to 256 x 128
@@ -140,13 +141,16 @@ def plan(config: Config, machines: Machines, domains: tuple[DomainData, DomainDa
 
 
 def decided(config: Config, device: str, train: dict[str, Any] | None) -> Config:
-    """With the precision and the layout that a run takes on the device; of one that a bench measured, those that it took."""
-    settings = config.runtime
+    """With precision, layout and images of a forward pass as a run has them there; the first two as a bench took them, if one
+    measured the device."""
+    settings, measured = config.runtime, "" if device or train is None else train["device"]
+    on = device or ("cpu" if measured == "cpu" else "h100")
+    kind = "cpu" if on == "cpu" or (on.lower() == "here" and training_device(settings.gpu).type == "cpu") else "cuda"
+    config = replace(config, evaluate=replace(config.evaluate, batch_size=usual_batch(config.evaluate.batch_size, kind)))
     if not device and train is not None and "auto" in train:
         taken = {key: train["auto"][key] for key in ("precision", "channels_last")}
         chosen = {key: value if getattr(settings, key) == "auto" else getattr(settings, key) for key, value in taken.items()}
     else:
-        on = device or ("cpu" if train is not None and train["device"] == "cpu" else "h100")
         compute = computes(on, settings.precision, settings.channels_last)
         chosen = {"precision": compute.precision, "channels_last": compute.channels_last}
     return replace(config, runtime=replace(settings, **chosen))
