@@ -17,7 +17,7 @@ import torch
 
 from distreid.config import Config
 from distreid.data.loader import Batch, View
-from distreid.methods.rehearsal import Event, Memory, Pass, Performer, Rehearsed, Stretch, perform
+from distreid.methods.rehearsal import NOTHING, Event, Pass, Performer, Rehearsed, Stretch, perform
 from distreid.methods.stand_ins import Blank
 from distreid.training.counting import Work
 from distreid.training.domains import DomainData
@@ -27,7 +27,6 @@ from distreid.training.memory import Gauge
 from distreid.training.stage import Stage
 
 LEAST, MOST, BUDGET = 3, 12, 4.0  # calls that are timed after one that warms up: as many as take about so many seconds
-NOTHING = Memory(0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)

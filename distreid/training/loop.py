@@ -123,7 +123,7 @@ class Trainer(Generic[Model, StateT]):
         groups = shard(plan.index_SB.shape[1] // group, processes.rank, processes.world)
         return slice(groups.start * group, groups.stop * group)
 
-    def batches(self, stage: Stage, plan: BatchPlan, seed: list[int]) -> Iterator[Batch]:
+    def batches(self, stage: Stage, plan: BatchPlan, seed: list[int], *, kernels: bool = False) -> Iterator[Batch]:
         """This process's slices of an epoch's batches, from the step on that the state says."""
         context, settings = self.context, self.config.input
         return training_batches(
@@ -139,6 +139,7 @@ class Trainer(Generic[Model, StateT]):
             group=stage.group,
             first=self.state.step,
             layout=context.precision.layout,
+            kernels=kernels,
         )
 
     def look(self, stage: Stage, meter: EpochMeter, epoch: int, done: int, *, ended: bool) -> None:
