@@ -56,6 +56,7 @@ def _plain(config: Config) -> Config:
     device = training_device(config.runtime.gpu)
     compute = choose(look(), device.type, precision=config.runtime.precision, channels_last=config.runtime.channels_last)
     batch = config.pretrain.batch_size
+    decided: dict[str, Any] = {"precision": compute.precision, "channels_last": compute.channels_last}
     return replace(
         config,
         model=replace(
@@ -64,14 +65,7 @@ def _plain(config: Config) -> Config:
         pretrain=replace(config.pretrain, checkpoint="", epochs=1),
         adapt=replace(config.adapt, rounds=0),
         evaluate=replace(config.evaluate, source=False, target=False),
-        runtime=replace(
-            config.runtime,
-            workers=0,
-            strategy="ddp",
-            accumulate=1,
-            precision=compute.precision,
-            channels_last=compute.channels_last,
-        ),
+        runtime=replace(config.runtime, workers=0, strategy="ddp", accumulate=1, **decided),
     )
 
 
