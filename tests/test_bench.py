@@ -1,4 +1,4 @@
-"""`distreid bench train` and `input`: what they measure, and what they say of `auto` and of the bottleneck."""
+"""`distreid bench train`, `input` and `loop`: what they measure, and what they say of `auto` and of the bottleneck."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from distreid.actions.bench import bench_train
 from distreid.actions.bench_input import bottleneck
@@ -43,6 +44,20 @@ def test_input_measures_each_part_alone_and_all_together(
     assert figures["bottleneck"] == bottleneck(speed, beside=figures["device"] == "cuda")
 
 
+def test_loop_trains_beside_a_bare_loop(
+    small_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many images on both sides, in the run's own format, without what the bare loop lacks; nothing is written."""
+    monkeypatch.setattr("distreid.actions.bench_loop.TURNS", 2)
+    file, threads = tmp_path / "ours.yaml", torch.get_num_threads()
+    file.write_text(to_yaml(small_config()))
+    main(["bench", "loop", "--config", str(file), "--json"])
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["method"], figures["input"], figures["batch"], figures["precision"]) == ("daam", "32x16", 16, "fp32")
+    assert min(figures[f"{name}_images_per_second"] for name in ("loop", "bare")) > 0 and figures["of_bare"] > 0
+    assert list(tmp_path.iterdir()) == [file] and torch.get_num_threads() == threads
+
+
 def test_the_bottleneck_is_what_takes_longest() -> None:
     """On a CPU all parts share the cores; beside a GPU decoding has its own."""
     assert bottleneck({"decode": 100, "augment": 150, "step": 120}, beside=False) == "decode"
@@ -56,5 +71,6 @@ def test_a_method_without_a_step_to_time_is_one_line(
 ) -> None:
     file = tmp_path / "edaan.yaml"
     file.write_text(json.dumps(edaan_settings(packed_pair, tmp_path / "run")))
-    line = fails(capsys, "bench", "input", "--config", str(file))
-    assert "method=edaan has no step to time" in line and line.strip().endswith("of method: daam")
+    for what in ("input", "loop"):
+        line = fails(capsys, "bench", what, "--config", str(file))
+        assert "method=edaan has no step to time" in line and line.strip().endswith("of method: daam")

@@ -106,7 +106,7 @@ BOUNDS = [
     ("loss.epsilon", 1.0, 2, "must not be above 1"),
     ("loss.domain_weight", 0.0, -1, "must be 0 or more"),
     ("labels.eps_value", 0.9, 1, "must be below 1"),
-    ("evaluate.batch_size", 1, 0, "must be greater than 0"),
+    ("evaluate.batch_size", 1, 0, "must be auto, or a whole number greater than 0"),
     ("runtime.hang_timeout", 0.0, -1, "must be 0 or more"),
     ("seed", 0, -1, "must be 0 or more"),
     ("edaan.lr", 0.0, -1, "must be 0 or more"),

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from distreid.actions.plan.devices import COMPUTED, GPUS, LAUNCH, MOVED, USUAL_GPU, Device, here
-from distreid.actions.plan.inputs import IDENTITIES, domains_of, sized
-from distreid.actions.plan.memory import worker_memory
+from distreid.actions.plan.devices import COMPUTED, GPUS, LAUNCH, MOVED, USUAL_GPU, Device
+from distreid.actions.plan.inputs import IDENTITIES, Figures, domains_of, sized
+from distreid.actions.plan.memory import needed_memory, worker_memory
+from distreid.actions.plan.price import Machines, device_tried, price_lines
 from distreid.cli import main
 from distreid.common.errors import UserError
 from distreid.config import DomainConfig, config_from_dict
-from distreid.methods.rehearsal import Memory, Stretch, rehearse
+from distreid.methods.rehearsal import Memory, Pass, Stretch, rehearse
+from distreid.methods.trial import Tried
 from distreid.training.counting import Operation, Work
 from distreid.training.domains import open_domain
 from tests.data.layouts import cuhk03_mat
@@ -189,9 +191,37 @@ def test_the_tables_shares_give_published_throughput() -> None:
     assert USUAL_GPU.fits is None
 
 
-def test_this_machine_is_measured() -> None:
-    found = here()
-    assert found.half > 0 and found.full > 1e8 and found.bandwidth > 1e7
+@pytest.mark.slow
+def test_this_machine_is_tried(run: Run, packed_pair: tuple[Path, Path]) -> None:
+    """Steps are made for real, with the images that are there; where some are missing, with noise, and the plan says so."""
+    small = ["input.height=32", "input.width=16", "model.backbone=timm/test_resnet", "runtime.gpu=no", "runtime.workers=0"]
+    there = [f"source.data={packed_pair[0]}", f"target.data={packed_pair[1]}", "evaluate.target=false", "evaluate.source=false"]
+    text = run("--device", "here", *small, *there)
+    assert "decoding included" in text and "a real step was timed" in text and "Python and libraries" in text
+    assert "TFLOP/s" not in text and "--decode" not in text and row(text, "memory of a worker")
+    text = run("--device", "here", "--images", "100", *small)
+    assert "on noise" in text and row(text, "pre-training, 1 epoch")
+
+
+@pytest.mark.slow
+def test_what_was_tried_is_multiplied() -> None:
+    config = config_from_dict(SETTINGS, ["adapt.rounds=1", "runtime.gpu=no", "evaluate.batch_size=16"])
+    counted = rehearse(config, sized("s", 320, 10), sized("t", 640))
+    seconds = {Stretch: 2.0, Pass: 0.5}
+    tried = Tried([seconds.get(type(event)) for event in counted.events], memory=10**9, pictured=True)
+    found, machines, sizes = tried.given_to(counted), Machines(decoded=1.0), (sized("s", 320, 10), sized("t", 640))
+    device = device_tried(config, found.stretches[0])
+    assert device.cpu and device.seconds(found.stretches[0].work) == pytest.approx(2.0)
+    lines = {line.name: line for line in price_lines(config, machines, sizes, Figures(), found, device)}
+    assert lines["pre-training, 1 epoch"].seconds == 10 * 2.0 and lines["training, 2 epochs"].seconds == 2 * 40 * 2.0
+    assert lines["extract"].seconds == 640 / 16 * 0.5 and lines["extract"].times == 1
+    assert lines["training, 2 epochs"].binds == "tried"
+    alone = needed_memory(config, 1, found, device)[0]["worker"]
+    more = needed_memory(config, 1, found, device, tried.memory)[0]["worker"]
+    shared = needed_memory(config, 2, found, device, tried.memory)[0]["worker"]
+    assert alone is not None and alone < more == 10**9
+    assert shared is not None and shared > 10**9  # gradients stay in DDP's buckets
+    assert needed_memory(config, 1, found, device, 1)[0]["worker"] == alone  # a process whose memory was there before
 
 
 def test_several_sources_are_counted(packed_pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from distreid.actions.bench_input import bench_input, wait_for
+from distreid.actions.bench_loop import bench_loop
 from distreid.common.machine import choose, look
 from distreid.config import config_from_dict
 from distreid.data.loader import Augmentation, Batch, training_batches
@@ -25,10 +26,10 @@ IDENTITIES = 751  # of the head: Market-1501's
 def bench(what: str, *, n: int, dim: int, as_json: bool, labels: dict[str, Any], config: str = "") -> str:
     """Run one benchmark and lay out its figures, a line each, or as JSON.
 
-    labels: more arguments of `bench_labels`. config: of `bench_input`.
+    labels: more arguments of `bench_labels`. config: of `bench_input` and `bench_loop`.
     """
-    if what in ("labels", "input"):
-        figures = _labels(n, dim, labels) if what == "labels" else bench_input(config)
+    if what in ("labels", "input", "loop"):
+        figures = _labels(n, dim, labels) if what == "labels" else {"input": bench_input, "loop": bench_loop}[what](config)
     else:
         figures = _BENCHES[what](n, dim)
     if as_json:

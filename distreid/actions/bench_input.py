@@ -22,7 +22,7 @@ from distreid.data.loader import Augmentation, Batch, training_batches
 from distreid.data.sampling import PlainStream, plan_one
 from distreid.data.synthetic import draw_domain
 from distreid.data.transforms import augment, draw
-from distreid.methods.registry import SPECS, find
+from distreid.methods.registry import SPECS, MethodSpec, find
 from distreid.training import Precision
 from distreid.training.domains import open_domain
 
@@ -42,10 +42,10 @@ def bench_input(config: str = "") -> dict[str, Any]:
         UserError: the method has no step to time.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return _measure(load_config(config) if config else _drawn(Path(folder)))
+        return _measure(load_config(config) if config else drawn(Path(folder)))
 
 
-def _drawn(folder: Path) -> Config:
+def drawn(folder: Path) -> Config:
     """ResNet-18 at 128x64, as `bench train` has it, on images drawn here."""
     draw_domain(folder / "day", identities=IDENTITIES, cameras=3, images=4, workers=1)
     pack(folder / "day", folder / "day.arrow", format="market1501")
@@ -55,11 +55,22 @@ def _drawn(folder: Path) -> Config:
     )
 
 
-def _measure(config: Config) -> dict[str, Any]:
+def timed_method(config: Config) -> MethodSpec:
+    """The configuration's method.
+
+    Raises:
+        UserError: it has no step to time.
+    """
     spec = find(config.method)
     if spec.bench is None:
         able = ", ".join(name for name, other in SPECS.items() if other.bench is not None)
         raise UserError(f"method={config.method} has no step to time (MethodSpec.bench); give a configuration of method: {able}")
+    return spec
+
+
+def _measure(config: Config) -> dict[str, Any]:
+    spec = timed_method(config)
+    assert spec.bench is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     compute = choose(look(), device.type, threads=torch.get_num_threads())
     precision = Precision(compute.precision, device, channels_last=compute.channels_last)

@@ -12,7 +12,7 @@ USUAL = LabelSettings()
 
 
 def bench(
-    what: Literal["labels", "score", "train", "input", "round"],
+    what: Literal["labels", "score", "train", "input", "loop", "round"],
     /,
     *,
     n: int = 12_936,
@@ -29,7 +29,8 @@ def bench(
 
     Args:
         what: labels and score need nothing; train is one DAAM step; input is decoding, augmentation and the step apart, and
-            which of them binds; round moves features and labels through Ray.
+            which of them binds; loop is training, images and all, beside a bare loop of
+            PyTorch; round moves features and labels through Ray.
         n: labels, round: features; score: gallery images.
         dim: Of the features.
         p: labels: see `distreid label --help`.
@@ -37,7 +38,7 @@ def bench(
         neighbours: labels: see `distreid label --help`.
         images_per_identity: labels: of the random features.
         oracle: labels: the dense N x N form beside it (n up to 4,000).
-        config: input: the YAML file whose data, size, batch and network are measured; drawn images and ResNet-18 without one.
+        config: input, loop: the YAML file whose data, size, batch and network are measured; drawn images and ResNet-18 without one.
     """
     from distreid.actions.bench import bench as run
     from distreid.common.errors import UserError

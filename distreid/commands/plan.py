@@ -30,7 +30,8 @@ def plan(
         config: YAML file.
         nodes: Machines.
         gpus: Of each node; one worker for each.
-        device: What computes: h100, h200, a100, l4, 4090, or here (measured, two seconds).
+        device: What computes: h100, h200, a100, l4, 4090, or here: some steps of each stage are made and
+            timed (seconds to a minute).
         images: Target images; those of the packed target when empty. Of a method without pseudo-labels: source images.
         queries: Test images; those of the packed target, or none, when empty.
         gallery: As --queries.

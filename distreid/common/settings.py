@@ -50,14 +50,14 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _or_number(word: LiteralString) -> WrapValidator:
+def _or_number(word: LiteralString, kind: LiteralString = "a number of 0 or more") -> WrapValidator:
     """One line in place of one for each kind that the value might have been."""
 
     def check(value: Any, checked: ValidatorFunctionWrapHandler) -> Any:
         try:
             return checked(value)
         except ValidationError:
-            raise PydanticCustomError("or_number", "neither {word} nor a number of 0 or more", {"word": word}) from None
+            raise PydanticCustomError("or_number", "neither {word} nor {kind}", {"word": word, "kind": kind}) from None
 
     return WrapValidator(check)
 
@@ -65,6 +65,7 @@ def _or_number(word: LiteralString) -> WrapValidator:
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 AutoOrNumber = Annotated[Literal["auto"] | Annotated[Number, Field(ge=0)], _or_number("auto")]
+AutoOrWhole = Annotated[Literal["auto"] | Annotated[Whole, Field(gt=0)], _or_number("auto", "a whole number greater than 0")]
 SoftOrNumber = Annotated[Literal["soft"] | Annotated[Number, Field(ge=0)], _or_number("soft")]
 Switch = Annotated[bool, Strict()]
 # For a Literal of whole numbers, and of texts and booleans: pydantic takes 1, 1.0 and true for one choice.
@@ -115,7 +116,7 @@ def explain(error: ValidationError, kind: Any, prefix: str = "") -> str:
 
 # Heads of pydantic's error types.
 _PROBLEMS = {
-    "or_number": "must be {word}, or a number of 0 or more",
+    "or_number": "must be {word}, or {kind}",
     "greater_than_equal": "must be {ge:g} or more",
     "greater_than": "must be greater than {gt:g}",
     "less_than_equal": "must not be above {le:g}",

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from distreid.common.settings import SETTINGS, Number, SoftOrNumber, Switch, Whole
+from distreid.common.settings import SETTINGS, AutoOrWhole, Number, SoftOrNumber, Switch, Whole
 
 Sampler = Literal["plain", "pk"]
 
@@ -115,4 +115,6 @@ class EvaluateConfig:
     source: Switch = Field(default=True, description="the same of the source's")
     every_round: Switch = Field(default=True, description="false: after the last round only")
     flip: Switch = Field(default=False, description="average the features of an image and its mirror image")
-    batch_size: Whole = Field(default=128, gt=0, description="images per forward pass, per worker")
+    batch_size: AutoOrWhole = Field(
+        default="auto", description="images of a forward pass, per worker; auto: 32 on CPUs, on a GPU as many as its memory holds"
+    )

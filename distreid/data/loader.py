@@ -148,6 +148,7 @@ def training_batches(
     group: int = 1,
     first: int = 0,
     layout: Layout = torch.Tensor.contiguous,
+    kernels: bool = False,
 ) -> Iterator[Batch]:
     """Yield this worker's slice of each global batch of an epoch, from step ``first``.
 
@@ -156,6 +157,7 @@ def training_batches(
         seed: names the epoch; augmentation is a function of it and the step.
         group: a slice is a number of whole groups of so many images.
         layout: how the network wants its images in memory.
+        kernels: augment on a CPU as a GPU does it (the same bits): a rehearsal counts that.
     """
     mean, std = _on_device(settings.mean, device), _on_device(settings.std, device)
     total, layouts = plan.domain_SB.shape[1], Layouts()
@@ -176,7 +178,8 @@ def training_batches(
         domain_B, index_B = plan.domain_SB[step, part], plan.index_SB[step, part]
         # All that the device must know of the images beside their pixels travels at once.
         table_B8 = send(np.column_stack([draws.table(), index_B]), device)
-        augmented = augment(images.to(device, non_blocking=True), table_B8[:, :7], settings.pad, mean, std, layout)
+        how = table_B8[:, :7] if kernels or table_B8.device.type != "cpu" else draws
+        augmented = augment(images.to(device, non_blocking=True), how, settings.pad, mean, std, layout)
         yield Batch(augmented, domain_B, index_B, step, table_B8[:, 7], layouts)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from distreid.training.context import Context
 from distreid.training.counting import Counting, Work
 from distreid.training.domains import DomainData
 from distreid.training.loop import Trainer
+from distreid.training.memory import usual_batch
 from distreid.training.stage import Stage
 
 
@@ -51,6 +53,9 @@ class Memory:
     peak: int
 
 
+NOTHING = Memory(0, 0, 0, 0, 0)  # not counted
+
+
 @dataclass(frozen=True)
 class Stretch:
     """One stage of training.
@@ -59,7 +64,7 @@ class Stretch:
         title: as a run shows it. round: in which it lies.
         epochs, steps: how many epochs of how many steps.
         batch: images of a step, of all workers together; rows: of this one; group: of which rows are a multiple.
-        work: of one step of one worker.
+        work: of one step of one worker; seconds: that it really took (:mod:`distreid.methods.trial`), None where it was not tried.
         trained: weights that it trains, in values.
     """
 
@@ -73,11 +78,12 @@ class Stretch:
     work: Work
     memory: Memory
     trained: int
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Features of ``images`` images, a worker's shard in forward passes of ``batch``; the work of one of them."""
+    """Features of ``images`` images, a worker's shard in forward passes of ``batch``; work and seconds of one."""
 
     title: str
     round: int
@@ -85,6 +91,7 @@ class Pass:
     batch: int
     work: Work
     memory: Memory
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,29 +140,40 @@ def rehearse(config: Config, source: DomainData, target: DomainData) -> Rehearse
         compile=False,
         precision="bf16" if config.runtime.precision == "fp16" else config.runtime.precision,
     )
+    config = replace(config, runtime=runtime)
+    with FakeTensorMode(allow_non_fake_inputs=True), Counting() as counting:
+        return perform(config, blank(source), blank(target), _Rehearsal(counting), torch.device("cpu"))
+
+
+def perform(config: Config, source: DomainData, target: DomainData, performer: Performer, device: torch.device) -> Rehearsed:
+    """Run the method of a configuration, ``performer`` in its trainers' place, with random weights and no content in its labels."""
     begun = bool(config.pretrain.checkpoint)
     pretrain = replace(config.pretrain, checkpoint="", epochs=0 if begun else config.pretrain.epochs)
-    config = replace(config, model=replace(config.model, weights="none"), pretrain=pretrain, runtime=runtime)
-    source, target = blank(source), blank(target)
-    processes = Alone(world=max(1, config.runtime.workers))
-    with FakeTensorMode(allow_non_fake_inputs=True), Counting() as counting:
-        rehearsal = _Rehearsal(counting)
-        labeler = BlankLabeler(rehearsal.labels, len(target.train), normalized=config.labels.features == "l2")
-        evaluator, nowhere = BlankEvaluator(rehearsal.ranking), RunDirectory(Path(os.devnull) / "rehearsal")
-        context = Context(config, processes, source, target, labeler, evaluator, nowhere, Silent(), rehearsal)
-        find(config.method).method(context).run()
-    return Rehearsed(rehearsal.events, rehearsal.channels)
+    config = replace(config, model=replace(config.model, weights="none"), pretrain=pretrain)
+    labeler = BlankLabeler(performer.labels, len(target.train), normalized=config.labels.features == "l2")
+    evaluator, nowhere = BlankEvaluator(performer.ranking), RunDirectory(Path(os.devnull) / "rehearsal")
+    processes = Alone(world=max(1, config.runtime.workers), device=device)
+    context = Context(config, processes, source, target, labeler, evaluator, nowhere, Silent(), performer)
+    find(config.method).method(context).run()
+    return Rehearsed(performer.events, performer.channels)
 
 
-class _Rehearsal:
+class Performer(ABC):
     """Takes a trainer's place; implements :class:`distreid.training.protocols.Rehearsal`."""
 
-    def __init__(self, counting: Counting) -> None:
+    def __init__(self) -> None:
         self.events: list[Event] = []
         self.round = self.channels = 0
-        self._counting = counting
         self._stretches: dict[Any, Stretch] = {}  # a stage is the same in every round
         self._passes: dict[Any, Pass] = {}
+
+    @abstractmethod
+    def train(self, trainer: Trainer[Any, Any], stage: Stage, title: str) -> Stretch:
+        """What a stage takes; how often it comes, and in which round, is filled in."""
+
+    @abstractmethod
+    def features(self, trainer: Trainer[Any, Any], images: View, batch: int, *, flip: bool) -> Pass:
+        """What a forward pass of ``batch`` images takes; title and number of images are filled in."""
 
     def fit(self, trainer: Trainer[Any, Any], stage: Stage) -> None:
         self.round, self.channels = trainer.state.round, trainer.model.feature_channels
@@ -165,13 +183,40 @@ class _Rehearsal:
             trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
             key = title, stage.plan(0).index_SB.shape, trained
             if key not in self._stretches:
-                self._stretches[key] = self._train(trainer, stage, title)
+                gc.collect()  # what the stage before left in circles
+                self._stretches[key] = self.train(trainer, stage, title)
             self.events.append(replace(self._stretches[key], round=self.round, epochs=epochs))
         trainer.state.epoch = stage.epochs
 
-    def _train(self, trainer: Trainer[Any, Any], stage: Stage, title: str) -> Stretch:
+    def extract(self, trainer: Trainer[Any, Any], images: View, title: str, *, flip: bool) -> np.ndarray:
+        self.round, self.channels = trainer.state.round, trainer.model.feature_channels
+        config, processes = trainer.config, trainer.context.processes
+        part = shard(len(images), processes.rank, processes.world)
+        batch = max(1, min(usual_batch(config.evaluate.batch_size, processes.device.type), part.stop - part.start))
+        key = batch, flip
+        if key not in self._passes:
+            gc.collect()
+            self._passes[key] = self.features(trainer, images, batch, flip=flip)
+        self.events.append(replace(self._passes[key], title=title, round=self.round, images=len(images)))
+        shape = part.stop - part.start, trainer.model.feature_channels
+        return np.broadcast_to(np.ones(1, config.runtime.feature_dtype), shape)
+
+    def labels(self) -> None:
+        self.events.append(Labels(self.round))
+
+    def ranking(self, test: str) -> None:
+        self.events.append(Ranking(test, self.round))
+
+
+class _Rehearsal(Performer):
+    """Counts."""
+
+    def __init__(self, counting: Counting) -> None:
+        super().__init__()
+        self._counting = counting
+
+    def train(self, trainer: Trainer[Any, Any], stage: Stage, title: str) -> Stretch:
         """Two steps, of which the second finds the optimisers' state as all later ones do."""
-        gc.collect()  # what the stage before left in circles
         counting, plan = self._counting, stage.plan(0)
         rows = trainer.rows(stage, plan)
         trained = [p for p in trainer.model.parameters() if p.requires_grad]
@@ -179,7 +224,7 @@ class _Rehearsal:
         trainer.model.train()
         for step in range(2):
             counting.begin()
-            with closing(trainer.batches(stage, plan, [0])) as batches:  # type: ignore[type-var]
+            with closing(trainer.batches(stage, plan, [0], kernels=True)) as batches:  # type: ignore[type-var]
                 trainer.seed_step([0, step], rows, plan)
                 trainer.train_step(stage, next(batches), 0, len(plan), 1.0)
         for hook in hooks:
@@ -196,21 +241,8 @@ class _Rehearsal:
             title, 0, 0, len(plan), batch_size, rows.stop - rows.start, stage.group, work, memory, sum(p.numel() for p in trained)
         )
 
-    def extract(self, trainer: Trainer[Any, Any], images: View, title: str, *, flip: bool) -> np.ndarray:
-        self.round, self.channels = trainer.state.round, trainer.model.feature_channels
-        config, processes = trainer.config, trainer.context.processes
-        part = shard(len(images), processes.rank, processes.world)
-        batch = max(1, min(config.evaluate.batch_size, part.stop - part.start))
-        key = batch, flip
-        if key not in self._passes:
-            self._passes[key] = self._features(trainer, batch, flip=flip)
-        self.events.append(replace(self._passes[key], title=title, round=self.round, images=len(images)))
-        shape = part.stop - part.start, trainer.model.feature_channels
-        return np.broadcast_to(np.zeros(1, config.runtime.feature_dtype), shape)
-
-    def _features(self, trainer: Trainer[Any, Any], batch: int, *, flip: bool) -> Pass:
+    def features(self, trainer: Trainer[Any, Any], images: View, batch: int, *, flip: bool) -> Pass:
         """One forward pass, as :func:`distreid.training.features.extract` makes it."""
-        gc.collect()
         model, counting, size = trainer.model, self._counting, trainer.config.input
         model.eval()
         counting.begin()
@@ -221,12 +253,6 @@ class _Rehearsal:
                 model.features(x_BCHW)
         weights = _bytes([*model.parameters(), *model.buffers()])
         return Pass("", 0, 0, batch, counting.work, Memory(weights, 0, 0, counting.peak - weights, counting.peak))
-
-    def labels(self) -> None:
-        self.events.append(Labels(self.round))
-
-    def ranking(self, test: str) -> None:
-        self.events.append(Ranking(test, self.round))
 
 
 def _bytes(tensors: Iterable[Any]) -> int:

@@ -94,13 +94,13 @@ class Silent:
 
 
 class Blank:
-    """So many images of no content; implements :class:`distreid.data.loader.Images`."""
+    """So many images of noise; implements :class:`distreid.data.loader.Images`."""
 
     def __init__(self, count: int) -> None:
         self._count = count
 
     def read(self, indices: np.ndarray, height: int, width: int) -> Tensor:
-        return torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
+        return torch.randint(0, 256, (len(indices), 3, height, width), dtype=torch.uint8)
 
     def __len__(self) -> int:
         return self._count

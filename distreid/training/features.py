@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from distreid.common.errors import UserError
 from distreid.data.loader import View, plain_batches
 from distreid.models import ReIDNetwork
 from distreid.training.engine import Precision
-from distreid.training.memory import InParts
+from distreid.training.memory import InParts, PassSize
 
 
 def extract(
@@ -21,7 +22,7 @@ def extract(
     *,
     height: int,
     width: int,
-    batch: int = 128,
+    batch: int | Literal["auto"] | PassSize = "auto",
     precision: Precision | None = None,
     flip: bool = False,
     progress: Callable[[int], None] | None = None,
@@ -29,7 +30,8 @@ def extract(
     """What is matched (DAAM: f_sh) of images part.start .. part.stop-1 (all), float32 [n, c], not normalised.
 
     Args:
-        batch: images per forward pass; half as many, a quarter … where memory does not hold them.
+        batch: images per forward pass, auto: what suits the device; half as many, a quarter … where memory does not hold them. A
+            :class:`PassSize` remembers that for the next call.
         precision: float32 unless given.
         flip: average the features of each image and its mirror image.
         progress: called with the number of images done.
@@ -44,11 +46,13 @@ def extract(
         f_Bc = model.features(precision.layout(x_BCHW))
         return (f_Bc + model.features(precision.layout(x_BCHW.flip(3)))) / 2 if flip else f_Bc
 
-    training, forward = model.training, InParts(matched)
+    size = batch if isinstance(batch, PassSize) else PassSize(batch)
+    training, forward = model.training, InParts(matched, size)
     model.eval()
     done, parts = 0, []
     with torch.inference_mode(), precision.autocast():
-        for x_BCHW in plain_batches(images, part, batch, height, width, mean=model.mean, std=model.std, device=device):
+        at_once = size.find(matched, device, height, width)
+        for x_BCHW in plain_batches(images, part, at_once, height, width, mean=model.mean, std=model.std, device=device):
             parts.append(forward(x_BCHW).float().cpu())
             done += len(x_BCHW)
             if progress is not None:

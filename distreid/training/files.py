@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -26,11 +26,27 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_tensors(path: Path, value: dict[str, Any]) -> None:
     """Nested dictionaries of tensors, numbers and text, readable by :func:`load_tensors`."""
-    # Through memory, because torch's own file writer hides the reason when a disk is full.
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
     with atomic_write(path) as file:
-        file.write(buffer.getbuffer())
+        writer = _Writer(file)
+        torch.save(value, writer)  # type: ignore[arg-type]  # of a file it only writes
+        if writer.error is not None:
+            raise writer.error
+
+
+class _Writer(io.RawIOBase):
+    """Keeps the reason why a disk took no more: told so while it writes, torch hides it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -22,7 +22,7 @@ from distreid.training.checkpoints import Checkpoints, State
 from distreid.training.context import Context
 from distreid.training.domains import TestSet
 from distreid.training.features import extract
-from distreid.training.memory import ran_out
+from distreid.training.memory import PassSize, ran_out
 from distreid.training.meters import EpochMeter
 from distreid.training.protocols import ScoreFuture
 from distreid.training.seeds import epoch_seed, seed_torch
@@ -56,6 +56,7 @@ class Trainer(Generic[Model, StateT]):
         self._rows = place_randomness(self.model)
         context.precision.place(self.model)
         self.checkpoints = Checkpoints(context, self.model, state)
+        self._pass_size = PassSize(context.config.evaluate.batch_size)
         self._shown = dict[str, float]()  # beside the progress
 
     @property
@@ -122,7 +123,7 @@ class Trainer(Generic[Model, StateT]):
         groups = shard(plan.index_SB.shape[1] // group, processes.rank, processes.world)
         return slice(groups.start * group, groups.stop * group)
 
-    def batches(self, stage: Stage, plan: BatchPlan, seed: list[int]) -> Iterator[Batch]:
+    def batches(self, stage: Stage, plan: BatchPlan, seed: list[int], *, kernels: bool = False) -> Iterator[Batch]:
         """This process's slices of an epoch's batches, from the step on that the state says."""
         context, settings = self.context, self.config.input
         return training_batches(
@@ -138,6 +139,7 @@ class Trainer(Generic[Model, StateT]):
             group=stage.group,
             first=self.state.step,
             layout=context.precision.layout,
+            kernels=kernels,
         )
 
     def look(self, stage: Stage, meter: EpochMeter, epoch: int, done: int, *, ended: bool) -> None:
@@ -206,7 +208,7 @@ class Trainer(Generic[Model, StateT]):
             part,
             height=settings.height,
             width=settings.width,
-            batch=self.config.evaluate.batch_size,
+            batch=self._pass_size,
             precision=self.context.precision,
             flip=flip,
             progress=lambda done: reporter.advance(done, {}),

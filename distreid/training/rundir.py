@@ -257,7 +257,7 @@ MAY_CHANGE = {
     "output", "source.data", "source.extra", "target.data", "pretrain.checkpoint", "model.weights", "adapt.rounds",
     "runtime.workers", "runtime.cpus_per_worker", "runtime.max_failures", "runtime.label_gpus",
     "runtime.tensorboard", "runtime.min_workers", "runtime.hang_timeout", "runtime.strategy",
-    "runtime.zero_stage", "runtime.accumulate",
+    "runtime.zero_stage", "runtime.accumulate", "evaluate.batch_size",
 }  # fmt: skip
 
 

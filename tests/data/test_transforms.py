@@ -34,6 +34,9 @@ def test_a_batch_equals_images_one_by_one() -> None:
     layout = partial(torch.Tensor.contiguous, memory_format=torch.channels_last)
     last = augment(images, draws, 3, MEAN, STD, layout)
     assert last.is_contiguous(memory_format=torch.channels_last) and torch.equal(last, out)
+    for kind in (torch.Tensor.contiguous, layout):  # as a GPU does it
+        kernels = augment(images, torch.from_numpy(draws.table()), 3, MEAN, STD, kind)
+        assert torch.equal(kernels, out) and kernels.stride() == augment(images, draws, 3, MEAN, STD, kind).stride()
     assert 5 < draws.flip_B.sum() < 35 and 5 < (draws.erase_B4[:, 2] > 0).sum() < 35
 
 

@@ -13,12 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distreid.config import Config, to_yaml
+from distreid.config import Config, config_from_dict, to_yaml
 from distreid.data import ImageStore, select
 from distreid.data.loader import View
+from distreid.methods.networks import build_model
 from distreid.models import ReIDNetwork
 from distreid.training.features import extract
-from distreid.training.memory import ran_out
+from distreid.training.memory import PassSize, fitting, ran_out, usual_batch
+from tests.training_runs import small_settings
 
 PIB = 1 << 50
 
@@ -61,6 +63,36 @@ def test_images_pass_in_smaller_parts_where_memory_does_not_hold_them(
     ]
     # Memory that was too small once is not asked for again.
     assert little.sizes == [5] * 9
+
+
+def test_what_was_found_once_is_kept_and_not_said_again(packed_pair: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
+    """A run takes features many times."""
+    store, model, size = ImageStore.open(str(packed_pair[0])), Hungry(6), PassSize(20)
+    for _ in range(2):
+        extract(model, View(store, select(store).train.rows), slice(0, 45), height=32, width=16, batch=size)
+    assert len(caplog.records) == 1 and model.sizes == [5] * 18
+
+
+def test_on_cpus_auto_is_what_is_fast_there(packed_pair: tuple[Path, Path]) -> None:
+    store, model = ImageStore.open(str(packed_pair[0])), Hungry(100)
+    extract(model, View(store, select(store).train.rows), slice(0, 45), height=32, width=16)
+    assert model.sizes == [32, 13] and usual_batch(7, "cpu") == 7 and usual_batch("auto", "cuda") > 32
+
+
+def test_a_gpus_free_memory_is_filled_by_half_in_powers_of_two() -> None:
+    gib = 2.0**30
+    assert fitting(64 * gib, gib / 16) == 512 and fitting(63 * gib, gib / 16) == 256
+    assert fitting(1e15, 1.0) == 1024 and fitting(0.0, gib) == 16 and fitting(gib, 0.0) == 1024
+
+
+@pytest.mark.parametrize("sizes", [(1, 32), (7, 45)])
+def test_features_do_not_depend_on_the_images_beside(packed_pair: tuple[Path, Path], sizes: tuple[int, int]) -> None:
+    """To float noise: kernels sum in other orders for other sizes."""
+    store, config = ImageStore.open(str(packed_pair[0])), config_from_dict(small_settings(packed_pair, Path("-")))
+    torch.manual_seed(0)
+    model, images = build_model(config, 12), View(store, select(store).train.rows)
+    first, second = (extract(model, images, slice(0, 45), height=32, width=16, batch=size) for size in sizes)
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5 * np.abs(first).max())
 
 
 def test_one_image_that_does_not_fit_is_an_error(packed_pair: tuple[Path, Path]) -> None:

@@ -1,13 +1,10 @@
-"""What devices compute: a table of GPUs from their makers' data sheets, and this machine by a measurement of a few seconds."""
+"""What devices compute: a table of GPUs from their makers' data sheets, and the usual proportions of one that was measured."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch.nn import functional
 
 from distreid.common.errors import UserError
 from distreid.common.machine import GPU, Compute, Machine, choose, look
@@ -33,7 +30,7 @@ class Device:
         bandwidth: bytes a second to and from its memory.
         memory: bytes of it; None where it is not known.
         link: bytes a second at which a node's devices exchange gradients.
-        launch: least seconds of an operation.
+        launch: least seconds of an operation. cpu: it is one, and its memory the host's.
     """
 
     name: str
@@ -43,6 +40,7 @@ class Device:
     memory: float | None
     link: float
     launch: float = LAUNCH
+    cpu: bool = False
 
     def seconds(self, work: Work) -> float:
         """Each operation takes as long as its arithmetic, its bytes or its start, whichever is longest."""
@@ -88,17 +86,15 @@ GPUS = {
 }
 # A device of which one speed alone was measured has the proportions of these.
 USUAL_GPU = replace(GPUS["h100"], memory=None, link=1e10)
-USUAL_CPU = Device("CPU", half=4e11, full=1e11, bandwidth=1e10, memory=None, link=1e10, launch=1e-5)
+USUAL_CPU = Device("CPU", half=4e11, full=1e11, bandwidth=1e10, memory=None, link=1e10, launch=1e-5, cpu=True)
 
 
 def device_named(name: str) -> Device:
-    """One of :data:`GPUS`, or this machine (``here``).
+    """One of :data:`GPUS`.
 
     Raises:
-        UserError: neither.
+        UserError: it is not.
     """
-    if name.lower() == "here":
-        return here()
     try:
         return GPUS[name.lower()]
     except KeyError:
@@ -111,55 +107,9 @@ def measured_as(device: str) -> Device:
 
 
 def computes(name: str, precision: str, channels_last: bool | str) -> Compute:
-    """Number format and layout that a run takes on a device of :func:`device_named`, or on a CPU like this machine's ("cpu")."""
+    """Number format and layout that a run takes on a device of :func:`device_named`, here, or on this machine's CPU ("cpu")."""
     if name.lower() in ("here", "cpu"):
         kind = "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
         return choose(look(), kind, precision=precision, channels_last=channels_last)
     machine = Machine("x86_64", 1, gpus=(GPU(name, "8.0", True),))
     return choose(machine, "cuda", precision=precision, channels_last=channels_last)
-
-
-def here() -> Device:
-    """This machine's GPU, or its CPU with as many threads as torch takes: measured, about two seconds."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
-    half, full = (_convolution(device, dtype) for dtype in (torch.bfloat16, torch.float32))
-    return Device("this machine", half, full, _bandwidth(device), memory, 1e10, LAUNCH if device.type == "cuda" else 1e-5)
-
-
-def _convolution(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOPs a second, forward and backward, of the 3 x 3 convolutions of a ResNet-18 on 16 images of 128 x 64 pixels."""
-    total = spent = 0.0
-    for channels, height in ((64, 32), (128, 16), (256, 8), (512, 8)):
-        x_BCHW = torch.randn(16, channels, height, height // 2, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-        weight = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-        x_BCHW.requires_grad_(), weight.requires_grad_()
-
-        def step(x: torch.Tensor = x_BCHW, w: torch.Tensor = weight) -> None:
-            y = functional.conv2d(x, w, padding=1)
-            torch.autograd.grad(y, (x, w), y)
-
-        total += 6 * x_BCHW.numel() * channels * 9
-        spent += _seconds(step, device)
-    return total / spent
-
-
-def _bandwidth(device: torch.device) -> float:
-    """Bytes a second of an addition of two arrays as large as feature maps are: what normalisation and activations are bound by."""
-    x, y = (torch.ones(2**25 if device.type == "cuda" else 2**20, device=device) for _ in range(2))
-    return 3 * x.numel() * 4 / _seconds(lambda: torch.add(x, y), device)
-
-
-def _seconds(step: Callable[[], object], device: torch.device) -> float:
-    """Of the fastest of up to nine calls after one that warms up, in about a fifth of a second."""
-    step()
-    took: list[float] = []
-    while len(took) < 9 and sum(took) < 0.2:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        took.append(time.perf_counter() - started)
-    return min(took)

@@ -35,9 +35,13 @@ def worker_memory(config: Config, workers: int, stretch: Stretch) -> tuple[float
 
 
 def needed_memory(
-    config: Config, workers: int, found: Rehearsed, device: Device | None
+    config: Config, workers: int, found: Rehearsed, device: Device | None, tried: int | None = None
 ) -> tuple[dict[str, float | None], int | None]:
-    """Of the stage that needs most; and the images of a step that fit everywhere, as far as memory grows evenly with them."""
+    """Of the stage that needs most; and the images of a step that fit everywhere, as far as memory grows evenly with them.
+
+    ``tried``: what a process really took for a step. What that is above the tensors that a process alone was counted to hold,
+    libraries keep for themselves: oneDNN's copies of weights and maps in its own order, an allocator's gaps.
+    """
     worst, fits = (0.0, 0.0), math.inf
     for stretch in found.stretches:
         held, rest = worker_memory(config, workers, stretch)
@@ -46,7 +50,9 @@ def needed_memory(
             rows = max(0.0, device.fits - held) * stretch.rows / rest
             fits = min(fits, int(rows) // stretch.group * stretch.group * workers)
     passes = max((event.memory.peak for event in found.events if isinstance(event, Pass)), default=0)
-    return {"worker": max(sum(worst), passes)}, None if fits == math.inf else int(fits)
+    alone = max(max(stretch.memory.peak for stretch in found.stretches), passes)
+    scratch = max(0, tried - alone) if tried is not None else 0
+    return {"worker": max(sum(worst), passes) + scratch}, None if fits == math.inf else int(fits)
 
 
 def labelling_memory(

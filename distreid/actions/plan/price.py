@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from distreid.actions.plan.devices import Device, computes, device_named, measured_as
 from distreid.actions.plan.inputs import Figures, compared, sized
 from distreid.actions.plan.memory import feature_bytes, labelling_memory, needed_memory
 from distreid.common.errors import UserError
+from distreid.common.machine import usable_cores
 from distreid.config import Config, config_from_dict
+from distreid.methods.local import training_device
 from distreid.methods.rehearsal import Labels, Pass, Ranking, Rehearsed, Stretch, rehearse
+from distreid.methods.trial import Tried, try_out
 from distreid.training.counting import Work
 from distreid.training.domains import DomainData
+from distreid.training.memory import usual_batch
 
 NETWORK = 10.0  # Gbit/s between nodes
 DECODED = 2500.0  # images a second that a worker decodes and resizes to 256 x 128
@@ -44,7 +50,7 @@ class Line:
     Attributes:
         seconds: of all its occurrences together; None where something was not measured.
         times: how often it comes. in_round: in each round, not before the first.
-        binds: what it waits for most: "arithmetic", "memory", "launches", "input" or "links".
+        binds: what it waits for most: "arithmetic", "memory", "launches", "input" or "links"; "tried": a real step was timed.
         links: seconds of it in which gradients travel.
     """
 
@@ -68,6 +74,7 @@ class Plan:
         config: precision and layout decided. channels: D of the features.
         rounds: of labelling and training; 0 where the method has none.
         memory: by what holds it. fits: images of a step, of all workers together, that the devices' memory holds.
+        tried: what this machine took for real steps; None of another machine.
         missing: benches that were not measured.
     """
 
@@ -81,6 +88,7 @@ class Plan:
     memory: dict[str, float | None]
     fits: int | None
     batch: int
+    tried: Tried | None
     missing: list[str]
 
     @property
@@ -102,40 +110,70 @@ def plan(config: Config, machines: Machines, domains: tuple[DomainData, DomainDa
 
     Args:
         domains: source and target, packed or :func:`distreid.actions.plan.inputs.sized`.
-        device: a name for :func:`distreid.actions.plan.devices.device_named`; else figures.train says how fast it is.
+        device: "here" tries steps out on this machine; else a name for :func:`distreid.actions.plan.devices.device_named`;
+            without one figures.train says how fast it is.
 
     Raises:
         UserError: the network cannot be built, or there is no such device.
     """
     config = decided(config, device, figures.train)
-    priced, found = device_of(config, device, figures.train), rehearse(config, *domains)
+    tried = here(config, machines, domains) if device.lower() == "here" else None  # first: rehearsing takes memory of its own
+    found = rehearse(config, *domains)
     if not found.stretches:
         raise UserError("this configuration trains nothing: raise its epochs, or adapt.rounds")
+    if tried is not None:
+        found = tried.given_to(found)
+        priced: Device | None = device_tried(config, found.stretches[0])
+    else:
+        priced = device_of(config, device, figures.train)
     # With adapt.stop=auto there is one labelling more, of no round.
     rounds = min(sum(isinstance(event, Labels) for event in found.events), config.adapt.rounds)
-    memory, fits = needed_memory(config, machines.workers, found, priced)
+    memory, fits = needed_memory(config, machines.workers, found, priced, None if tried is None else tried.memory)
     if rounds:
         memory |= labelling_memory(config, domains[1], found, figures.labels)
     ranked = any(isinstance(event, Ranking) for event in found.events)
     needed = [*([] if priced else ["train"]), *(["labels"] if rounds else []), *(["score"] if ranked else [])]
     return Plan(
-        config, machines, priced, domains, found.channels, _lines(config, machines, domains, figures, found, priced), rounds,
-        memory, fits, max(stretch.batch for stretch in found.stretches),
+        config, machines, priced, domains, found.channels, price_lines(config, machines, domains, figures, found, priced), rounds,
+        memory, fits, max(stretch.batch for stretch in found.stretches), tried,
         [name for name in needed if getattr(figures, name) is None],
     )  # fmt: skip
 
 
 def decided(config: Config, device: str, train: dict[str, Any] | None) -> Config:
-    """With the precision and the layout that a run takes on the device; of one that a bench measured, those that it took."""
-    settings = config.runtime
+    """With precision, layout and images of a forward pass as a run has them there; the first two as a bench took them, if one
+    measured the device."""
+    settings, measured = config.runtime, "" if device or train is None else train["device"]
+    on = device or ("cpu" if measured == "cpu" else "h100")
+    kind = "cpu" if on == "cpu" or (on.lower() == "here" and training_device(settings.gpu).type == "cpu") else "cuda"
+    config = replace(config, evaluate=replace(config.evaluate, batch_size=usual_batch(config.evaluate.batch_size, kind)))
     if not device and train is not None and "auto" in train:
         taken = {key: train["auto"][key] for key in ("precision", "channels_last")}
         chosen = {key: value if getattr(settings, key) == "auto" else getattr(settings, key) for key, value in taken.items()}
     else:
-        on = device or ("cpu" if train is not None and train["device"] == "cpu" else "h100")
         compute = computes(on, settings.precision, settings.channels_last)
         chosen = {"precision": compute.precision, "channels_last": compute.channels_last}
     return replace(config, runtime=replace(settings, **chosen))
+
+
+def here(config: Config, machines: Machines, domains: tuple[DomainData, DomainData]) -> Tried:
+    """Steps on this machine, as one of its workers has it to itself: its GPU, or its share of the cores."""
+    device, threads = training_device(config.runtime.gpu), torch.get_num_threads()
+    torch.set_num_threads(config.runtime.cpus_per_worker or max(1, usable_cores() // machines.gpus))
+    try:
+        return try_out(config, *domains, device)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def device_tried(config: Config, stretch: Stretch) -> Device:
+    """This machine as if it had a usual device's proportions, as fast as the real steps of a stage were."""
+    device = training_device(config.runtime.gpu)
+    usual, memory = measured_as(device.type), None
+    if device.type == "cuda":
+        memory = float(torch.cuda.get_device_properties(device).total_memory)
+    assert stretch.seconds is not None
+    return replace(usual.scaled(usual.seconds(stretch.work) / stretch.seconds, "this machine"), memory=memory)
 
 
 def device_of(config: Config, device: str, train: dict[str, Any] | None) -> Device | None:
@@ -167,7 +205,7 @@ def bench_work(train: dict[str, Any], precision: str, *, channels_last: bool) ->
     return rehearse(config, images, images).stretches[0].work
 
 
-def _lines(
+def price_lines(
     config: Config,
     machines: Machines,
     domains: tuple[DomainData, DomainData],
@@ -208,6 +246,10 @@ def _train(line: Line, stretch: Stretch, config: Config, machines: Machines, dev
     if device is None:
         line.add(None)
         return
+    if stretch.seconds is not None:  # with all that a step waits for, but for other workers
+        line.add(steps * (stretch.seconds + gradients))
+        line.binds = "tried"
+        return
     computing, decoding = device.seconds(stretch.work), stretch.rows / machines.decoded
     line.add(steps * max(computing + gradients, decoding))
     bounds = {device.binds(stretch.work): computing, "links": gradients, "input": decoding}
@@ -227,6 +269,8 @@ def _extract(event: Pass, machines: Machines, device: Device | None) -> float | 
     if device is None:
         return None
     mine = event.images / machines.workers
+    if event.seconds is not None:
+        return mine / event.batch * event.seconds
     return max(mine / event.batch * device.seconds(event.work), mine / machines.decoded)
 
 

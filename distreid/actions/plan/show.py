@@ -32,7 +32,8 @@ def as_text(plan: Plan) -> str:
         text.append(_row("a round", atleast + duration(plan.round_seconds)))
         text.append(_row(counted(plan.rounds, "round"), atleast + duration(plan.rounds * plan.round_seconds)))
     text.append(_row("all", atleast + duration(plan.seconds), f"{atleast}{_hours(plan)} GPU-hours"))
-    text += ["", *(_row(MEMORY[name], size(count)) for name, count in plan.memory.items())]
+    names = MEMORY | ({} if _on_gpu(plan) else {"worker": "memory of a worker"})
+    text += ["", *(_row(names[name], size(count)) for name, count in plan.memory.items())]
     if plan.fits is not None:
         text.append(_row("largest batch that fits", f"{plan.fits:,}", f"of {plan.batch} asked for"))
     text += ["", "Assumed:", *(f"  - {line}" for line in assumptions(plan))]
@@ -85,16 +86,16 @@ def assumptions(plan: Plan) -> list[str]:
     machines, device, source = plan.machines, plan.device, plan.domains[0]
     known = [
         "a step of each stage was rehearsed on tensors without data: FLOPs, bytes moved and memory are counted, not guessed",
-        f"each GPU decodes {machines.decoded:,.0f} images a second (--decode), while the one before is trained on",
+        *_steps(plan),
         "gradients travel after each step, not during it; the first step of each stage is not counted",
-        "memory: the tensors of the worst moment"
+        _memory(plan)
         + (
             f"; the largest batch leaves {HELD / 2**30:.0f} GiB to the libraries and uses {USED:.0%} of the rest"
             if plan.fits
             else ""
         ),
     ]
-    if device is not None:
+    if device is not None and plan.tried is None:
         known.insert(
             1,
             f"{device.name}: {device.half / 1e12:,.3g} TFLOP/s in bf16, {device.full / 1e12:,.3g} in fp32, "
@@ -111,6 +112,25 @@ def assumptions(plan: Plan) -> list[str]:
         if source.name == "source":
             known.append(f"the source is not there: {len(source.train):,} images of {source.identities:,} people (--source-images)")
     return known
+
+
+def _on_gpu(plan: Plan) -> bool:
+    """Of a plan for no device a GPU is thought of."""
+    return plan.device is None or not plan.device.cpu
+
+
+def _steps(plan: Plan) -> list[str]:
+    """What the seconds of a step stand on, beside the device."""
+    if plan.tried is None:
+        return [f"each GPU decodes {plan.machines.decoded:,.0f} images a second (--decode), while the one before is trained on"]
+    images = "the images' decoding included" if plan.tried.pictured else "on noise, without decoding"
+    return [f"a few steps of each stage and passes were made on this machine, for one worker, and timed; {images}"]
+
+
+def _memory(plan: Plan) -> str:
+    if plan.tried is not None and plan.tried.memory is not None:
+        return "memory: what the process really took for these steps, beyond Python and libraries"
+    return "memory: the tensors of the worst moment" + ("" if _on_gpu(plan) else "; on CPUs oneDNN takes a quarter to a half more")
 
 
 def _head(plan: Plan) -> str:
@@ -131,6 +151,7 @@ BINDS = {
     "launches": "starting kernels binds: a larger batch is free",
     "input": "decoding binds",
     "links": "the links bind",
+    "tried": "a real step was timed",
 }
 
 

@@ -17,6 +17,7 @@ from distreid.data.loader import View, plain_batches
 from distreid.methods.edaan.grids import to_pixels
 from distreid.models import EDAAN
 from distreid.training import Precision
+from distreid.training.memory import usual_batch
 
 
 def translate(
@@ -55,8 +56,8 @@ def translate(
         done, part = 0, slice(0, len(rows))
         with torch.inference_mode(), precision.autocast():
             for x_BCHW in plain_batches(
-                View(store, rows), part, config.evaluate.batch_size, settings.height, settings.width,
-                mean=model.mean, std=model.std, device=device,
+                View(store, rows), part, usual_batch(config.evaluate.batch_size, torch.device(device).type),
+                settings.height, settings.width, mean=model.mean, std=model.std, device=device,
             ):  # fmt: skip
                 translation = translator(precision.layout(x_BCHW))
                 if translation.mask_B1HW is not None:
