@@ -1,4 +1,4 @@
-"""Rounds without training (adapt.epochs: 0): labels and accuracies of the model as it is; and what is shown while a test set is ranked."""
+"""Rounds without training (adapt.epochs: 0): labels and accuracies of the model as it is; ranking is shown as what it is."""
 
 from __future__ import annotations
 
