@@ -79,8 +79,14 @@ class Size:
 
     def part(self, fraction: float) -> Size:
         """So large a part of it, with all of its cameras."""
-        counts = (self.train_identities, self.train, self.test_identities, self.query, self.gallery)
-        return Size(*(round(fraction * count) for count in counts), self.cameras)
+        return Size(
+            train_identities=round(fraction * self.train_identities),
+            train=round(fraction * self.train),
+            test_identities=round(fraction * self.test_identities),
+            query=round(fraction * self.query),
+            gallery=round(fraction * self.gallery),
+            cameras=self.cameras,
+        )
 
 
 MSMT17 = Size(
