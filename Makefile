@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install install-gpu demo test gpu-test chaos check docs clean
+.PHONY: help install install-gpu demo test gpu-test scale chaos check docs clean
 
 help:
 	@echo "make demo    draw two camera networks, adapt a model from one to the other, write runs/demo/report.html"
 	@echo "make test    all tests"
 	@echo "make install-gpu    what makes labels on an NVIDIA GPU (5 GB more), into .venv"
 	@echo "make gpu-test  for a machine with GPUs: all that can be shown there, and a page with the figures, runs/gpu-test.md"
+	@echo "make scale   a round at MSMT17's size on drawn people (126,441 images), and a page with each stage's time and memory"
 	@echo "make chaos   kills parts of a run at random, 20 times (DISTREID_CHAOS=n for another number)"
 	@echo "make check   ruff and mypy"
 	@echo "make docs    write the generated pages and jobs/schema.json anew, and the documentation as a site, build/site/index.html"
@@ -43,6 +44,9 @@ test: $(STAMP)
 
 gpu-test: $(STAMP)
 	$(BIN)/python jobs/gpu_test.py
+
+scale: $(STAMP)
+	$(BIN)/python jobs/scale/run.py
 
 chaos: $(STAMP)
 	$(BIN)/python -m pytest -n 0 -m chaos tests/cluster

@@ -5,10 +5,14 @@ import pty
 import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from distreid.common.terminal import marked
+from distreid.common.claim import Claim
+from distreid.common.progress import Progress
+from distreid.common.terminal import TerminalReporter, marked
 from distreid.common.text import text_table
 from distreid.report.text import result_table
 
@@ -104,3 +108,23 @@ def test_no_color_takes_the_colours() -> None:
 
 def test_plain_where_there_is_no_terminal() -> None:
     assert subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True).stdout == TABLE + "\n"
+
+
+@pytest.mark.slow
+def test_a_step_of_unknown_length_says_in_a_log_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("distreid.common.terminal.LINE_EVERY", 0.2)
+    claim, said = Claim(tmp_path), ""
+    claim.take()
+    with Progress(claim, TerminalReporter()) as reporter:
+        reporter.stage("features of the target", 100)
+        time.sleep(2.5)  # no step: it has a length, and would say how far it is
+        reporter.stage("pseudo-labels", 0)
+        deadline = time.monotonic() + 60
+        while said.count("so far") < 2 and time.monotonic() < deadline:
+            said += capsys.readouterr().err
+            time.sleep(0.1)
+    claim.release()
+    seconds = [int(number) for number in re.findall(r"^  pseudo-labels: (\d+) s so far$", said, re.MULTILINE)]
+    assert len(seconds) >= 2 and seconds == sorted(seconds) and "target: " not in said.replace("features of the target: 2.5 s", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 
 def synth(
@@ -15,8 +16,10 @@ def synth(
     domain: str = "day",
     seed: int = 0,
     masks: bool = False,
+    size: Literal["msmt17"] | None = None,
+    fraction: float = 1.0,
 ) -> None:
-    """Draw a camera network in Market-1501's layout.
+    """Draw a camera network in Market-1501's layout, or in MSMT17's at its size.
 
     Args:
         out: Folder to make.
@@ -26,12 +29,23 @@ def synth(
         domain: day, night or winter.
         seed: The same seed draws the same images.
         masks: Also write the true foreground masks.
+        size: msmt17: as many images, identities and cameras, in its layout (126,441 images, some minutes), in place of the numbers
+            above.
+        fraction: Of --size: draw so large a part of it.
     """
+    from distreid.common.errors import UserError
     from distreid.common.terminal import bar
-    from distreid.data.synthetic import draw_domain
+    from distreid.data.synthetic import draw_domain, draw_msmt17
 
+    if size and (identities, cameras, images) != (64, 4, 8):
+        raise UserError(f"--size {size} has its own numbers: leave out --identities, --cameras and --images")
+    if fraction != 1.0 and not size:
+        raise UserError("--fraction is of --size msmt17: name it, or leave it out")
     with bar(f"drawing {domain}") as progress:
-        summary = draw_domain(
-            out, domain=domain, identities=identities, cameras=cameras, images=images, seed=seed, masks=masks, progress=progress
-        )
+        if size:
+            summary = draw_msmt17(out, domain=domain, fraction=fraction, seed=seed, masks=masks, progress=progress)
+        else:
+            summary = draw_domain(
+                out, domain=domain, identities=identities, cameras=cameras, images=images, seed=seed, masks=masks, progress=progress
+            )
     print(summary)

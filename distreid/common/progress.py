@@ -100,6 +100,8 @@ class Progress:
         """In a thread of its own, since a storage may take its time."""
         written = float("-inf")
         while not self._stop.is_set():
+            with self._lock:
+                self._shown.tick()
             if self._news or time.monotonic() - written >= self._claim.heartbeat:
                 written = time.monotonic()
                 self._write()

@@ -92,6 +92,13 @@ class TerminalReporter:
             left = (self._printed - self._started) / max(1, done - self._first) * (self._total - done)
             self._print(f"  {self._title}: {done:,} of {self._total:,}, {left / 60:.0f} min left{_shown(figures)}")
 
+    def tick(self) -> None:
+        """Called now and then: where there is no bar, a step of unknown length that goes on is told of as often as others are."""
+        now = time.perf_counter()
+        if self._progress is None and self._title and not self._total and now - self._printed > LINE_EVERY:
+            self._printed = now
+            self._print(f"  {self._title}: {now - self._started:.0f} s so far")
+
     def note(self, text: str) -> None:
         self.close()
         self._print(text)

@@ -86,7 +86,10 @@ class AdaptConfig:
 
     rounds: Whole = Field(default=5, ge=0, description='of labelling and training; paper: "converges by 5, < 10"')
     epochs: Whole = Field(
-        default=260, gt=0, description="paper, per round; an epoch is one pass over the clustered target images (decided)"
+        default=260,
+        ge=0,
+        description="paper, per round; an epoch is one pass over the clustered target images (decided); 0: label and measure"
+        " without training",
     )
     batch_size: Whole = Field(default=32, gt=0, description="of all workers together; paper; half source and half target (decided)")
     sampler: Sampler = Field(default="plain", description="decided: the paper names none; pk balances identities and clusters")

@@ -235,9 +235,15 @@ class Trainer(Generic[Model, StateT]):
         )
 
     def score(self, name: Domain, test: TestSet) -> ScoreFuture:
-        """Hand a test set's features in; they are ranked while this process goes on."""
+        """Hand a test set's features in; on Ray they are ranked while this process goes on."""
         shard_nD = self.extract(test.images, f"features of the {name}'s test set", domain=name, flip=self.config.evaluate.flip)
-        return self.context.evaluator.score(f"{name}-{self.state.round}", name, shard_nD)
+        answer = self.context.evaluator.score(f"{name}-{self.state.round}", name, shard_nD)
+
+        def ranked() -> dict[str, float]:
+            self.context.reporter.stage(f"ranking the {name}'s test set", 0)
+            return answer()
+
+        return ranked
 
 
 def accuracy_text(metrics: dict[str, Any]) -> str:

@@ -1,19 +1,16 @@
-"""Writes a drawn domain as a folder in Market-1501's layout."""
+"""Writes a drawn domain as a folder in the layout of Market-1501, or of MSMT17 at its size."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-
-import numpy as np
 
 from distreid.common.errors import UserError
 from distreid.common.files import check_free, draft_of
@@ -22,11 +19,7 @@ from distreid.data.synthetic.domains import DOMAINS, find_domain
 from distreid.data.synthetic.image import draw_image
 from distreid.data.synthetic.people import Person, sample_person
 from distreid.data.synthetic.scene import Scene, paint_scene
-
-TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
-
-# What a random stream is for: the first number of its seed after the seed and the domain.
-_PERSON, _CAMERA, _ROUTE, _SHOT, _EXTRA = range(5)
+from distreid.data.synthetic.shots import CAMERA, MSMT17, PERSON, Shot, msmt17_lists, plan_msmt17, plan_shots, stream_of
 
 _CHUNK = 100  # images a worker draws between two reports
 
@@ -37,7 +30,8 @@ class DrawnSummary:
 
     root: Path
     domain: str
-    identities: int  # of training, and as many again of test
+    identities: int  # of training
+    test_identities: int
     cameras: int
     train_images: int
     query_images: int
@@ -47,91 +41,43 @@ class DrawnSummary:
 
     def __str__(self) -> str:
         """What it holds, in a line."""
+        # In Market-1501's layout as many are tested on as are trained on.
+        others = "" if self.test_identities == self.identities else f" of {self.test_identities:,} others"
         return (
             f"{self.root}: {self.domain}, {self.train_images:,} training images of {self.identities:,} identities, "
-            f"{self.query_images:,} queries, {self.gallery_images:,} gallery images, "
+            f"{self.query_images:,} queries, {self.gallery_images:,} gallery images{others}, "
             f"{self.distractors:,} distractors, {self.junk:,} junk; {self.cameras} cameras"
         )
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One image to draw; `stream` seeds everything random in it."""
-
-    folder: str
-    name: str
-    identity: int | None  # whose looks; None: nobody is there
-    camera: int  # from 1
-    stream: tuple[int, ...]
-    junk: bool = False
-
-
-def _rng(seed: int, domain: str, *stream: int) -> np.random.Generator:
-    return np.random.default_rng((seed, zlib.crc32(domain.encode()), *stream))
 
 
 @lru_cache(maxsize=64)
 def _site(seed: int, domain: str, camera: int) -> tuple[Camera, Scene]:
     place = DOMAINS[domain]
-    network, own = _rng(seed, domain, _CAMERA), _rng(seed, domain, _CAMERA, camera)
+    network, own = stream_of(seed, domain, CAMERA), stream_of(seed, domain, CAMERA, camera)
     kind = place.scenes[(camera - 1) % len(place.scenes)]
     return sample_camera(network, camera, place.look), paint_scene(own, kind, place.season)
 
 
 @lru_cache(maxsize=1024)
 def _person(seed: int, domain: str, identity: int) -> Person:
-    return sample_person(_rng(seed, domain, _PERSON, identity), DOMAINS[domain].wardrobe)
-
-
-def _route(seed: int, domain: str, identity: int, cameras: int) -> list[int]:
-    """The cameras that see an identity: most of them, at least two."""
-    rng = _rng(seed, domain, _ROUTE, identity)
-    count = max(2, int(rng.binomial(cameras, 0.8)))
-    return sorted(int(c) + 1 for c in rng.permutation(cameras)[:count])
-
-
-def plan_shots(seed: int, domain: str, identities: int, cameras: int, images: int) -> Iterator[Shot]:
-    """Every image of a domain, in a fixed order: training, query and gallery, distractors, junk."""
-    gallery = 0
-    for identity in range(1, 2 * identities + 1):
-        for camera in _route(seed, domain, identity, cameras):
-            for index in range(images):
-                folder = TRAIN if identity <= identities else QUERY if index == 0 else GALLERY
-                gallery += folder == GALLERY
-                name = f"{identity:04d}_c{camera}s1_{25 * index + 1:06d}_01.jpg"
-                yield Shot(folder, name, identity, camera, (_SHOT, identity, camera, index))
-    # Market-1501's gallery is 14% distractors and 19% junk; a third of these distractors are boxes around nobody.
-    for extra in range(max(cameras, round(0.15 * gallery))):
-        camera = extra % cameras + 1
-        stranger = None if extra % 3 == 2 else 2 * identities + 1 + extra
-        name = f"0000_c{camera}s1_{extra + 1:06d}_01.jpg"
-        yield Shot(GALLERY, name, stranger, camera, (_EXTRA, 0, camera, extra))
-    for extra in range(max(cameras, round(0.1 * gallery))):
-        camera, identity = extra % cameras + 1, identities + 1 + extra % identities
-        name = f"-1_c{camera}s1_{extra + 1:06d}_01.jpg"
-        yield Shot(GALLERY, name, identity, camera, (_EXTRA, 1, camera, extra), junk=True)
+    return sample_person(stream_of(seed, domain, PERSON, identity), DOMAINS[domain].wardrobe)
 
 
 def _draw_shots(root: Path, seed: int, domain: str, masks: bool, shots: list[Shot]) -> int:
     for shot in shots:
         camera, scene = _site(seed, domain, shot.camera)
         person = None if shot.identity is None else _person(seed, domain, shot.identity)
-        rng = _rng(seed, domain, *shot.stream)
-        drawing = draw_image(rng, camera, scene, DOMAINS[domain].wardrobe, person, junk=shot.junk)
-        (root / shot.folder / shot.name).write_bytes(drawing.jpeg)
+        rng = stream_of(seed, domain, *shot.stream)
+        drawing = draw_image(rng, camera, scene, DOMAINS[domain].wardrobe, person, junk=shot.split == "junk")
+        (root / shot.file).write_bytes(drawing.jpeg)
         if masks:
-            (root / "masks" / shot.folder / shot.name).with_suffix(".png").write_bytes(drawing.mask_png())
+            (root / "masks" / shot.file).with_suffix(".png").write_bytes(drawing.mask_png())
     return len(shots)
 
 
-def _check(out: Path, identities: int, cameras: int, images: int, seed: int, workers: int | None) -> None:
-    for key, value, low, high in (
-        ("identities", identities, 1, 4999),
-        ("cameras", cameras, 2, 9),
-        ("images", images, 2, 9999),
-        ("seed", seed, 0, 2**63 - 1),
-        ("workers", 1 if workers is None else workers, 1, 1024),
-    ):
+def _check(out: Path, **numbers: tuple[float, float, float]) -> None:
+    """Each number beside the least and the most that it may be."""
+    for key, (value, low, high) in numbers.items():
         if not low <= value <= high:
             raise UserError(f"{key} is {value}: give a number from {low} to {high}")
     check_free(out)
@@ -197,32 +143,93 @@ def draw_domain(
     """
     out = Path(out)
     domain = find_domain(domain).name
-    _check(out, identities, cameras, images, seed, workers)
+    _check(
+        out,
+        identities=(identities, 1, 4999),
+        cameras=(cameras, 2, 9),
+        images=(images, 2, 9999),
+        seed=(seed, 0, 2**63 - 1),
+        workers=(1 if workers is None else workers, 1, 1024),
+    )
     shots = list(plan_shots(seed, domain, identities, cameras, images))
+    _write(out, shots, {}, domain=domain, seed=seed, masks=masks, workers=workers, progress=progress)
+    return _summary(out, domain, identities, identities, cameras, shots)
+
+
+def draw_msmt17(
+    out: Path,
+    *,
+    domain: str = "day",
+    fraction: float = 1.0,
+    seed: int = 0,
+    masks: bool = False,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> DrawnSummary:
+    """Draw pedestrians into `out` in MSMT17's layout (folders train and test, four lists) and at its size: 32,621 training images
+    of 1,041 identities, 11,659 queries and 82,161 gallery images of 3,060 others, 15 cameras; no distractors, no junk.
+
+    `fraction`: draw so many of the images and identities, at least 1/500. Image size, `masks`, `workers` and what is the same for
+    the same arguments: as of `draw_domain`.
+
+    UserError: as of `draw_domain`.
+    """
+    out = Path(out)
+    domain = find_domain(domain).name
+    _check(
+        out,
+        fraction=(fraction, 0.002, 1.0),
+        seed=(seed, 0, 2**63 - 1),
+        workers=(1 if workers is None else workers, 1, 1024),
+    )
+    size = MSMT17.part(fraction)
+    shots = list(plan_msmt17(seed, domain, size))
+    _write(out, shots, msmt17_lists(shots), domain=domain, seed=seed, masks=masks, workers=workers, progress=progress)
+    return _summary(out, domain, size.train_identities, size.test_identities, size.cameras, shots)
+
+
+def _write(
+    out: Path,
+    shots: list[Shot],
+    lists: Mapping[str, str],
+    *,
+    domain: str,
+    seed: int,
+    masks: bool,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Draws all shots and writes the lists, file names and contents, beside them."""
     if workers is None:
         workers = min(os.cpu_count() or 1, 1 + len(shots) // 1500)
     # No fsync a file: the folder's renaming says that all was written, and it can be drawn again.
     draft = draft_of(out)
     try:
-        for folder in (TRAIN, QUERY, GALLERY):
+        for folder in sorted({Path(shot.file).parent for shot in shots}):
             (draft / folder).mkdir(parents=True)
             if masks:
                 (draft / "masks" / folder).mkdir(parents=True)
         _draw_all(draft, shots, domain=domain, seed=seed, masks=masks, workers=workers, progress=progress)
+        for name, text in lists.items():
+            (draft / name).write_text(text, encoding="utf-8")
         draft.replace(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    counts = Counter("junk" if s.junk else "distractors" if s.stream[0] == _EXTRA else s.folder for s in shots)
+
+
+def _summary(out: Path, domain: str, identities: int, test_identities: int, cameras: int, shots: list[Shot]) -> DrawnSummary:
+    counts = Counter(shot.split for shot in shots)
     return DrawnSummary(
         root=out,
         domain=domain,
         identities=identities,
+        test_identities=test_identities,
         cameras=cameras,
-        train_images=counts[TRAIN],
-        query_images=counts[QUERY],
-        gallery_images=counts[GALLERY],
+        train_images=counts["train"] + counts["val"],
+        query_images=counts["query"],
+        gallery_images=counts["gallery"],
         distractors=counts["distractors"],
         junk=counts["junk"],
     )
