@@ -18,7 +18,6 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]  # before an installed distreid
 
-import yaml  # noqa: E402
 from stages import ROLES, Stage, Watched  # noqa: E402
 
 from distreid.training.environment import environment  # noqa: E402
@@ -40,12 +39,10 @@ def commands(out: Path, fraction: float) -> dict[str, list[str]]:
     files = {name: str(out / f"{name}.arrow") for name in ("day", "msmt17", "all")}
 
     def train(name: str, *more: str) -> list[str]:
-        file = ROOT / f"jobs/scale/{name}.yaml"
         data = [f"output={out / name}", f"source.data={files['day']}", f"target.data={files[name]}"]
-        if fraction < 1:  # fewer people, who are a larger part of all pairs
-            p = yaml.safe_load(file.read_text(encoding="utf-8"))["labels"]["p"]
-            data += [f"labels.p={min(0.02, p / fraction):.3g}", "labels.k1=10", "labels.k2=3"]
-        return ["train", str(file), *data, *more]
+        if fraction < 1:
+            data += ["labels.k1=10", "labels.k2=3"]
+        return ["train", str(ROOT / f"jobs/scale/{name}.yaml"), *data, *more]
 
     return {
         "draw the source": ["synth", str(out / "day"), "--identities", str(identities)],
