@@ -100,7 +100,7 @@ BOUNDS = [
     ("input.flip", 1.0, 1.1, "must not be above 1"),
     ("input.erase", 0.0, -0.1, "must be 0 or more"),
     ("pretrain.epochs", 0, -1, "must be 0 or more"),
-    ("adapt.epochs", 1, 0, "must be greater than 0"),
+    ("adapt.epochs", 0, -1, "must be 0 or more"),
     ("adapt.optimizer.momentum", 0.99, 1, "must be below 1"),
     ("pretrain.optimizer.step_epochs", 1, 0, "must be greater than 0"),
     ("loss.epsilon", 1.0, 2, "must not be above 1"),

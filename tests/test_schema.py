@@ -84,7 +84,7 @@ def test_all_defaults_keep_to_it() -> None:
         ("nonsense", 1),
         ("adapt.epochs", "3"),
         ("adapt.epochs", 2.5),
-        ("adapt.epochs", 0),
+        ("adapt.epochs", -1),
         ("adapt", [3]),
         ("adapt.optimizer.momentum", 1.0),
         ("input.flip", 1.5),

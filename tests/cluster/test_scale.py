@@ -55,8 +55,8 @@ def test_a_part_of_it_runs_to_the_end(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "scale.md").read_text()
-    for command in ("draw MSMT17's counts", "pack all as a target", "train msmt17.yaml", "run all.yaml"):
-        assert f"| {command} |" in page
+    for title in ("draw MSMT17's counts", "pack all as a target", "train msmt17.yaml", "run all.yaml"):
+        assert f"| {title} |" in page
     trained, all_of_them = (json.loads((tmp_path / name / "result.json").read_text())["rounds"][0] for name in ("msmt17", "all"))
     assert "train" in trained["seconds"] and 0 < trained["mAP"] < 1
     assert "train" not in all_of_them["seconds"]

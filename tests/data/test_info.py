@@ -94,8 +94,9 @@ def test_contact_sheet_of_unlabelled_images(unlabelled: ImageStore, tmp_path: Pa
 
 
 def test_contact_sheet_that_cannot_be_written(unlabelled: ImageStore, tmp_path: Path) -> None:
+    (tmp_path / "sheet.png").mkdir()
     with pytest.raises(UserError, match="is a folder"):
-        contact_sheet(unlabelled, tmp_path)
+        contact_sheet(unlabelled, tmp_path / "sheet.png")
 
 
 def test_a_sheet_is_a_png(store: ImageStore, tmp_path: Path) -> None:

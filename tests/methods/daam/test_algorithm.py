@@ -110,7 +110,7 @@ def test_a_run_whose_node_is_about_to_go_saves_within_the_epoch_and_goes_on(
 
     config = small_config()
     with pytest.raises(KeyboardInterrupt):
-        run(config, Leaving(stop_at=calls - 4))
+        run(config, Leaving(stop_at=calls - 6))
     saved = load_tensors(RunDirectory(config.output).last)
     assert saved["state"]["round"] == 2 and saved["state"]["step"] > 0
     assert accuracies(run(config, Leaving(), resume=True)) == accuracies(result)
