@@ -1,7 +1,7 @@
 """From an image folder to one Arrow file: every image is decoded once to be sure of it, then stored as it was on disk.
 
 A pack that was interrupted, or that found bad images, leaves a list of the images that it decoded beside its output (see
-`verified`): the next one reads their bytes again but does not decode them again, and ends with the same file.
+`decode_cache`): the next one reads their bytes again but does not decode them again, and ends with the same file.
 """
 
 import glob
@@ -28,12 +28,12 @@ from distreid import __version__
 from distreid.common.errors import UserError
 from distreid.common.files import atomic_write
 from distreid.common.text import plural
+from distreid.data.decode_cache import DecodeCache
 from distreid.data.holdout import forget_cameras, hold_out
 from distreid.data.readers import read_dataset
 from distreid.data.readers.files import TABLE_SUFFIXES, sample
 from distreid.data.records import SPLITS, Dataset, Record
 from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch, upright
-from distreid.data.verified import Verified
 
 BATCH = 256
 """Images a record batch: what is in memory at once (about 1 MB of crops)."""
@@ -99,12 +99,12 @@ def pack(
     if out.is_file() and not overwrite:
         _existing_hash(out)
     _sweep(out)
-    verified = Verified(out)
+    decoded = DecodeCache(out)
     with atomic_write(out) as file:
-        summary, bad = _write(file, dataset, verified, "" if skip_bad else again, workers or os.cpu_count() or 1, progress, given)
+        summary, bad = _write(file, dataset, decoded, "" if skip_bad else again, workers or os.cpu_count() or 1, progress, given)
         if out.is_file() and not overwrite and _existing_hash(out) != summary.content_hash:
             raise UserError(f"{out}: already holds another data set; choose another name or remove the file first")
-    verified.forget()
+    decoded.forget()
     images = len(dataset.records) - len(bad)
     return PackSummary(out, summary.name, images, out.stat().st_size, summary.content_hash, bad, summary.notes)
 
@@ -156,7 +156,7 @@ class _Copies:
 def _write(
     file: BinaryIO,
     dataset: Dataset,
-    verified: Verified,
+    decoded: DecodeCache,
     again: str,
     workers: int,
     progress: Callable[[int, int], None] | None,
@@ -170,7 +170,7 @@ def _write(
     bad: list[str] = []
     done, total = 0, len(dataset.records)
     writer = pa.ipc.new_file(file, SCHEMA, options=WRITING)
-    check = partial(_check, dataset=dataset, verified=verified)
+    check = partial(_check, dataset=dataset, decoded=decoded)
     with ThreadPoolExecutor(workers, thread_name_prefix="pack") as threads:
         for records in _batches(dataset.records):
             good: list[_Checked] = []
@@ -181,7 +181,7 @@ def _write(
                 good.append(result)
                 copies.add(result.digest, record)
                 content.update(result.digest + struct.pack("<iib", record.pid, record.camid, SPLITS.index(record.split)))
-            verified.add((image.digest, image.width, image.height) for image in good)
+            decoded.add((image.digest, image.width, image.height) for image in good)
             if not again or not bad:
                 writer.write_batch(_to_arrow(good))
             done += len(records)
@@ -219,7 +219,7 @@ def _name(record: Record, root: Path) -> str:
     return record.path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
-def _check(record: Record, dataset: Dataset, verified: Verified) -> _Checked | str:
+def _check(record: Record, dataset: Dataset, decoded: DecodeCache) -> _Checked | str:
     """Reads one image and, unless an earlier pack did, fully decodes it; the reason, in words, if that fails."""
     name = _name(record, dataset.root)
     if dataset.pixels is not None:
@@ -231,7 +231,7 @@ def _check(record: Record, dataset: Dataset, verified: Verified) -> _Checked | s
     if not data:
         return "empty file"
     digest = hashlib.sha256(data).digest()
-    size = verified.size(digest)
+    size = decoded.size(digest)
     if size is None:
         try:
             size = upright(Image.open(io.BytesIO(data))).size

@@ -16,10 +16,10 @@ from PIL import Image
 
 from distreid.common.errors import UserError
 from distreid.data import packing
+from distreid.data.decode_cache import DecodeCache
 from distreid.data.packing import pack
 from distreid.data.readers import read_dataset
 from distreid.data.store import ImageStore
-from distreid.data.verified import Verified
 from tests.data.layouts import market, market_name, noise, packed, small_market
 
 
@@ -153,14 +153,14 @@ def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(tmp_path: Path, monk
     expected = packed(root, tmp_path / "straight.arrow").path.read_bytes()
     out.parent.mkdir()
     assert subprocess.run([sys.executable, "-c", KILLED, root, out], timeout=280).returncode == -signal.SIGKILL
-    assert not out.exists() and len(Verified(out)) == 20
+    assert not out.exists() and len(DecodeCache(out)) == 20
     (half_written,) = out.parent.glob(".m.arrow.*.tmp")
     os.utime(half_written, (0, 0))  # long ago: of a pack that is at work no more
     decoded = []
     opened = Image.open
     monkeypatch.setattr(packing.Image, "open", lambda file: decoded.append(file) or opened(file))
     pack(root, out, format="market1501", workers=1)
-    assert len(decoded) == 34 - 20, "only what the killed pack had not verified"
+    assert len(decoded) == 34 - 20, "only what the killed pack had not decoded"
     assert out.read_bytes() == expected
     assert [path.name for path in out.parent.iterdir()] == ["m.arrow"], "nothing is left of the killed one"
 
@@ -172,22 +172,22 @@ def test_images_that_were_mended_are_decoded_again(tmp_path: Path) -> None:
     victim.write_bytes(good[:200])
     with pytest.raises(UserError, match="1 of 34 images cannot be decoded"):
         pack(root, out, format="market1501")
-    assert len(Verified(out)) == 33
+    assert len(DecodeCache(out)) == 33
     with pytest.raises(UserError, match="1 of 34 images cannot be decoded"):
         pack(root, out, format="market1501")
     victim.write_bytes(good)
     assert pack(root, out, format="market1501").images == 34
-    assert not len(Verified(out))
+    assert not len(DecodeCache(out))
 
 
 def test_a_torn_list_of_verified_images_is_mended(tmp_path: Path) -> None:
-    verified = Verified(tmp_path / "x.arrow")
-    verified.add([(bytes([number]) * 32, number, 2 * number) for number in (1, 2)])
+    decoded = DecodeCache(tmp_path / "x.arrow")
+    decoded.add([(bytes([number]) * 32, number, 2 * number) for number in (1, 2)])
     with (tmp_path / ".x.arrow.verified").open("ab") as file:
         file.write(b"torn")
-    again = Verified(tmp_path / "x.arrow")
+    again = DecodeCache(tmp_path / "x.arrow")
     again.add([(b"3" * 32, 3, 6)])
-    assert [Verified(tmp_path / "x.arrow").size(digest) for digest in (b"\1" * 32, b"\2" * 32, b"3" * 32, b"4" * 32)] == [
+    assert [DecodeCache(tmp_path / "x.arrow").size(digest) for digest in (b"\1" * 32, b"\2" * 32, b"3" * 32, b"4" * 32)] == [
         (1, 2), (2, 4), (3, 6), None,
     ]  # fmt: skip
 

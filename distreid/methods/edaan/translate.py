@@ -12,7 +12,7 @@ from PIL import Image
 
 from distreid.common.errors import UserError
 from distreid.config import Config
-from distreid.data import ImageStore, rewrite
+from distreid.data import ImageStore, derive
 from distreid.data.loader import View, plain_batches
 from distreid.methods.edaan.grids import to_pixels
 from distreid.models import EDAAN
@@ -69,10 +69,10 @@ def translate(
 
     style = Path(config.source.data if reverse else config.target.data).stem
     size = {"height": settings.height, "width": settings.width}
-    rewrite(store, rows, images(), out / "images.arrow", **size, note=f"translated to the style of {style} by EDAAN")
+    derive(store, rows, images(), out / "images.arrow", **size, note=f"translated to the style of {style} by EDAAN")
     if not masks:
         return out / "images.arrow", None
-    rewrite(store, rows, masks, out / "masks.arrow", **size, note="attention masks of EDAAN: white is kept, black translated")
+    derive(store, rows, masks, out / "masks.arrow", **size, note="attention masks of EDAAN: white is kept, black translated")
     return out / "images.arrow", out / "masks.arrow"
 
 

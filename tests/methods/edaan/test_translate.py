@@ -13,7 +13,7 @@ from distreid.actions.translate import translate
 from distreid.cli import main
 from distreid.common.errors import UserError
 from distreid.config import Config, config_from_dict
-from distreid.data import ImageStore, rewrite
+from distreid.data import ImageStore, derive
 from distreid.data.loader import Stacked
 from distreid.methods.edaan.config import EDAANConfig
 from distreid.methods.edaan.translate import png
@@ -79,7 +79,7 @@ def _unchanged(store: ImageStore, like: Path, out: Path) -> Path:
     """The images that a translation that does nothing would give."""
     rows = np.flatnonzero(np.isin(store.paths, ImageStore.open(like).paths))
     pixels = store.read(rows, 16, 8).permute(0, 2, 3, 1).numpy()
-    rewrite(store, rows, [png(image) for image in pixels], out, height=16, width=8, note="the same")
+    derive(store, rows, [png(image) for image in pixels], out, height=16, width=8, note="the same")
     return out
 
 

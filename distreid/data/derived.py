@@ -15,7 +15,7 @@ from distreid.data.records import SPLITS
 from distreid.data.store import SCHEMA, SUMMARY_KEY, WRITING, ImageStore, StoreSummary, record_batch
 
 
-def rewrite(
+def derive(
     store: ImageStore, rows: npt.NDArray[np.int64], images: Iterable[bytes], out: Path, *, height: int, width: int, note: str
 ) -> StoreSummary:
     """Writes the file ``out``, which `ImageStore.open` reads: ``store``'s ``rows`` with ``images`` in place of their own.

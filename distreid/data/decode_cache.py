@@ -8,7 +8,7 @@ from pathlib import Path
 _ENTRY = struct.Struct("<32sii")  # sha256 of the encoded image, its width and height
 
 
-class Verified:
+class DecodeCache:
     """The images known to decode: a hidden file beside the pack's output, appended to batch by batch, gone when the pack is done.
 
     An image is known by its bytes, not by its name, so whatever is replaced, renamed or mended in between is decoded again. A torn
