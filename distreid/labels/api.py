@@ -168,9 +168,9 @@ def _label(
     with _timed(stats, "jaccard"):
         near = nearest_pairs(stages, weights, sizes_U, asked) if eps is None else stages.pairs_within(weights, eps)
     with _timed(stats, "eps"):
-        if eps is None and by_quality:
-            eps = best_eps(stages, weights, near, sizes_U, settings.min_samples)
-        eps = eps_of(stages, near, sizes_U, asked) if eps is None else eps
+        if eps is None:
+            min_samples = settings.min_samples
+            eps = best_eps(stages, weights, near, sizes_U, min_samples) if by_quality else eps_of(stages, near, sizes_U, asked)
     with _timed(stats, "dbscan"):
         labels_U = stages.dbscan(near, sizes_U, eps, settings.min_samples)
         labels_N = labels_U[prepared.group_N]
