@@ -17,6 +17,7 @@ from distreid.actions.train import packed
 from distreid.cli import main
 from distreid.config import DomainConfig
 from distreid.data import ImageStore
+from distreid.labels import make_pseudo_labels
 from tests.commands import fails
 from tests.training_runs import small_settings
 
@@ -190,6 +191,30 @@ def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "winter" in fails(capsys, "synth", str(tmp_path / "t"), "--domain", "wintre")
 
 
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No command gets as far as looking at its input, which is not there."""
+    (tmp_path / "file").touch()
+    run, images, features = (str(tmp_path / name) for name in ("run", "images", "f.npy"))
+    for ending, *command in (
+        ("npz", "embed", run, "--data", images, "--out"),
+        ("parquet", "evaluate", run, "--per-query"),
+        ("html", "query", run, images, "--html"),
+        ("json", "query", run, images, "--json"),
+        ("onnx", "export", run),
+        ("csv", "export", run),
+        ("parquet", "score", features, features, "--per-query"),
+        ("npz", "label", features, "--out"),
+    ):
+        blocked = str(tmp_path / "file" / "deeper" / f"out.{ending}")
+        assert f"{blocked}: cannot be written (Not a directory)" in fails(capsys, *command, blocked)
+        folder = tmp_path / f"folder.{ending}"
+        folder.mkdir(exist_ok=True)
+        assert "is a folder; give the name of a file to write" in fails(capsys, *command, str(folder))
+        line = fails(capsys, *command, str(tmp_path / "new" / f"out.{ending}"))
+        assert "cannot be written" not in line
+        assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".*")), "trying leaves nothing"
+
+
 @pytest.mark.slow
 def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
@@ -199,6 +224,11 @@ def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     np.save(tmp_path / "c.npy", np.tile([1, 2], 60))
     main(["label", str(tmp_path / "f.npy"), "--out", str(tmp_path / "l.npz"), "--eps", "0.5", "--k1", "10"])
     assert "10 clusters" in capsys.readouterr().out
+    main(["label", str(tmp_path / "f.npy"), "--out", str(tmp_path / "q.npz"), "--eps", "quality", "--k1", "10"])
+    found = make_pseudo_labels(features, eps="quality", k1=10)
+    assert f"{found.num_clusters} clusters" in capsys.readouterr().out
+    with np.load(tmp_path / "q.npz") as labels:
+        np.testing.assert_array_equal(labels["labels"], found.labels)
     main(["label", str(tmp_path / "f.npy"), "--out", str(tmp_path / "c.npz"), "--p", "0.02", "--camids", str(tmp_path / "c.npy")])
     assert "silhouette" in capsys.readouterr().out
     with np.load(tmp_path / "l.npz") as labels:
@@ -208,6 +238,9 @@ def test_label_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     if not torch.cuda.is_available():
         assert "no CUDA device" in fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--device", "cuda")
     assert "no such file" in fails(capsys, "label", str(tmp_path / "g.npy"), "--out", str(tmp_path / "l.npz")).lower()
+    for eps in ("quality", "0.5"):
+        line = fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--p", "0.02", "--eps", eps)
+        assert f"--p 0.02 --eps {eps}: each says what eps is; leave one out" in line
     line = fails(capsys, "label", str(tmp_path / "f.npy"), *out, "--k1", "10", "--p", "1")
     advised = line.split("use p ≤ ")[1].split(",")[0]
     main(["label", str(tmp_path / "f.npy"), *out, "--k1", "10", "--p", advised])

@@ -66,7 +66,7 @@ def test_a_model_is_tested_by_the_sets_own_protocol(
     found = show("evaluate", run, "--data", two_cameras, "--flip", "--per-query", table, "--json")
     assert (found["protocol"], found["splits"], found["queries"], found["gallery"]) == ("cross_camera", 10, 6, 11)
     assert (found["reverse"]["queries"], found["reverse"]["gallery"]) == (6, 9)
-    assert found["flip"] and not found["reranked"]
+    assert found["flip"] and not found["reranked"] and not found["camera_normalized"]
     lines = parquet.read_table(table).to_pydict()
     forth = np.array([name.startswith("single_shot/cam_a/") for name in lines["path"]])
     for metrics, own in ((found, forth), (found["reverse"], ~forth)):
@@ -81,6 +81,8 @@ def test_a_model_is_tested_by_the_sets_own_protocol(
     assert "single gallery shot" in text and "Rank-20" in text and "over 3 splits" in text and "re-ranking" in text
     text = show("evaluate", run, "--data", two_cameras)
     assert "the other direction" in text and "6 queries against 9 gallery images" in text
+    found = show("evaluate", run, "--camera-normalize", "--json")
+    assert found["camera_normalized"] and found["mAP"] != show("evaluate", run, "--json")["mAP"]
     text = show("evaluate", run, "--rerank", "--per-query", table)
     assert "precision at hits" in text and "official trapezoid" in text and "re-ranking" in text
     assert parquet.read_table(table)["path"][0].as_py().startswith("query/")
@@ -122,7 +124,7 @@ def test_score_by_the_protocol_that_the_features_carry(tmp_path: Path, show: Sho
     query, gallery = tmp_path / "q.npz", tmp_path / "g.npz"
     found = show("score", tmp_path / "q2.npz", gallery, "--json")
     expected = measure(*sides, "cross_camera", lists).metrics
-    assert found == expected | {"reranked": False}
+    assert found == expected | {"reranked": False, "camera_normalized": False}
     assert show("score", tmp_path / "q2.npz", gallery, "--protocol", "single_query", "--json")["queries"] == 60
     found = show("score", query, gallery, "--json", "--per-query", tmp_path / "q.parquet")
     assert found["ap"] == "hits" and found["mAP"] == found["mAP_hits"] > found["mAP_trapezoid"]

@@ -10,7 +10,7 @@ import numpy as np
 from distreid.actions.evaluate import network_features
 from distreid.actions.train import open_packed
 from distreid.common.errors import UserError
-from distreid.common.files import atomic_write
+from distreid.common.files import atomic_write, check_writable
 from distreid.config import DomainConfig
 from distreid.data.loader import View
 from distreid.methods.networks import load_model
@@ -54,6 +54,7 @@ def embed(
     """
     if out.suffix not in SUFFIXES:
         raise UserError(f"{out}: features are written to {' or '.join(SUFFIXES)}")
+    check_writable(out)
     store = open_packed(DomainConfig(data=data, format=format, pattern=pattern))
     counts = {str(name): int((store.splits == name).sum()) for name in dict.fromkeys(store.splits)}
     if split is not None and split not in counts:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from distreid import __version__
 from distreid.common.errors import UserError
-from distreid.common.files import atomic_write
+from distreid.common.files import atomic_write, check_writable
 from distreid.config import Config
 from distreid.data.transforms import normalize
 from distreid.methods.networks import build_model, load_model
@@ -63,6 +63,7 @@ def export(checkpoint: Path, out: Path) -> Exported:
     }
     if out.suffix not in writers:
         raise UserError(f"{out}: the ending says what to write: {' or '.join(writers)}, or .csv or .parquet for labels")
+    check_writable(out)
     model, config, file = load_model(checkpoint)
     content, difference = writers[out.suffix](model, config, metadata(model, config, file))
     if not difference <= TOLERANCE:

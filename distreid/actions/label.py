@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from distreid.actions.folders import Images, images_of, write_folders
 from distreid.common.errors import UserError
-from distreid.common.files import atomic_write, check_free
+from distreid.common.files import atomic_write, check_free, check_writable
 from distreid.common.layout import round_files, round_number
 from distreid.data import ImageStore
 from distreid.labels import LabelSettings, PseudoLabels, load_camids, load_features, make_pseudo_labels, save_labels
@@ -46,7 +46,7 @@ def label(
     settings: LabelSettings,
     *,
     camids: str | None = None,
-    eps: float | None = None,
+    eps: float | str | None = None,
     device: str | None = None,
     folders: Path | None = None,
     images: str | None = None,
@@ -57,6 +57,7 @@ def label(
 
     Args:
         camids: file of the features' cameras: distances are then camera-aware.
+        eps: as for `make_pseudo_labels`.
         folders: also make a folder of pictures for each cluster (`distreid.actions.folders`).
         images: the folder or packed file that the features are of, for ``folders``; the features' .npz says which of them.
 
@@ -65,6 +66,7 @@ def label(
     """
     if out.suffix not in SUFFIXES:
         raise UserError(f"{out}: labels are written to {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    check_writable(out)
     features_ND = load_features(features)
     paths, known = _kept_with(features, "paths", "U", len(features_ND)), _kept_with(features, "camids", "iu", len(features_ND))
     cameras = None if camids is None else load_camids(camids)
@@ -96,6 +98,7 @@ def export_labels(run: Path, out: Path, *, data: str | None = None, folders: Pat
     Raises:
         UserError: the run holds no labels or not the features that they were made of, or its target's data are not there.
     """
+    check_writable(out)
     if folders is not None:
         check_free(folders)
     if not run.is_dir():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distreid.commands.options import Checkpoint, Flip, Json, NoCameras, Pattern, PerQuery, Rerank, print_metrics
+from distreid.commands.options import CameraNormalize, Checkpoint, Flip, Json, NoCameras, Pattern, PerQuery, Rerank, print_metrics
 
 
 def evaluate(
@@ -15,6 +15,7 @@ def evaluate(
     no_cameras: NoCameras = False,
     flip: Flip = False,
     rerank: Rerank = False,
+    camera_normalize: CameraNormalize = False,
     per_query: PerQuery = None,
     as_json: Json = False,
 ) -> None:
@@ -29,6 +30,8 @@ def evaluate(
     from distreid.common.mirror import on_this_machine
 
     place = on_this_machine(checkpoint, model_files)
-    how = {"pattern": pattern, "no_cameras": no_cameras, "flip": flip, "rerank": rerank, "per_query": per_query}
-    metrics = run(place, data, format, **how)  # type: ignore[arg-type]
+    metrics = run(
+        place, data, format, pattern=pattern, no_cameras=no_cameras, flip=flip, rerank=rerank, camera_normalize=camera_normalize,
+        per_query=per_query,
+    )  # fmt: skip
     print_metrics(metrics, as_json=as_json)

@@ -14,6 +14,10 @@ Overrides = Annotated[str, Parameter(help="``key=value`` changes of the configur
 Checkpoint = Annotated[str, Parameter(help="A run directory (its last finished round) or a checkpoint file; a path or a URI.")]
 Flip = Annotated[bool, Parameter(help="Average the features of each image and its mirror image.")]
 Rerank = Annotated[bool, Parameter(help="k-reciprocal re-ranking, in which queries see each other.")]
+CameraNormalize = Annotated[
+    bool,
+    Parameter(help="Compare features less the mean of their camera's test images, over its deviation: no identity is looked at."),
+]
 PerQuery = Annotated[Path | None, Parameter(help="Also write every query's own figures to this Parquet file.")]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON in place of text.")]
 Pattern = Annotated[

@@ -40,11 +40,13 @@ def query(
         html: Also write a page with the pictures.
     """
     from distreid.actions.query import query as run
+    from distreid.common.files import check_writable
     from distreid.common.layout import model_files
     from distreid.common.mirror import on_this_machine
     from distreid.report.query import search_text, write_search_page
     from distreid.training.files import write_json
 
+    check_writable(json_file, html)
     found = run(
         on_this_machine(checkpoint, model_files), image, other,
         gallery=gallery, format=format, pattern=pattern, top=top, threshold=threshold, flip=flip, pictures=html is not None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from distreid.commands.options import Json, NoCameras, PerQuery, Rerank, print_metrics
+from distreid.commands.options import CameraNormalize, Json, NoCameras, PerQuery, Rerank, print_metrics
 
 
 def score(
@@ -17,6 +17,7 @@ def score(
     no_cameras: NoCameras = False,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     rerank: Rerank = False,
+    camera_normalize: CameraNormalize = False,
     per_query: PerQuery = None,
     as_json: Json = False,
 ) -> None:
@@ -31,5 +32,8 @@ def score(
     """
     from distreid.actions.evaluate import score as run
 
-    metrics = run(query, gallery, protocol=protocol, no_cameras=no_cameras, rerank=rerank, per_query=per_query, device=device)
+    metrics = run(
+        query, gallery, protocol=protocol, no_cameras=no_cameras, rerank=rerank, camera_normalize=camera_normalize,
+        per_query=per_query, device=device,
+    )  # fmt: skip
     print_metrics(metrics, as_json=as_json)

@@ -29,8 +29,7 @@ def atomic_write(out: Path) -> Iterator[BinaryIO]:
     Makes the folder if need be. Raises `UserError` if anything about writing fails; the block's own errors pass, unless they are
     `OSError`s, which are taken for errors in writing.
     """
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; give the name of a file to write")
+    _no_folder(out)
     draft = draft_of(out)
     try:
         with writing(out):
@@ -43,6 +42,25 @@ def atomic_write(out: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+def check_writable(*outs: Path | None) -> None:
+    """`UserError` unless these files can be written: said before the work whose result they are to hold. It leaves no trace.
+
+    Tried for real, in the innermost folder that is there: permissions do not tell all (root, read-only mounts).
+    """
+    for out in filter(None, outs):
+        _no_folder(out)
+        with writing(out):
+            folder = next(place for place in out.absolute().parents if place.exists())
+            draft = draft_of(folder / out.name)
+            draft.touch()
+            draft.unlink()
+
+
+def _no_folder(out: Path) -> None:
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; give the name of a file to write")
 
 
 def check_free(out: Path) -> None:

@@ -1,6 +1,7 @@
 """Retrieval evaluation: the single-query protocol, the random-split protocols, exact ranks, CMC, mAP and mINP."""
 
 from distreid.evaluation.bench import bench_score
+from distreid.evaluation.cameras import compared_by_camera
 from distreid.evaluation.features import Features, load_npz, load_protocol
 from distreid.evaluation.hits import hit_ranks, rank
 from distreid.evaluation.lists import first_ranked
@@ -31,6 +32,7 @@ __all__ = [
     "bench_score",
     "changed_share",
     "color_distance",
+    "compared_by_camera",
     "first_ranked",
     "foreground_iou",
     "hit_ranks",

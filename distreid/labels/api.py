@@ -84,7 +84,7 @@ def make_pseudo_labels(
     settings: LabelSettings | None = None,
     *,
     camids: NDArray[np.integer] | None = None,
-    eps: float | None = None,
+    eps: float | str | None = None,
     previous_labels: NDArray[np.int64] | None = None,
     search: "Search | None" = None,
     device: str | None = None,
@@ -99,7 +99,7 @@ def make_pseudo_labels(
     settings: by default those of the paper. changes: keys of `LabelSettings` that take the place of its own: `k1=20`.
     camids: the cameras, whole numbers [N]; given, distances are camera-aware (CA-Jaccard) by the settings' k1_intra and so on. With
         camera_normalize=true the features are normalised by camera first, and distances are camera-aware only if that is on too.
-    eps: a fixed one, in [0, 1), in place of what the settings say.
+    eps: in place of what the settings say: a fixed one, in [0, 1), or another of their words, such as "quality".
     previous_labels: int64 [N], the last round's labels of the same points, to report how far the two agree.
     search: an exact search in place of the engine's own (many machines: `distreid.cluster.search`).
     device: in place of the settings' one; "cuda": the heavy stages run on the GPU, with the same labels. stages: an engine in
@@ -111,6 +111,8 @@ def make_pseudo_labels(
     little memory leaves the labels to the CPU, with a logged line, unless the settings name it.
     """
     camids, previous_labels = changes.pop("camids_N", camids), changes.pop("previous_labels_N", previous_labels)  # 0.1.0's names
+    if isinstance(eps, str):
+        changes, eps = changes | {"eps": eps}, None
     settings = label_settings(settings, **changes)
     if eps is None and settings.eps == "fixed":
         eps = settings.eps_value
@@ -264,8 +266,8 @@ def checked(
     features_ND: NDArray[np.floating], settings: LabelSettings, camids: NDArray[np.integer] | None, threads: int
 ) -> "Prepared":
     """The features that are compared, checked, and their copies (within a camera, where distances are camera-aware)."""
-    from distreid.labels.cameras import normalized_by_camera
-    from distreid.retrieval.prepare import prepare
+    from distreid.retrieval.cameras import normalized_by_camera
+    from distreid.retrieval.prepare import prepare, with_norms
 
     if camids is None:
         if settings.camera_keys:
@@ -273,7 +275,7 @@ def checked(
         return prepare(features_ND, settings.k1, threads)
     camids_N, aware = check_cameras(camids, len(features_ND)), _camera_aware(settings)
     if settings.camera_normalize:
-        features_ND = normalized_by_camera(prepare(features_ND, 1 if aware else settings.k1, threads), camids_N)
+        features_ND = normalized_by_camera(*with_norms(features_ND, threads), camids_N)
     return prepare(features_ND, 1, threads, camids_N) if aware else prepare(features_ND, settings.k1, threads)
 
 

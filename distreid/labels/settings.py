@@ -103,6 +103,6 @@ def check_cameras(camids_N: NDArray[np.integer], count: int) -> NDArray[np.int64
     if (camids_N < 0).any():
         unknown = int((camids_N < 0).sum())
         raise UserError(f"{unknown} of {count} cameras are unknown (camid below 0): labels by camera need all; turn them off")
-    if (camids_N == camids_N[0]).all():
+    if len(np.unique(camids_N)) < 2:
         raise UserError("all features are of one camera: labels by camera need two or more; turn them off")
     return camids_N.astype(np.int64)

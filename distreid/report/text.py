@@ -27,6 +27,8 @@ def metrics_text(metrics: dict[str, Any]) -> str:
         lines.append("features averaged over each image and its mirror image")
     if metrics.get("reranked"):
         lines.append("k-reciprocal re-ranking: queries see each other, so this is no single-query figure")
+    if metrics.get("camera_normalized"):
+        lines.append("features normalised by camera, by what the test's images have in common: compare with figures made so")
     return "\n".join(lines)
 
 

@@ -40,23 +40,12 @@ class Prepared:
 def prepare(features_ND: NDArray[np.floating], k1: int, threads: int, camids_N: NDArray[np.integer] | None = None) -> Prepared:
     """Checked features; with `camids_N`, rows are copies of each other only within a camera.
 
-    UserError (one line, naming the first bad row) for NaN, inf, zero rows, too few rows, wrong types, nothing but copies.
+    UserError (one line, naming the first bad row) for what `with_norms` does not take, too few rows, nothing but copies.
     """
-    features_ND = np.asarray(features_ND)
-    if features_ND.ndim != 2 or features_ND.shape[1] == 0:
-        raise UserError(f"features must be an array [N, D], not one of shape {list(features_ND.shape)}")
-    if features_ND.dtype not in (np.float16, np.float32, np.float64):
-        raise UserError(f"features must be float16, float32 or float64, not {features_ND.dtype}")
-    count = len(features_ND)
+    x_ND, inverse_norms_N = with_norms(features_ND, threads)
+    count = len(x_ND)
     if count <= k1:
         raise UserError(f"{count} features are too few for k1 = {k1} neighbours: give more than k1 features or a smaller k1")
-    # float16 is widened (numba has none on CPUs): exact, and still linear memory.
-    wide = np.float64 if features_ND.dtype == np.float64 else np.float32
-    x_ND: NDArray[np.floating] = np.ascontiguousarray(features_ND, dtype=wide)
-    norms_N = np.empty(count)
-    run_blocks(lambda start, stop: kernels.squared_norms(x_ND, start, stop, norms_N), count, ROWS, threads)
-    _check_norms(x_ND, norms_N)
-    inverse_norms_N = 1 / np.sqrt(norms_N)
     hashes_N = np.empty(count, np.uint64)
     run_blocks(partial(_hash, x_ND, inverse_norms_N, hashes_N), count, ROWS, threads)
     first_N = _first_copies(x_ND, inverse_norms_N, hashes_N)
@@ -67,6 +56,22 @@ def prepare(features_ND: NDArray[np.floating], k1: int, threads: int, camids_N: 
         _, first_of_both, both_N = np.unique(first_N * len(cameras) + camera_N, return_index=True, return_inverse=True)
         first_N = first_of_both[both_N]
     return Prepared(x_ND, inverse_norms_N, *_groups(first_N))
+
+
+def with_norms(features_ND: NDArray[np.floating], threads: int) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+    """(features as contiguous float32 or float64, 1/‖f‖ in float64). UserError for NaN, inf, zero rows, wrong types."""
+    features_ND = np.asarray(features_ND)
+    if features_ND.ndim != 2 or features_ND.shape[1] == 0:
+        raise UserError(f"features must be an array [N, D], not one of shape {list(features_ND.shape)}")
+    if features_ND.dtype not in (np.float16, np.float32, np.float64):
+        raise UserError(f"features must be float16, float32 or float64, not {features_ND.dtype}")
+    # float16 is widened (numba has none on CPUs): exact, and still linear memory.
+    wide = np.float64 if features_ND.dtype == np.float64 else np.float32
+    x_ND: NDArray[np.floating] = np.ascontiguousarray(features_ND, dtype=wide)
+    norms_N = np.empty(len(x_ND))
+    run_blocks(lambda start, stop: kernels.squared_norms(x_ND, start, stop, norms_N), len(x_ND), ROWS, threads)
+    _check_norms(x_ND, norms_N)
+    return x_ND, 1 / np.sqrt(norms_N)
 
 
 def subset(prepared: Prepared, kept_U: NDArray[np.bool_]) -> tuple[Prepared, NDArray[np.int64]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from distreid.evaluation import Features, Measured, hit_ranks, measure
+from distreid.evaluation import Features, Measured, compared_by_camera, hit_ranks, measure
 from distreid.evaluation.protocols import Ranker
 from distreid.labels import LabelSettings, make_pseudo_labels
 from distreid.labels.api import label_device
@@ -72,7 +72,9 @@ class LocalEvaluator:
         return lambda: measure_test_set(self._tests[test], features_nD, partial(hit_ranks, device=self._device)).metrics
 
 
-def measure_test_set(test: TestSet, features_nD: np.ndarray, ranker: Ranker) -> Measured:
-    """Tests features of a test set's images by its own protocol."""
+def measure_test_set(test: TestSet, features_nD: np.ndarray, ranker: Ranker, *, camera_normalize: bool = False) -> Measured:
+    """Tests features of a test set's images by its own protocol. ``camera_normalize``: `compared_by_camera`."""
+    if camera_normalize:
+        features_nD = compared_by_camera(features_nD, test.camids)
     query, gallery = (Features(features_nD[side], test.pids[side], test.camids[side]) for side in test.sides)
     return measure(query, gallery, test.protocol.name, test.protocol.test_pids, ranker=ranker)

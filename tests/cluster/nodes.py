@@ -111,6 +111,13 @@ print(json.dumps({file[len(root) + 1:]: base64.b64encode(system.open_input_strea
 """
 
 
+ALIVE = """
+import sys, ray
+ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print(sum(node["Alive"] for node in ray.nodes()))
+"""
+
+
 class Site:
     """Machines on one switch, beside a machine that is an S3 server with a bucket."""
 
@@ -146,6 +153,10 @@ class Site:
         """Its power goes: the others hear nothing more of it, not even that its connections end."""
         self._switch("ip", "link", "delete", f"p{machine.address.rpartition('.')[2]}")
         machine.off()
+
+    def link(self, machine: Machine, state: str) -> None:
+        """Its cable is "down", or "up" again; it does not know."""
+        self._switch("ip", "link", "set", f"p{machine.address.rpartition('.')[2]}", state)
 
     def _switch(self, *words: str) -> None:
         subprocess.run(["nsenter", "--target", str(self.storage.first), "--net", *words], check=True)
@@ -204,3 +215,24 @@ def _clean() -> dict[str, str]:
     """This process's environment without what names its own folders or Ray."""
     hidden = ("RAY_", "XDG_", "AWS_", "TMPDIR", "HOME")
     return {key: value for key, value in os.environ.items() if not key.startswith(hidden)} | {"PYTHONPATH": str(ROOT)}
+
+
+def stop_ray(machine: Machine) -> None:
+    """`ray stop`, as a user types it there."""
+    machine.run(sys.executable, "-m", "ray.scripts.scripts", "stop", "--force")
+
+
+def alive(head: Machine) -> int:
+    """Machines that the Ray of ``head`` counts on."""
+    return int(head.run(sys.executable, "-c", ALIVE, f"{head.address}:{PORT}"))
+
+
+def workers(machine: Machine) -> list[int]:
+    """Processes of Ray Train's workers there, by their numbers here."""
+    inside = Path(f"/proc/{machine.first}/ns/pid").stat().st_ino
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (place / "ns" / "pid").stat().st_ino == inside and b"RayTrainWorker" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+    return found

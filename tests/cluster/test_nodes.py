@@ -1,4 +1,4 @@
-"""Two machines with nothing in common but a network and an S3 server: one of them is lost."""
+"""Two machines with nothing in common but a network and an S3 server: one of them is lost, the first, or for a while."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from distreid.config import config_from_dict
-from tests.cluster.nodes import DATA, PORT, Machine, Site, site, start_ray
+from tests.cluster.nodes import DATA, PORT, Machine, Site, alive, site, start_ray, stop_ray, workers
 from tests.storage import KEYS
 from tests.training_runs import run, small_settings
 
@@ -54,27 +54,79 @@ def written(*machines: Machine) -> str:
 
 @pytest.mark.timeout(1500)
 def test_a_run_on_two_machines_outlives_one_of_them(place: Site, packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
-    first, second = (place.machine(name, packed_pair) for name in ("node-1", "node-2"))
-    start_ray(first)
-    start_ray(second, first)
-    there = (Path(DATA) / packed_pair[0].name, Path(DATA) / packed_pair[1].name)
-    config = settings(there, tmp_path) | {"output": place.uri("runs/a")}
-    driver = train(first, config)
-    deadline = time.monotonic() + 600
-    while '"event": "epoch", "round": 1' not in written(first, second):
-        assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()
-        time.sleep(0.02)
+    first, second, driver = in_first_round(place, packed_pair, tmp_path)
     place.lose(second)
     third = place.machine("node-3", packed_pair)
     start_ray(third, first)
-    out, err = driver.communicate(timeout=600)
-    assert driver.returncode == 0, out + err
-    assert "report: s3://bucket/runs/a/report.html" in out and "Traceback" not in err
-    whole_run_is_held(place.held("runs/a"), run(config_from_dict(settings(packed_pair, tmp_path / "run"), ["runtime.workers=0"])))
+    ends_well(driver, place, undisturbed(packed_pair, tmp_path))
     assert written(third) and '"event": "epoch", "round": 2' not in written(second), "each has a copy of its own"
 
 
-def whole_run_is_held(held: dict[str, bytes], undisturbed: dict[str, Any]) -> None:
+@pytest.mark.timeout(1500)
+def test_a_run_whose_first_machine_is_lost_is_continued_on_the_others(
+    place: Site, packed_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Ray's head, the driver, the labelling actor and a worker go at once."""
+    first, second, _ = in_first_round(place, packed_pair, tmp_path)
+    place.lose(first)
+    stop_ray(second)
+    third = place.machine("node-3", packed_pair)
+    start_ray(second)
+    start_ray(third, second)
+    ends_well(train(second, asked(place, packed_pair, tmp_path), "--resume"), place, undisturbed(packed_pair, tmp_path))
+
+
+@pytest.mark.timeout(1500)
+def test_a_machine_that_was_cut_off_disturbs_nothing_when_it_is_back(
+    place: Site, packed_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A link is down for longer than Ray waits: the node is lost for the run, its processes live. Back, it takes part anew."""
+    first, second, driver = in_first_round(place, packed_pair, tmp_path)
+    place.link(second, "down")
+    wait_until(lambda: alive(first) == 1, driver)
+    place.link(second, "up")
+    wait_until(lambda: not workers(second), driver)
+    stop_ray(second)
+    start_ray(second, first)
+    ends_well(driver, place, undisturbed(packed_pair, tmp_path))
+
+
+def asked(place: Site, pair: tuple[Path, Path], folder: Path) -> dict[str, Any]:
+    """The configuration of a run on the machines, at a URI of the server."""
+    there = (Path(DATA) / pair[0].name, Path(DATA) / pair[1].name)
+    return settings(there, folder) | {"output": place.uri("runs/a")}
+
+
+def in_first_round(place: Site, pair: tuple[Path, Path], folder: Path) -> tuple[Machine, Machine, subprocess.Popen[str]]:
+    """Two machines with a worker on each, and the driver on the first, when the first round's first epoch is over."""
+    first, second = (place.machine(name, pair) for name in ("node-1", "node-2"))
+    start_ray(first)
+    start_ray(second, first)
+    driver = train(first, asked(place, pair, folder))
+    wait_until(lambda: '"event": "epoch", "round": 1' in written(first, second), driver)
+    return first, second, driver
+
+
+def wait_until(happens: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 600
+    while not happens():
+        assert driver.poll() is None and time.monotonic() < deadline, driver.communicate()
+        time.sleep(0.02)
+
+
+def undisturbed(pair: tuple[Path, Path], folder: Path) -> dict[str, Any]:
+    """What a run in one process ends with."""
+    return run(config_from_dict(settings(pair, folder / "run"), ["runtime.workers=0"]))
+
+
+def ends_well(driver: subprocess.Popen[str], place: Site, expected: dict[str, Any]) -> None:
+    out, err = driver.communicate(timeout=600)
+    assert driver.returncode == 0, out + err
+    assert "report: s3://bucket/runs/a/report.html" in out and "Traceback" not in err, err
+    whole_run_is_held(place.held("runs/a"), expected)
+
+
+def whole_run_is_held(held: dict[str, bytes], expected: dict[str, Any]) -> None:
     """Nothing is half-written or told twice, and all is as in a run in one process that nobody disturbed."""
     assert not [name for name in held if name.endswith((".part", ".tmp"))]
     for name in ("last", "round-00", "round-01", "round-02"):
@@ -86,9 +138,9 @@ def whole_run_is_held(held: dict[str, bytes], undisturbed: dict[str, Any]) -> No
     assert {line["workers"] for line in lines if line["event"] == "epoch"} == {2}
     ours = json.loads(held["result.json"])
     assert json.loads(held["progress.json"])["state"] == "finished"
-    for mine, theirs in zip(ours["rounds"], undisturbed["rounds"], strict=True):
+    for mine, theirs in zip(ours["rounds"], expected["rounds"], strict=True):
         assert [mine[key] for key in ("clusters", "outliers")] == [theirs[key] for key in ("clusters", "outliers")]
         labels_N = np.load(io.BytesIO(held[f"labels/round-{mine['round']:02d}.npz"]))["labels"]
         assert int((labels_N < 0).sum()) == mine["outliers"]
         assert mine["mAP"] == pytest.approx(theirs["mAP"], abs=0.02)
-    assert ours["final"]["mAP"] == pytest.approx(undisturbed["final"]["mAP"], abs=0.02)
+    assert ours["final"]["mAP"] == pytest.approx(expected["final"]["mAP"], abs=0.02)

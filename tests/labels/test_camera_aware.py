@@ -8,8 +8,8 @@ from sklearn.cluster import DBSCAN
 
 from distreid.common.errors import UserError
 from distreid.labels import LabelSettings, jaccard_graph, make_pseudo_labels, reference
-from distreid.labels.cameras import normalized_by_camera
-from distreid.retrieval.prepare import prepare
+from distreid.retrieval.cameras import normalized_by_camera
+from distreid.retrieval.prepare import with_norms
 from tests.features import KINDS, draw_features, to_dense
 
 
@@ -115,7 +115,7 @@ def test_cameras_with_few_images_take_the_statistics_of_all() -> None:
     deviation_D = by_all_ND.std(0)
     deviation_D[5] = 1
     by_all_ND = (by_all_ND - by_all_ND.mean(0)) / deviation_D
-    found_ND = normalized_by_camera(prepare(features_ND, 5, 1), camids_N)
+    found_ND = normalized_by_camera(*with_norms(features_ND, 1), camids_N)
     np.testing.assert_allclose(found_ND[:43], by_all_ND[:43], atol=1e-4)
     assert np.isfinite(found_ND).all() and not found_ND[:, 5].any()
     of_a_camera = found_ND[camids_N == 2]
