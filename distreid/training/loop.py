@@ -22,7 +22,7 @@ from distreid.training.checkpoints import Checkpoints, State
 from distreid.training.context import Context
 from distreid.training.domains import TestSet
 from distreid.training.features import extract
-from distreid.training.memory import PassSize, ran_out
+from distreid.training.memory import PassSize, give_back, keep_freed, ran_out
 from distreid.training.meters import EpochMeter
 from distreid.training.protocols import ScoreFuture
 from distreid.training.seeds import epoch_seed, seed_torch
@@ -49,6 +49,8 @@ class Trainer(Generic[Model, StateT]):
     def __init__(self, context: Context, build: Callable[..., Model], state: StateT) -> None:
         self.context, self.state = context, state
         torch.manual_seed(context.config.seed)
+        if context.processes.device.type == "cpu":
+            keep_freed()
         begun = context.run_directory.last.exists() or bool(context.config.pretrain.checkpoint)
         self.model = build(context.config, context.source.identities, weights=not begun)
         if self.model.note:
@@ -76,6 +78,7 @@ class Trainer(Generic[Model, StateT]):
             self.checkpoints.save(stage.state())
         for engine in stage.engines:
             engine.close()
+        give_back()  # labels and other processes need what a step needed
 
     def train_epoch(self, stage: Stage, epoch: int, *, begins: bool) -> None:
         """The rest of an epoch. ``begins``: it is the first that this process trains of the stage."""

@@ -135,3 +135,35 @@ def test_a_step_that_does_not_fit_says_what_to_do(small_config: Callable[..., Co
     assert "out of memory in a step of pre-training, 64 images of 256x128 on cpu: set runtime.accumulate=4" in done.stdout, (
         done.stderr
     )
+
+
+FREED = """
+import resource, sys
+import torch
+from distreid.training.memory import _resident, give_back, keep_freed
+
+def cleared():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+usual = cleared()
+if keep_freed():
+    cleared()
+    kept, held = cleared(), _resident("VmRSS")
+    give_back()
+    print(usual, kept, held - _resident("VmRSS"))
+"""
+
+
+def test_freed_memory_serves_the_next_tensors_until_it_is_given_back() -> None:
+    """Pages that the system clears while ten tensors of 64 MiB come and go."""
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    if not done.stdout:
+        pytest.skip("this process's libc is not glibc")
+    usual, kept, returned = map(int, done.stdout.split())
+    if usual < 10_000:
+        pytest.skip("pages of this machine are huge ones")
+    assert kept < usual / 100
+    assert returned > 60 * 2**20
