@@ -49,17 +49,19 @@ def extract(
     size = batch if isinstance(batch, PassSize) else PassSize(batch)
     training, forward = model.training, InParts(matched, size)
     model.eval()
-    done, parts = 0, []
+    # In one piece from the beginning: small pieces that stay, between the large maps that come and go, would scatter over the heap.
+    features_nc = torch.empty(part.stop - part.start, model.feature_channels)
+    done = 0
     with torch.inference_mode(), precision.autocast():
         at_once = size.find(matched, device, height, width)
         for x_BCHW in plain_batches(images, part, at_once, height, width, mean=model.mean, std=model.std, device=device):
-            parts.append(forward(x_BCHW).float().cpu())
+            features_nc[done : done + len(x_BCHW)] = forward(x_BCHW)
             done += len(x_BCHW)
             if progress is not None:
                 progress(done)
     forward.tell()
     model.train(training)
-    features = torch.cat(parts).numpy() if parts else np.zeros((0, model.feature_channels), np.float32)
+    features = features_nc.numpy()
     if not np.isfinite(features).all():
         raise UserError("the model gives features that are not finite: it has diverged; lower the learning rate")
     return features

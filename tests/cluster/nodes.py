@@ -29,7 +29,8 @@ DATA = "/var/tmp/data"  # on every machine: its own folder
 NET = "10.213.77"  # seen by these machines only
 APART = ("--net", "--mount", "--uts", "--ipc", "--pid")
 
-# As Debian's installer leaves /etc/hosts: the machine's own name is no address of its network.
+# As Debian's installer leaves /etc/hosts: the machine's own name is no address of its network. Its first process is a shell that
+# waits, for it has to bury its orphans: Ray's workers take a raylet that is dead and unburied for one that lives.
 SETUP = """
 exec 2>{folder}/log
 set -e
@@ -40,7 +41,8 @@ mount --bind {folder}/hosts /etc/hosts
 mount -t tmpfs -o size=2g shm /dev/shm
 {more}
 echo ready
-exec cat
+cat
+exit
 """
 
 
@@ -224,7 +226,7 @@ def stop_ray(machine: Machine) -> None:
 
 def alive(head: Machine) -> int:
     """Machines that the Ray of ``head`` counts on."""
-    return int(head.run(sys.executable, "-c", ALIVE, f"{head.address}:{PORT}"))
+    return int(head.run(sys.executable, "-c", ALIVE, f"{head.address}:{PORT}").split()[0])  # Ray may have something to say, too
 
 
 def workers(machine: Machine) -> list[int]:

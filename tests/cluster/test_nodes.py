@@ -54,7 +54,8 @@ def written(*machines: Machine) -> str:
 
 @pytest.mark.timeout(1500)
 def test_a_run_on_two_machines_outlives_one_of_them(place: Site, packed_pair: tuple[Path, Path], tmp_path: Path) -> None:
-    first, second, driver = in_first_round(place, packed_pair, tmp_path)
+    first, second, driver = begun(place, packed_pair, tmp_path)
+    in_round(1, first, second, driver)
     place.lose(second)
     third = place.machine("node-3", packed_pair)
     start_ray(third, first)
@@ -67,7 +68,8 @@ def test_a_run_whose_first_machine_is_lost_is_continued_on_the_others(
     place: Site, packed_pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Ray's head, the driver, the labelling actor and a worker go at once."""
-    first, second, _ = in_first_round(place, packed_pair, tmp_path)
+    first, second, driver = begun(place, packed_pair, tmp_path)
+    in_round(1, first, second, driver)
     place.lose(first)
     stop_ray(second)
     third = place.machine("node-3", packed_pair)
@@ -80,8 +82,15 @@ def test_a_run_whose_first_machine_is_lost_is_continued_on_the_others(
 def test_a_machine_that_was_cut_off_disturbs_nothing_when_it_is_back(
     place: Site, packed_pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """A link is down for longer than Ray waits: the node is lost for the run, its processes live. Back, it takes part anew."""
-    first, second, driver = in_first_round(place, packed_pair, tmp_path)
+    """A link is down for less than Ray waits: nobody notices. For longer: the machine is lost for the run, but its processes live;
+    back, it takes part anew."""
+    first, second, driver = begun(place, packed_pair, tmp_path)
+    in_round(0, first, second, driver)
+    place.link(second, "down")
+    time.sleep(3)
+    place.link(second, "up")
+    assert alive(first) == 2
+    in_round(1, first, second, driver)
     place.link(second, "down")
     wait_until(lambda: alive(first) == 1, driver)
     place.link(second, "up")
@@ -97,14 +106,17 @@ def asked(place: Site, pair: tuple[Path, Path], folder: Path) -> dict[str, Any]:
     return settings(there, folder) | {"output": place.uri("runs/a")}
 
 
-def in_first_round(place: Site, pair: tuple[Path, Path], folder: Path) -> tuple[Machine, Machine, subprocess.Popen[str]]:
-    """Two machines with a worker on each, and the driver on the first, when the first round's first epoch is over."""
+def begun(place: Site, pair: tuple[Path, Path], folder: Path) -> tuple[Machine, Machine, subprocess.Popen[str]]:
+    """Two machines with a worker on each, and the driver on the first."""
     first, second = (place.machine(name, pair) for name in ("node-1", "node-2"))
     start_ray(first)
     start_ray(second, first)
-    driver = train(first, asked(place, pair, folder))
-    wait_until(lambda: '"event": "epoch", "round": 1' in written(first, second), driver)
-    return first, second, driver
+    return first, second, train(first, asked(place, pair, folder))
+
+
+def in_round(number: int, first: Machine, second: Machine, driver: subprocess.Popen[str]) -> None:
+    """Wait until a round's (0: pre-training's) first epoch is over."""
+    wait_until(lambda: f'"event": "epoch", "round": {number}' in written(first, second), driver)
 
 
 def wait_until(happens: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
