@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distreid.common.transfer import pinned, send
 from distreid.data.sampling import SOURCE, TARGET, BatchPlan, shard
+from distreid.data.store import blank_images
 from distreid.data.transforms import Colour, Layout, augment, draw, normalize
 
 
@@ -50,7 +51,7 @@ class Stacked:
         return len(self._rows)
 
     def read(self, indices: np.ndarray, height: int, width: int) -> Tensor:
-        images = torch.empty(len(indices), 3, height, width, dtype=torch.uint8)
+        images = blank_images(len(indices), height, width)
         for number in np.unique(self._owner[indices]):
             mine = np.flatnonzero(self._owner[indices] == number)
             images[torch.from_numpy(mine)] = self._stores[number].read(self._rows[indices[mine]], height, width)
@@ -166,7 +167,7 @@ def training_batches(
 
     def load(step: int) -> tuple[Tensor, int]:
         domain_B, index_B = plan.domain_SB[step, part], plan.index_SB[step, part]
-        images = torch.empty(len(index_B), 3, settings.height, settings.width, dtype=torch.uint8)
+        images = blank_images(len(index_B), settings.height, settings.width)
         for number in np.unique(domain_B):
             mine = np.flatnonzero(domain_B == number)
             images[torch.from_numpy(mine)] = domains[number].read(index_B[mine], settings.height, settings.width)

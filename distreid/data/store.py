@@ -159,11 +159,11 @@ class ImageStore:
             raise UserError(f"{self.shown}: image {self.paths[row]} is damaged ({error}); pack the data set again") from None
 
     def read(self, rows: Sequence[int] | npt.NDArray[np.integer[Any]], height: int, width: int) -> Tensor:
-        """Decodes rows and resizes them to a uint8 RGB tensor [B, 3, height, width].
+        """Decodes rows and resizes them to a uint8 RGB tensor [B, 3, height, width], in memory as `blank_images` lays it out.
 
         Shrinking averages over the pixels covered (antialiasing).
         """
-        images_BCHW = torch.empty((len(rows), 3, height, width), dtype=torch.uint8)
+        images_BCHW = blank_images(len(rows), height, width)
 
         def fill(position: int) -> None:
             image_1CHW = torch.from_numpy(np.array(self.decode(rows[position]))).permute(2, 0, 1)[None]
@@ -182,6 +182,11 @@ class ImageStore:
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(self.threads, thread_name_prefix="decode"))
         return self._pool[1]
+
+
+def blank_images(count: int, height: int, width: int) -> Tensor:
+    """Room for uint8 RGB images [count, 3, height, width], whose pixels' three values lie side by side, as decoders have them."""
+    return torch.empty((count, 3, height, width), dtype=torch.uint8, memory_format=torch.channels_last)
 
 
 def upright(image: Image.Image) -> Image.Image:

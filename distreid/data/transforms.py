@@ -115,4 +115,4 @@ def _augment_each(x_BCHW: Tensor, draws: Draws, pad: int, mean: Colour, std: Col
 def normalize(x_BCHW: Tensor, mean: Colour, std: Colour) -> Tensor:
     """uint8 [B, 3, H, W] -> (x / 255 - mean) / std, float32. Both belong to the network that is to see the images."""
     mean_C, std_C = (torch.as_tensor(colour, dtype=torch.float32, device=x_BCHW.device) for colour in (mean, std))
-    return (x_BCHW.float() - mean_C[:, None, None] * 255) / (std_C[:, None, None] * 255)
+    return x_BCHW.to(torch.float32, copy=True).sub_(mean_C[:, None, None] * 255).div_(std_C[:, None, None] * 255)

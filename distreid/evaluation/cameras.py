@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from distreid.common.errors import UserError
 from distreid.evaluation.features import UNKNOWN
-from distreid.evaluation.kernels import squared_norms
 from distreid.retrieval.cameras import normalized_by_camera
 
 
@@ -17,6 +16,8 @@ def compared_by_camera(features_ND: NDArray[np.float32], camids_N: NDArray[np.in
     Raises:
         UserError: an image's camera is unknown, or all are of one.
     """
+    from distreid.evaluation.kernels import squared_norms  # numba
+
     unknown = int((camids_N == UNKNOWN).sum())
     if unknown:
         raise UserError(f"--camera-normalize: {unknown} of {len(camids_N)} test images are of unknown cameras; leave it out")

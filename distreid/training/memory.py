@@ -32,7 +32,7 @@ KEPT = 2**31 - 1  # bytes at the heap's end that stay, and of the largest tensor
 
 
 def keep_freed() -> bool:
-    """Let glibc keep what tensors on the CPU give back, for the next ones; False where it is not asked (not Linux, or another libc).
+    """Let glibc keep what tensors on the CPU give back, for the next ones; False where there is no glibc to ask (macOS, musl).
 
     It gives the memory of each large tensor, and what is free at a step's end, back to the system, which clears it and gives it
     again page by page: a tenth of the time of a training step (docs/performance.md). For the whole process, until
