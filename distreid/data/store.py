@@ -194,7 +194,7 @@ def upright(image: Image.Image) -> Image.Image:
     image.load()  # a damaged image is an error, a damaged note beside it is none
     with suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 def record_batch(columns: Sequence[Sequence[object]]) -> pa.RecordBatch:

@@ -100,19 +100,22 @@ def augment(
 
 
 def _augment_each(x_BCHW: Tensor, draws: Draws, pad: int, mean: Colour, std: Colour, layout: Layout) -> Tensor:
+    """Each image from the first step to the last: it stays in the cache meanwhile."""
     height, width = x_BCHW.shape[2:]
-    padded, cropped_BCHW = torch.nn.functional.pad(x_BCHW, (pad, pad, pad, pad)), layout(torch.empty_like(x_BCHW))
-    table = draws.table().tolist()
-    for image, whole, (flip, top, left, *_) in zip(cropped_BCHW, padded, table, strict=True):
+    padded, out_BCHW = torch.nn.functional.pad(x_BCHW, (pad, pad, pad, pad)), layout(torch.empty_like(x_BCHW, dtype=torch.float32))
+    mean_C11, std_C11 = _in_pixels(mean, x_BCHW.device), _in_pixels(std, x_BCHW.device)
+    for out, whole, (flip, top, left, row, column, rows, columns) in zip(out_BCHW, padded, draws.table().tolist(), strict=True):
         crop = whole[:, top : top + height, left : left + width]
-        image.copy_(crop.flip(2) if flip else crop)
-    out_BCHW = normalize(cropped_BCHW, mean, std)
-    for image, (*_, row, column, rows, columns) in zip(out_BCHW, table, strict=True):
-        image[:, row : row + rows, column : column + columns] = 0.0
+        out.copy_(crop.flip(2) if flip else crop).sub_(mean_C11).div_(std_C11)
+        out[:, row : row + rows, column : column + columns] = 0.0
     return out_BCHW
 
 
 def normalize(x_BCHW: Tensor, mean: Colour, std: Colour) -> Tensor:
     """uint8 [B, 3, H, W] -> (x / 255 - mean) / std, float32. Both belong to the network that is to see the images."""
-    mean_C, std_C = (torch.as_tensor(colour, dtype=torch.float32, device=x_BCHW.device) for colour in (mean, std))
-    return x_BCHW.to(torch.float32, copy=True).sub_(mean_C[:, None, None] * 255).div_(std_C[:, None, None] * 255)
+    return (x_BCHW.float() - _in_pixels(mean, x_BCHW.device)) / _in_pixels(std, x_BCHW.device)
+
+
+def _in_pixels(colour: Colour, device: torch.device) -> Tensor:
+    """float32 [3, 1, 1], for pixels from 0 to 255."""
+    return torch.as_tensor(colour, dtype=torch.float32, device=device)[:, None, None] * 255

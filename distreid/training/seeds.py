@@ -21,4 +21,7 @@ def epoch_seed(seed: int, round: int, epoch: int) -> list[int]:
 
 def seed_torch(seed: Sequence[int]) -> None:
     """Let torch's own generators, of every device, begin from a place that ``seed`` names."""
-    torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
+    start = int(np.random.SeedSequence(list(seed)).generate_state(1)[0])
+    torch.default_generator.manual_seed(start)
+    if torch.cuda.is_initialized():  # where it is not, torch.manual_seed would note for later who asked: a millisecond each time
+        torch.cuda.manual_seed_all(start)
