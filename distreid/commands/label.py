@@ -49,8 +49,8 @@ def label(
     from distreid.actions.label import label as run
     from distreid.report.text import labels_text
 
-    if eps is not None and p is not None:
-        raise UserError(f"--p {p:g} --eps {eps}: each says what eps is; leave one out")
+    if eps == "quality" and p is not None:
+        raise UserError(f"--p {p:g} --eps quality: each says what eps is; leave one out")
     p = USUAL.p if p is None else p
     settings = label_settings(k1=k1, k2=k2, p=p, min_samples=min_samples, neighbours=neighbours, camera_normalize=camera_normalize)
     labels, kind = run(features, out, settings, camids=camids, eps=eps, device=device, folders=folders, images=images)
