@@ -35,8 +35,8 @@ def keep_freed() -> bool:
     """Let glibc keep what tensors on the CPU give back, for the next ones; False where there is no glibc to ask (macOS, musl).
 
     It gives the memory of each large tensor, and what is free at a step's end, back to the system, which clears it and gives it
-    again page by page: a tenth of the time of a training step (docs/performance.md). For the whole process, until
-    :func:`give_back`, which returns what is free now.
+    again page by page: some per cent of a training step (docs/performance.md). For the whole process and for good;
+    :func:`give_back` returns what is free at the time.
     """
     libc = _glibc()
     return libc is not None and all(libc.mallopt(name, KEPT) == 1 for name in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))
